@@ -1,0 +1,37 @@
+"""Tables for people, JSON for programs."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def show(data: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print one record: ``name  value`` lines, or one JSON object."""
+    if as_json:
+        click.echo(json.dumps(data, default=str))
+        return
+    width = max((len(key) for key in data), default=0)
+    for key, value in data.items():
+        click.echo(f"{key:<{width}}  {_cell(value)}")
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json: bool, empty: str) -> None:
+    """Print records: a table with those columns, or a JSON array; ``empty`` is the sentence for none."""
+    if as_json:
+        click.echo(json.dumps(list(rows), default=str))
+        return
+    if not rows:
+        click.echo(empty)
+        return
+    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(column), *(len(line[i]) for line in cells)) for i, column in enumerate(columns)]
+    for line in [[column.upper() for column in columns], *cells]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else str(value)

@@ -1,0 +1,180 @@
+"""The rules of enrolment: what the registry knows plus one attempt gives one verdict.
+
+Design PROTOCOL "Enroll", rules 1 to 6. Pure: every registry adapter gathers a ``Standing`` under its own
+uniqueness guarantee (one transaction, or conditional writes) and asks ``decide``.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from keyborn.domain.applicant import Applicant
+from keyborn.domain.certificate import Certificate, Slot
+from keyborn.domain.errors import (
+    CredentialRefused,
+    KeyInUse,
+    KeyRevoked,
+    NameNotPermitted,
+    ReplacementPending,
+    ThingNameCase,
+    ThingNameTaken,
+    ThingRevoked,
+    TokenExhausted,
+    TokenExpired,
+)
+from keyborn.domain.intent import Intent
+from keyborn.domain.names import KeyHash, ThingName
+from keyborn.domain.thing import Thing, ThingStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One authenticated, parsed request, with the intent it would like to record."""
+
+    applicant: Applicant
+    proposal: Intent
+    now: datetime
+
+    @property
+    def thing(self) -> ThingName:
+        """The name asked for."""
+        return self.proposal.thing
+
+    @property
+    def key(self) -> KeyHash:
+        """The key asked for."""
+        return self.proposal.key_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the registry knows about the attempt's name, key and token, read under one guarantee."""
+
+    thing: Thing | None = None
+    """The record of exactly this name, tombstones included (status revoked or retired)."""
+    case_twin: ThingName | None = None
+    """Another existing name that is equal after case folding."""
+    key_owner: ThingName | None = None
+    """The thing that this key is bound to."""
+    key_revoked: bool = False
+    """Whether the key has a tombstone."""
+    current: Certificate | None = None
+    """The thing's newest certificate in the current slot that is not revoked, whatever its key."""
+    successor: Certificate | None = None
+    """The thing's certificate in the successor slot that is not revoked."""
+    open_intent: Intent | None = None
+    """The thing's intent that has no active certificate yet."""
+    redeemed: bool = False
+    """Whether the attempt's token has already been redeemed for this thing and this key."""
+    uses_taken: int = 0
+    """How many (thing, key) pairs have redeemed the token."""
+    token_withdrawn: bool = False
+    """Whether the token was withdrawn, perhaps after the caller authenticated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Rule 2: answer with the certificate that was already handed out."""
+
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Rules 1, 3 and 4: record ``intent``, then sign it."""
+
+    intent: Intent
+    resumed: bool = False
+    """True when an earlier attempt already recorded it: nothing is written, its contents are signed."""
+
+
+Verdict = Repeat | Issue
+
+
+def decide(standing: Standing, attempt: Attempt) -> Verdict:
+    """Apply the rules in order; raises the leaf of the error tree that names the first rule broken."""
+    _require_permission(standing, attempt)
+    _require_free_key(standing, attempt)
+    _require_free_name(standing, attempt)
+    if standing.thing is None or standing.thing.status.is_gone:
+        return _issue(standing, attempt, Slot.CURRENT)
+    if standing.thing.key_hash == attempt.key:
+        return _same_key(standing, attempt)
+    return _other_key(standing, attempt)
+
+
+def _require_permission(standing: Standing, attempt: Attempt) -> None:
+    if standing.token_withdrawn:
+        raise CredentialRefused
+    if not attempt.applicant.scope.covers(attempt.thing):
+        raise NameNotPermitted(name=attempt.thing)
+
+
+def _require_free_key(standing: Standing, attempt: Attempt) -> None:
+    if standing.key_revoked:
+        raise KeyRevoked
+    if standing.key_owner is not None and standing.key_owner != attempt.thing:
+        raise KeyInUse
+
+
+def _require_free_name(standing: Standing, attempt: Attempt) -> None:
+    if standing.case_twin is not None:
+        raise ThingNameCase(name=attempt.thing)
+    thing = standing.thing
+    if thing is None:
+        return
+    freed = thing.status.is_gone and attempt.applicant.may_replace
+    if (thing.status.is_gone and not freed) or thing.status is ThingStatus.SUSPENDED:
+        raise ThingRevoked(name=thing.name, status=thing.status.value)
+
+
+def _same_key(standing: Standing, attempt: Attempt) -> Verdict:
+    held = standing.current
+    if held is not None and held.key_hash == attempt.key and held.live(attempt.now):
+        return _repeat(held, standing, attempt)
+    return _issue(standing, attempt, Slot.CURRENT)
+
+
+def _other_key(standing: Standing, attempt: Attempt) -> Verdict:
+    if not attempt.applicant.may_replace:
+        raise ThingNameTaken(name=attempt.thing)
+    waiting = standing.successor
+    if waiting is not None and waiting.key_hash == attempt.key and waiting.live(attempt.now):
+        return _repeat(waiting, standing, attempt)
+    pending_key = waiting.key_hash if waiting else standing.open_intent and standing.open_intent.key_hash
+    if pending_key is not None and pending_key != attempt.key:
+        raise ReplacementPending(name=attempt.thing)
+    return _issue(standing, attempt, Slot.SUCCESSOR)
+
+
+def _repeat(held: Certificate, standing: Standing, attempt: Attempt) -> Repeat:
+    """An expired token may repeat its own answer until the device has first connected."""
+    answer_may_be_lost = standing.redeemed and held.connected_at is None
+    if not answer_may_be_lost:
+        _require_fresh(attempt)
+    _require_use(standing, attempt)
+    return Repeat(held)
+
+
+def _issue(standing: Standing, attempt: Attempt, slot: Slot) -> Issue:
+    """A recorded intent is resumed, even past the expiry of the token that recorded it."""
+    waiting = standing.open_intent
+    resumable = waiting is not None and waiting.key_hash == attempt.key and attempt.now < waiting.not_after
+    if not (resumable and standing.redeemed):
+        _require_fresh(attempt)
+    _require_use(standing, attempt)
+    if resumable and waiting is not None:
+        return Issue(waiting, resumed=True)
+    return Issue(replace(attempt.proposal, slot=slot))
+
+
+def _require_fresh(attempt: Attempt) -> None:
+    applicant = attempt.applicant
+    if not applicant.fresh(attempt.now):
+        expired = applicant.expires_at
+        raise TokenExpired(expired=expired and expired.isoformat(timespec="seconds"))
+
+
+def _require_use(standing: Standing, attempt: Attempt) -> None:
+    uses = attempt.applicant.uses
+    if not standing.redeemed and uses is not None and standing.uses_taken >= uses:
+        raise TokenExhausted

@@ -1,0 +1,31 @@
+"""The intent: what will be signed, written down before it is signed.
+
+Boulder's habit: store what will be signed, sign, compare. A crash after the intent leaves at most an inactive
+leftover that the next attempt or the sweeper settles.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NewType
+
+from keyborn.domain.certificate import Slot
+from keyborn.domain.names import KeyHash, ThingName
+from keyborn.domain.token import TokenId
+
+IntentId = NewType("IntentId", str)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One certificate that may be signed: for this thing, this key, on this permission, with these contents."""
+
+    id: IntentId
+    thing: ThingName
+    key_hash: KeyHash
+    token: TokenId
+    created_at: datetime
+    serial: int
+    """1 to 159 random bits (RFC 5280 4.1.2.2: at most 20 octets, positive)."""
+    not_before: datetime
+    not_after: datetime
+    slot: Slot = Slot.CURRENT

@@ -1,0 +1,88 @@
+"""Thing names, key hashes, certificate ids and the scopes that tokens are bound to.
+
+Rules: design PROTOCOL "Names and keys". AWS IoT allows 128 characters for a thing name; X.509 allows 64 for a
+common name (RFC 5280, ub-common-name), so Keyborn uses 64.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from fnmatch import translate
+from typing import NewType
+
+from keyborn.domain.errors import InvalidThingName, ReservedThingName
+
+ThingName = NewType("ThingName", str)
+"""1-64 of ``A-Z a-z 0-9 : _ -``; compared byte for byte."""
+
+KeyHash = NewType("KeyHash", str)
+"""Lower-case hex SHA-256 of the DER SubjectPublicKeyInfo: 64 characters."""
+
+CertificateId = NewType("CertificateId", str)
+"""Lower-case hex SHA-256 of the leaf's DER, as AWS IoT computes it: 64 characters."""
+
+MAX_THING_NAME = 64
+_THING_NAME = re.compile(r"[A-Za-z0-9:_-]{1,64}")
+_GLOB = re.compile(r"[A-Za-z0-9:_*?-]{1,64}")
+_CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
+RESERVED_PREFIX = "keyborn"
+
+
+def parse_thing_name(text: object, *, reserved: frozenset[str] = frozenset()) -> ThingName:
+    """Return ``text`` as a thing name.
+
+    ``reserved`` holds further refused names in lower case (the service's own host names).
+    Raises InvalidThingName or ReservedThingName.
+    """
+    if not isinstance(text, str):
+        raise InvalidThingName(detail="it is not a string")
+    if not text:
+        raise InvalidThingName(detail="it is empty")
+    if len(text) > MAX_THING_NAME:
+        raise InvalidThingName(detail=f"it has {len(text)} characters")
+    if not _THING_NAME.fullmatch(text):
+        raise InvalidThingName(detail="it holds a character outside that set")
+    if text.lower().startswith(RESERVED_PREFIX) or text.lower() in reserved:
+        raise ReservedThingName(name=text)
+    return ThingName(text)
+
+
+def fold_name(name: ThingName) -> str:
+    """The form in which two names that differ only by case are equal."""
+    return name.lower()
+
+
+def key_hash(spki_der: bytes) -> KeyHash:
+    """Hash a DER SubjectPublicKeyInfo."""
+    return KeyHash(hashlib.sha256(spki_der).hexdigest())
+
+
+def certificate_id(certificate_der: bytes) -> CertificateId:
+    """Hash a leaf's DER, as AWS IoT does for ``certificateId``."""
+    return CertificateId(hashlib.sha256(certificate_der).hexdigest())
+
+
+def is_certificate_id(text: str) -> bool:
+    """Whether ``text`` has the shape of a certificate id."""
+    return _CERTIFICATE_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class NameScope:
+    """Which thing names a credential is good for: one name, or a glob of ``*`` and ``?``."""
+
+    pattern: str
+
+    def __post_init__(self) -> None:
+        """Raise InvalidThingName where no thing name could ever match."""
+        if not _GLOB.fullmatch(self.pattern):
+            raise InvalidThingName(detail="the pattern holds a character outside that set, besides * and ?")
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the scope is one name."""
+        return not set(self.pattern) & {"*", "?"}
+
+    def covers(self, name: ThingName) -> bool:
+        """Whether ``name`` falls into the scope, byte for byte."""
+        return re.fullmatch(translate(self.pattern), name) is not None

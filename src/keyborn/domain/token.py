@@ -1,0 +1,166 @@
+"""Enrolment tokens (a permission to enrol) and enrolment codes (the word a person pastes on a device).
+
+The code carries trust and permission together: service URL, fingerprint of its root, secret, issue time and
+expiry (design PROTOCOL "Enrolment code and first trust").
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NewType
+from urllib.parse import urlsplit
+
+from keyborn.domain.errors import CredentialRefused, InvalidCode
+from keyborn.domain.names import NameScope
+
+TokenId = NewType("TokenId", str)
+"""``t`` and the first 16 hex characters of the secret's SHA-256: public, used to look the token up."""
+
+SECRET_BYTES = 32
+FINGERPRINT_BYTES = 32
+CODE_PREFIX = "kb1."
+MAX_CODE = 1024
+_HEADER = struct.Struct(">QQB")
+_CHECK_BYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentToken:
+    """A permission to enrol, as the registry keeps it: the digest of the secret, never the secret."""
+
+    id: TokenId
+    digest: bytes
+    scope: NameScope
+    uses: int | None
+    """How many (thing, key) pairs may redeem it; None is unlimited."""
+    issued_at: datetime
+    expires_at: datetime
+    replace: bool = False
+    withdrawn_at: datetime | None = None
+
+    def proves(self, secret: bytes) -> bool:
+        """Whether ``secret`` is this token's, compared in constant time."""
+        return hmac.compare_digest(self.digest, digest(secret))
+
+    def expired(self, now: datetime) -> bool:
+        """Whether the token no longer permits anything new."""
+        return now >= self.expires_at
+
+
+def digest(secret: bytes) -> bytes:
+    """SHA-256 of the 256-bit secret. No salt: the secret has full entropy."""
+    return hashlib.sha256(secret).digest()
+
+
+def token_id(secret: bytes) -> TokenId:
+    """The public id under which the token of ``secret`` is found."""
+    return TokenId("t" + digest(secret).hex()[:16])
+
+
+def encode_secret(secret: bytes) -> str:
+    """The secret as clients send it: 43 characters of base64url, no padding."""
+    return _b64(secret)
+
+
+def decode_secret(text: str) -> bytes:
+    """Read a bearer secret. Raises CredentialRefused for anything but 43 characters of base64url."""
+    try:
+        secret = _unb64(text)
+    except ValueError:
+        raise CredentialRefused from None
+    if len(secret) != SECRET_BYTES or _b64(secret) != text:
+        raise CredentialRefused
+    return secret
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentCode:
+    """What a device needs to enrol: whom to trust, and the permission."""
+
+    url: str
+    """``https://host[:port]`` of the service."""
+    fingerprint: bytes
+    """SHA-256 of the root's DER, or empty for a public CA."""
+    secret: bytes
+    issued_at: datetime
+    """Whole seconds, UTC; with ``expires_at`` it bounds the time a device without a clock may assume."""
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        """Leave the secret out of logs and tracebacks."""
+        return f"EnrollmentCode(url={self.url!r}, expires_at={self.expires_at.isoformat()})"
+
+    def encode(self) -> str:
+        """One URL-safe word: ``kb1.`` and base64url of times, fingerprint, secret, URL and a check."""
+        head = _HEADER.pack(_epoch(self.issued_at), _epoch(self.expires_at), len(self.fingerprint))
+        body = head + self.fingerprint + self.secret + self.url.encode()
+        return CODE_PREFIX + _b64(body + _check(body))
+
+    @staticmethod
+    def decode(text: str) -> "EnrollmentCode":
+        """Read a code; raises InvalidCode, which says whether it is cut short, damaged or something else."""
+        word = text.strip()
+        if not word.startswith(CODE_PREFIX):
+            raise InvalidCode(detail="it does not start with kb1.")
+        if len(word) > MAX_CODE:
+            raise InvalidCode(detail="it is too long")
+        try:
+            raw = _unb64(word.removeprefix(CODE_PREFIX))
+        except ValueError:
+            raise InvalidCode(detail="it holds a character outside base64url, or is cut short") from None
+        body, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
+        if len(body) <= _HEADER.size + SECRET_BYTES or not hmac.compare_digest(check, _check(body)):
+            raise InvalidCode(detail="it is damaged or cut short")
+        return _read_body(body)
+
+
+def _read_body(body: bytes) -> EnrollmentCode:
+    issued, expires, size = _HEADER.unpack_from(body)
+    rest = body[_HEADER.size :]
+    if size not in (0, FINGERPRINT_BYTES):
+        raise InvalidCode(detail="its fingerprint is not a SHA-256")
+    try:
+        url = rest[size + SECRET_BYTES :].decode()
+        issued_at, expires_at = datetime.fromtimestamp(issued, UTC), datetime.fromtimestamp(expires, UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidCode(detail="its times or its URL make no sense") from None
+    require_service_url(url)
+    return EnrollmentCode(url, rest[:size], rest[size : size + SECRET_BYTES], issued_at, expires_at)
+
+
+def require_service_url(url: str) -> str:
+    """Return ``url`` if it is ``https://host[:port][/prefix]`` and nothing more; raises InvalidCode."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme == "https" and parts.hostname and parts.port != 0 and url.isascii()
+    except ValueError:
+        valid = False
+    if not valid or parts.query or parts.fragment or parts.username is not None or not url.isprintable():
+        raise InvalidCode(detail="its URL is not https://host[:port]")
+    return url
+
+
+def _check(body: bytes) -> bytes:
+    return hashlib.sha256(body).digest()[:_CHECK_BYTES]
+
+
+def _epoch(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def _b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _unb64(text: str) -> bytes:
+    if not text.isascii():
+        raise ValueError
+    padded = text + "=" * (-len(text) % 4)
+    try:
+        return base64.b64decode(padded.encode(), altchars=b"-_", validate=True)
+    except binascii.Error:
+        raise ValueError from None

@@ -1,0 +1,235 @@
+"""Every port on one page: what the use cases and the broker need from the world.
+
+At most three methods each; extras are separate capabilities. All registry ports are asynchronous, and a call
+that returns has made its effect durable. They raise leaves of the error tree, ``RegistryUnavailable`` among
+them; after that error the effect may or may not have happened, and repeating the call is safe.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from keyborn.domain.applicant import Applicant
+from keyborn.domain.audit import AuditEvent, AuditRecord
+from keyborn.domain.certificate import Certificate
+from keyborn.domain.enrollment import Attempt, Verdict
+from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.issuance import ApprovedRequest
+from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.token import EnrollmentToken, TokenId
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> datetime:
+        """The time, aware, UTC, whole milliseconds."""
+        ...
+
+
+class Entropy(Protocol):
+    """Where secrets and serials come from."""
+
+    def token_bytes(self, count: int) -> bytes:
+        """``count`` bytes nobody can guess."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a caller showed, before anything is proved."""
+
+    bearer: str | None
+    """The bearer secret, or None."""
+    source: str
+    """The caller's network address, as the transport knows it."""
+    proxied: bool = False
+    """Whether a forwarding header or a foreign Host appeared."""
+
+    def __repr__(self) -> str:
+        """Leave the secret out of logs and tracebacks."""
+        return f"Credential(source={self.source!r}, bearer={'***' if self.bearer else None})"
+
+
+class Authenticator(Protocol):
+    """Turns a credential into an applicant."""
+
+    async def authenticate(self, credential: Credential) -> Applicant:
+        """Prove the caller; raises a leaf of Unauthenticated or Forbidden."""
+        ...
+
+
+class CertificateAuthority(Protocol):
+    """Signs what the registration authority approved, and nothing else."""
+
+    async def issue(self, approved: ApprovedRequest) -> bytes:
+        """Sign; returns the leaf's DER. The contents come from the intent and the profile."""
+        ...
+
+    def chain_pem(self) -> str:
+        """The intermediates between a device's leaf and the root, PEM; empty where none is published."""
+        ...
+
+    def roots_pem(self) -> str:
+        """The roots a device trusts for the service and the broker, PEM; the newest first."""
+        ...
+
+
+class Enrollments(Protocol):
+    """The saga's side of the registry."""
+
+    async def claim(self, attempt: Attempt) -> Verdict:
+        """Gather the standing, ``decide``, and record the intent, all under one uniqueness guarantee.
+
+        An ``Issue`` that is not resumed has been written: intent (which replaces an open one of the same thing),
+        thing record (status claimed if new or freed by a replacement; an existing thing keeps its record while
+        a successor waits), key binding and the token's redemption. Refusals write nothing.
+        """
+        ...
+
+    async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
+        """Keep a signed certificate, inactive, and attach it to its thing; the first one stored per intent wins.
+
+        Returns the winner, which may be somebody else's. Raises ThingRevoked if the intent is gone.
+        """
+        ...
+
+    async def activate(self, intent: IntentId, event: AuditEvent) -> Certificate:
+        """Make the intent's certificate active, close the intent and append ``event``: one effect.
+
+        Re-reads the thing: raises ThingRevoked, leaving nothing active, if it was suspended, revoked or retired
+        meanwhile. Repeating it returns the certificate again and appends nothing. A thing's other certificate
+        in the same slot (an expired one) becomes revoked; its key does not.
+        """
+        ...
+
+
+class Tokens(Protocol):
+    """Enrolment tokens at rest."""
+
+    async def add(self, token: EnrollmentToken, event: AuditEvent) -> None:
+        """Keep a new token."""
+        ...
+
+    async def find(self, token: TokenId) -> EnrollmentToken | None:
+        """Look one up by its public id, withdrawn and expired ones included."""
+        ...
+
+    async def withdraw(self, token: TokenId, event: AuditEvent) -> EnrollmentToken:
+        """End a token at ``event.at``; repeating keeps the first time. Raises NotFound."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUse:
+    """A token and how many (thing, key) pairs have redeemed it."""
+
+    token: EnrollmentToken
+    uses_taken: int
+
+
+class TokenList(Protocol):
+    """Capability: the operator's view of tokens."""
+
+    async def tokens(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
+        """A page, by id."""
+        ...
+
+
+class Fleet(Protocol):
+    """The read side: what the operator sees."""
+
+    async def thing(self, name: ThingName) -> Thing | None:
+        """One thing, or None."""
+        ...
+
+    async def things(self, *, after: ThingName | None = None, limit: int = 100) -> Sequence[Thing]:
+        """A page, by name, byte order."""
+        ...
+
+    async def certificates(self, name: ThingName) -> Sequence[Certificate]:
+        """Every certificate of a thing, oldest first."""
+        ...
+
+
+class Lifecycle(Protocol):
+    """Taking away and giving back."""
+
+    async def set_status(self, name: ThingName, status: ThingStatus, event: AuditEvent) -> Thing:
+        """Move a thing to ``status``, with its certificates, and append ``event``: one effect.
+
+        suspended: active certificates become inactive. active: back again (only from suspended; raises
+        ThingRevoked otherwise). revoked, retired: certificates revoked, keys and name get tombstones, the open
+        intent is dropped. Repeating is harmless. Raises NotFound.
+        """
+        ...
+
+
+class DeviceDirectory(Protocol):
+    """What the broker asks about a certificate that has passed the TLS handshake."""
+
+    async def certificate(self, certificate: CertificateId) -> Certificate | None:
+        """The certificate whatever its status, or None if the registry does not know it."""
+        ...
+
+    async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
+        """Record the first connection; a successor becomes current and its predecessor is retired.
+
+        Retired here means: certificate revoked, key tombstoned, the thing's key is the successor's. Repeating
+        is harmless. Raises NotFound.
+        """
+        ...
+
+
+class Leftovers(Protocol):
+    """Capability: what crashed enrolments left behind."""
+
+    async def leftovers(self, *, before: datetime, limit: int = 100) -> Sequence[Intent]:
+        """Open intents created before ``before``, oldest first."""
+        ...
+
+    async def drop(self, intent: IntentId, event: AuditEvent) -> bool:
+        """Undo an open intent: its inactive certificate becomes revoked, a claimed thing without any active
+        certificate and its key binding are freed, the redemption is given back. False if it is not open.
+        """
+        ...
+
+
+class AuditTrail(Protocol):
+    """The hash-chained record of decisions."""
+
+    async def append(self, event: AuditEvent) -> None:
+        """Add an event at the end of the chain."""
+        ...
+
+    async def records(self, *, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:
+        """A page of the chain, by sequence number; the first row is 1."""
+        ...
+
+
+class Registry(
+    Enrollments, Tokens, TokenList, Fleet, Lifecycle, DeviceDirectory, Leftovers, AuditTrail, Protocol
+):
+    """All sides of one registry: what an adapter implements. Use cases ask for the side they need."""
+
+
+MessageHandler = Callable[[str, bytes, ThingName | None], None]
+"""Called with topic, payload and the publishing thing (None for the service itself)."""
+
+
+class MessageTap(Protocol):
+    """The operator's ear on the broker."""
+
+    def tap(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
+        """Call ``handler`` for each accepted message that matches; returns what ends it. Raises InvalidTopic."""
+        ...
+
+
+class Sessions(Protocol):
+    """Capability of a broker: end what is open."""
+
+    async def evict(self, name: ThingName, reason: str) -> int:
+        """Close the thing's open sessions, wills not sent, queued and retained messages purged; how many."""
+        ...
