@@ -4,7 +4,8 @@ Design PROTOCOL "Enroll", rules 1 to 6. Pure: every registry adapter gathers a `
 uniqueness guarantee (one transaction, or conditional writes) and asks ``decide``.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from keyborn.domain.applicant import Applicant
@@ -33,6 +34,8 @@ class Attempt:
     applicant: Applicant
     proposal: Intent
     now: datetime
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """What a new thing is to carry; an existing one keeps its own."""
 
     @property
     def thing(self) -> ThingName:
