@@ -83,14 +83,14 @@ class Enrollments(Protocol):
     async def claim(self, attempt: Attempt) -> Verdict:
         """Gather the standing, ``decide``, and record the intent, all under one uniqueness guarantee.
 
-        An ``Issue`` that is not resumed has been written: intent (which replaces an open one of the same thing),
-        thing record (status claimed if new or freed by a replacement; an existing thing keeps its record while
-        a successor waits), key binding and the token's redemption. Refusals write nothing.
+        An ``Issue`` that is not resumed has been written: intent (which replaces an open one of the same
+        thing), thing record (status claimed if new or freed by a replacement; an existing thing keeps its
+        record while a successor waits), key binding and the token's redemption. Refusals write nothing.
         """
         ...
 
     async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
-        """Keep a signed certificate, inactive, and attach it to its thing; the first one stored per intent wins.
+        """Keep a signed certificate, inactive, and attach it to its thing; the first per intent wins.
 
         Returns the winner, which may be somebody else's. Raises ThingRevoked if the intent is gone.
         """
@@ -99,9 +99,9 @@ class Enrollments(Protocol):
     async def activate(self, intent: IntentId, event: AuditEvent) -> Certificate:
         """Make the intent's certificate active, close the intent and append ``event``: one effect.
 
-        Re-reads the thing: raises ThingRevoked, leaving nothing active, if it was suspended, revoked or retired
-        meanwhile. Repeating it returns the certificate again and appends nothing. A thing's other certificate
-        in the same slot (an expired one) becomes revoked; its key does not.
+        Re-reads the thing: raises ThingRevoked, leaving nothing active, if it was suspended, revoked or
+        retired meanwhile. Repeating it returns the certificate again and appends nothing. A thing's other
+        certificate in the same slot (an expired one) becomes revoked; its key does not.
         """
         ...
 
@@ -161,8 +161,8 @@ class Lifecycle(Protocol):
         """Move a thing to ``status``, with its certificates, and append ``event``: one effect.
 
         suspended: active certificates become inactive. active: back again (only from suspended; raises
-        ThingRevoked otherwise). revoked, retired: certificates revoked, keys and name get tombstones, the open
-        intent is dropped. Repeating is harmless. Raises NotFound.
+        ThingRevoked otherwise). revoked, retired: certificates revoked, keys and name get tombstones, the
+        open intent is dropped. Repeating is harmless. Raises NotFound.
         """
         ...
 
@@ -191,8 +191,10 @@ class Leftovers(Protocol):
         ...
 
     async def drop(self, intent: IntentId, event: AuditEvent) -> bool:
-        """Undo an open intent: its inactive certificate becomes revoked, a claimed thing without any active
-        certificate and its key binding are freed, the redemption is given back. False if it is not open.
+        """Undo an open intent; False if it is not open.
+
+        Its inactive certificate becomes revoked, a claimed thing without any active certificate and its key
+        binding are freed, the redemption is given back.
         """
         ...
 
@@ -223,7 +225,10 @@ class MessageTap(Protocol):
     """The operator's ear on the broker."""
 
     def tap(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
-        """Call ``handler`` for each accepted message that matches; returns what ends it. Raises InvalidTopic."""
+        """Call ``handler`` for each accepted message that matches; returns what ends it.
+
+        Raises InvalidTopic.
+        """
         ...
 
 

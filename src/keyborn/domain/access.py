@@ -1,8 +1,8 @@
 """What a device may do on the broker: actions, resources, decisions.
 
-Every place where the broker must ask asks here. ``OwnTopics`` is the rule of the first release: a device has its
-own client id and ``<prefix>/<thing>`` with what lies below. Policies in AWS IoT grammar take its place behind
-the same ``decide``.
+Every place where the broker must ask asks here. ``OwnTopics`` is the rule of the first release: a device has
+its own client id and ``<prefix>/<thing>`` with what lies below. Policies in AWS IoT grammar take its place
+behind the same ``decide``.
 """
 
 from dataclasses import dataclass

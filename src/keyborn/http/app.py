@@ -1,0 +1,93 @@
+"""The device-facing application: routes that read as a list of guards."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from keyborn.domain.errors import KeybornError
+from keyborn.http import guards, openapi, problems
+from keyborn.http.bodies import BrokerAddress, EnrollBody, LegacyBody, answer_enrollment, pem_of
+from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
+
+JSON = "application/json"
+PEM_CHAIN = "application/pem-certificate-chain"
+_enroll_body = msgspec.json.Decoder(EnrollBody)
+_legacy_body = msgspec.json.Decoder(LegacyBody)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the routes need."""
+
+    authority: RegistrationAuthority
+    broker: BrokerAddress
+    ready: Callable[[], Awaitable[None]]
+    """Returns when the service can enrol; raises a KeybornError otherwise."""
+
+
+def build_app(service: Service) -> Starlette:
+    """The ASGI application of one service."""
+    return Starlette(
+        routes=[
+            Route("/v1/enroll", _Routes(service).enroll, methods=["POST"]),
+            Route("/getCertificate", _Routes(service).get_certificate, methods=["POST"]),
+            Route("/v1/trust-bundle", _Routes(service).trust_bundle, methods=["GET"]),
+            Route("/healthz", healthz, methods=["GET"]),
+            Route("/readyz", _Routes(service).readyz, methods=["GET"]),
+            Route("/openapi.json", openapi_document, methods=["GET"]),
+        ],
+        exception_handlers={
+            KeybornError: problems.on_keyborn_error,
+            HTTPException: problems.on_http_error,
+            Exception: problems.on_fault,
+        },
+    )
+
+
+class _Routes:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def enroll(self, request: Request) -> Response:
+        """201 for a new certificate, 200 when it had been given before."""
+        shown = guards.credential(request)
+        body = guards.parse_json(await guards.read_body(request), _enroll_body)
+        outcome = await self._service.authority.enroll(
+            EnrollmentRequest(shown, body.thing_name, body.csr, body.attributes)
+        )
+        answer = msgspec.json.encode(answer_enrollment(outcome.certificate, self._service.broker))
+        return Response(answer, 200 if outcome.repeated else 201, media_type=JSON)
+
+    async def get_certificate(self, request: Request) -> Response:
+        """The compatibility door: the bare PEM."""
+        shown = guards.credential(request)
+        body = guards.parse_json(await guards.read_body(request), _legacy_body)
+        outcome = await self._service.authority.enroll(
+            EnrollmentRequest(shown, body.thing_name, body.csr, generic=True)
+        )
+        return PlainTextResponse(pem_of(outcome.certificate.der))
+
+    async def trust_bundle(self, _request: Request) -> Response:
+        """The roots, PEM: compared with a fingerprint by devices that trust nothing yet."""
+        return Response(self._service.broker.roots_pem, media_type=PEM_CHAIN)
+
+    async def readyz(self, _request: Request) -> Response:
+        """Whether an enrolment would find its registry."""
+        await self._service.ready()
+        return PlainTextResponse("ready\n")
+
+
+async def healthz(_request: Request) -> Response:
+    """The process answers."""
+    return PlainTextResponse("ok\n")
+
+
+async def openapi_document(_request: Request) -> Response:
+    """OpenAPI 3.1 of this service."""
+    return Response(openapi.document(), media_type=JSON)

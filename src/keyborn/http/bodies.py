@@ -1,0 +1,104 @@
+"""The bodies on the wire, camelCase as in AWS IoT; OpenAPI is generated from these."""
+
+import base64
+import ssl
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from keyborn.domain.certificate import Certificate
+from keyborn.domain.names import ThingName
+
+Name = Annotated[str, msgspec.Meta(min_length=1, description="1 to 64 of A-Z a-z 0-9 : _ -")]
+Csr = Annotated[
+    str, msgspec.Meta(min_length=1, description="PKCS#10 in one PEM block, at most 4096 characters")
+]
+
+
+class EnrollBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What a device sends to /v1/enroll."""
+
+    thing_name: Name
+    csr: Csr
+    attributes: dict[str, str] | None = None
+
+
+class LegacyBody(msgspec.Struct, rename="camel"):
+    """What an existing client of the pattern sends to /getCertificate; further members are ignored."""
+
+    thing_name: Name
+    csr: Csr
+
+
+class MqttAnswer(msgspec.Struct, rename="camel"):
+    """Where and how the device connects."""
+
+    endpoint: str
+    port: int
+    alpn: str | None
+    protocol: str
+    client_id: str
+    topic: str
+    roots_pem: str
+
+
+class EnrollAnswer(msgspec.Struct, rename="camel"):
+    """The certificate and everything needed to use it."""
+
+    thing_name: str
+    certificate_id: str
+    certificate_pem: str
+    chain_pem: str
+    not_after: str
+    mqtt: MqttAnswer
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where devices find the broker, and the topic that is theirs."""
+
+    endpoint: str
+    port: int
+    topic_prefix: str
+    roots_pem: str
+    chain_pem: str
+    alpn: str | None = None
+
+
+def pem_of(der: bytes) -> str:
+    """PEM of a certificate: RFC 7468, 64 columns, LF."""
+    if not der:
+        return ""
+    return ssl.DER_cert_to_PEM_cert(der)
+
+
+def answer_enrollment(certificate: Certificate, broker: BrokerAddress) -> EnrollAnswer:
+    """The body for a certificate: a pure function of it, so that equal requests get equal bodies."""
+    thing: ThingName = certificate.thing
+    return EnrollAnswer(
+        thing_name=thing,
+        certificate_id=certificate.id,
+        certificate_pem=pem_of(certificate.der),
+        chain_pem=broker.chain_pem,
+        not_after=certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        mqtt=MqttAnswer(
+            endpoint=broker.endpoint,
+            port=broker.port,
+            alpn=broker.alpn,
+            protocol="mqtts",
+            client_id=thing,
+            topic=f"{broker.topic_prefix}/{thing}",
+            roots_pem=broker.roots_pem,
+        ),
+    )
+
+
+def fingerprint_text(digest: bytes) -> str:
+    """A fingerprint as people compare it: upper-case hex pairs with colons."""
+    return ":".join(f"{byte:02X}" for byte in digest)
+
+
+def base64url(raw: bytes) -> str:
+    """Base64url without padding."""
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")

@@ -1,0 +1,66 @@
+"""What every request passes before a use case sees it: size, JSON, credential."""
+
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+
+from keyborn.domain.errors import CredentialRefused, MalformedRequest, TooLarge
+from keyborn.ports import Credential
+
+MAX_BODY = 16 * 1024
+"""Bytes; a larger body is refused without being buffered."""
+
+_FORWARDING = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"})
+_LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+Body = TypeVar("Body")
+
+
+async def read_body(request: Request) -> bytes:
+    """Read at most MAX_BODY bytes; raises TooLarge as soon as it is known, or MalformedRequest."""
+    declared = request.headers.get("content-length", "0")
+    if not declared.isascii() or not declared.isdigit():
+        raise MalformedRequest(detail="its Content-Length is not a number")
+    if int(declared[:20]) > MAX_BODY:
+        raise TooLarge(limit=MAX_BODY)
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise TooLarge(limit=MAX_BODY)
+    return bytes(body)
+
+
+def parse_json(body: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
+    """Decode strictly into the decoder's type; raises MalformedRequest with what is wrong, and where."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise MalformedRequest(detail=_plain(str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedRequest(detail="it is not JSON in UTF-8") from None
+
+
+def credential(request: Request) -> Credential:
+    """What the caller showed; raises CredentialRefused for any other scheme than Bearer."""
+    values = request.headers.getlist("authorization")
+    bearer = None
+    if values:
+        scheme, _, bearer = values[0].partition(" ")
+        if len(values) > 1 or scheme.lower() != "bearer":
+            raise CredentialRefused
+    source = request.client.host if request.client else ""
+    return Credential(bearer=bearer, source=source, proxied=_proxied(request))
+
+
+def _proxied(request: Request) -> bool:
+    if not _FORWARDING.isdisjoint(request.headers.keys()):
+        return True
+    host = request.headers.get("host", "").lower()
+    return (host if host.endswith("]") else host.rpartition(":")[0] or host) not in _LOCAL_HOSTS
+
+
+def _plain(text: str) -> str:
+    """An error message without control characters, cut."""
+    return "".join(c if c.isprintable() else "?" for c in text)[:200].rstrip(".")

@@ -1,0 +1,96 @@
+"""The HTTP edge's one map: the error tree to problem documents (RFC 9457).
+
+A KeybornError speaks for itself; anything else is ``internal`` and says nothing. 429 and 503 carry
+Retry-After.
+"""
+
+import logging
+import math
+from http import HTTPStatus
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from keyborn.domain import errors
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger("keyborn.http")
+
+STATUS: tuple[tuple[type[errors.KeybornError], HTTPStatus], ...] = (
+    (errors.InputError, HTTPStatus.BAD_REQUEST),
+    (errors.TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (errors.Unauthenticated, HTTPStatus.UNAUTHORIZED),
+    (errors.Forbidden, HTTPStatus.FORBIDDEN),
+    (errors.NotFound, HTTPStatus.NOT_FOUND),
+    (errors.Conflict, HTTPStatus.CONFLICT),
+    (errors.Throttled, HTTPStatus.TOO_MANY_REQUESTS),
+    (errors.Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (errors.OperatorError, HTTPStatus.CONFLICT),
+)
+"""Branches of the error tree, and the status their leaves answer with."""
+
+
+class Problem(msgspec.Struct, omit_defaults=True):
+    """A problem document: ``code`` is stable, ``detail`` says what happened and what to do."""
+
+    title: str
+    status: int
+    code: str
+    detail: str
+    type: str = "about:blank"
+
+
+def answer_problem(error: errors.KeybornError) -> Response:
+    """The response for a public error; an error of no public branch is ``internal``."""
+    status = next((status for branch, status in STATUS if isinstance(error, branch)), None)
+    if status is None:
+        _log.error("an internal error reached the edge: %s", type(error).__name__)
+        return internal_problem()
+    return _respond(status, error.code, str(error), _headers(error, status))
+
+
+def internal_problem() -> Response:
+    """The response for a fault of ours: says nothing more."""
+    return _respond(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", errors.KeybornError.sentence, {})
+
+
+async def on_keyborn_error(_request: Request, error: Exception) -> Response:
+    """Starlette's handler for the error tree."""
+    assert isinstance(error, errors.KeybornError)
+    return answer_problem(error)
+
+
+async def on_http_error(_request: Request, error: Exception) -> Response:
+    """Starlette's handler for 404 and 405 of the router."""
+    assert isinstance(error, HTTPException)
+    status = HTTPStatus(error.status_code)
+    sentence = f"{status.description or status.phrase}. The routes are listed in /openapi.json"
+    return _respond(status, status.phrase.lower().replace(" ", "_"), sentence, dict(error.headers or {}))
+
+
+async def on_fault(_request: Request, error: Exception) -> Response:
+    """Starlette's handler for everything unforeseen: logged by type and place, never by content."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+    _log.error("unforeseen %s at %s", type(error).__name__, place)
+    return internal_problem()
+
+
+def _headers(error: errors.KeybornError, status: HTTPStatus) -> dict[str, str]:
+    headers = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if status is HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="keyborn"'
+    if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        headers["Connection"] = "close"
+    return headers
+
+
+def _respond(status: HTTPStatus, code: str, detail: str, headers: dict[str, str]) -> Response:
+    body = msgspec.json.encode(Problem(title=status.phrase, status=int(status), code=code, detail=detail))
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)

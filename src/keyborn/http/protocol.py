@@ -1,0 +1,135 @@
+"""uvicorn's protocol with limits that really cut, and with the peer's certificate in the scope.
+
+What uvicorn leaves out (design FACTS): it keeps half-sent headers and bodies for ever, bounds neither the
+header block nor a pipelined body, and does not put the client certificate into the ASGI scope. One deadline per
+connection stands for whatever it owes next: the end of its headers, of its body, or its next request.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+_ERRORS = {
+    400: b"The request is not HTTP.",
+    408: b"The request did not arrive in time.",
+    431: b"The header block is larger than 16 KiB.",
+    503: b"Too many connections.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Seconds and bytes that one connection may take."""
+
+    handshake: float = 10.0
+    headers: float = 10.0
+    body: float = 10.0
+    idle: float = 60.0
+    header_bytes: int = 16 * 1024
+    connections: int = 10_000
+
+
+class GuardedProtocol(HttpToolsProtocol):
+    """One HTTP/1.1 connection under HttpLimits."""
+
+    limits: ClassVar[HttpLimits] = HttpLimits()
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own signature
+        super().__init__(*args, **kwargs)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._header_bytes: int | None = 0
+        """Bytes of the header block under way; None while a body or an answer is under way."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
+        """Start the clock; a connection over the limit is told so and closed."""
+        super().connection_made(transport)
+        self._tls = _tls_extension(transport)
+        if len(self.connections) > self.limits.connections:
+            self._refuse(503)
+        else:
+            self._arm(self.limits.headers)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the clock."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; whatever it raises is a 400, and a header block too long a 431."""
+        if self.parser is None or self.transport.is_closing():
+            return
+        if self._header_bytes is not None:
+            self._header_bytes += len(data)
+        try:
+            super().data_received(data)
+        except (httptools.HttpParserError, ValueError):  # a URL that is no URL, a path outside ASCII
+            self._refuse(400)
+            return
+        if self._header_bytes is not None and self._header_bytes > self.limits.header_bytes:
+            self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request: its headers are due."""
+        super().on_message_begin()
+        self._header_bytes = 0
+        self._arm(self.limits.headers)
+
+    def on_headers_complete(self) -> None:
+        """The headers are in: the body is due."""
+        self._header_bytes = None
+        extensions: dict[str, Any] = {"tls": self._tls} if self._tls is not None else {}
+        self.scope["extensions"] = extensions
+        self._arm(self.limits.body)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is whole: from here the time is ours."""
+        self._disarm()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The answer is out: the next request is due, and a body nobody read ends the connection."""
+        if self.cycle is not None and self.cycle.more_body:
+            self.transport.close()
+        super().on_response_complete()
+        if not self.transport.is_closing() and not self.pipeline:
+            self._header_bytes = 0
+            self._arm(self.limits.idle)
+
+    def _arm(self, seconds: float) -> None:
+        self._disarm()
+        self._deadline = self.loop.call_later(seconds, self._refuse, 408)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse(self, status: int) -> None:
+        """Say why, if nothing has been said yet, and close."""
+        self._disarm()
+        if self.transport.is_closing():
+            return
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if not answering and (self._header_bytes or status != 408):  # noqa: PLR2004 - an idle connection just ends
+            self.transport.write(_plain_answer(status))
+        self.transport.close()
+
+
+def _plain_answer(status: int) -> bytes:
+    text = _ERRORS[status]
+    head = f"HTTP/1.1 {status} Refused\r\ncontent-type: text/plain\r\ncontent-length: {len(text)}\r\n"
+    return head.encode() + b"connection: close\r\n\r\n" + text
+
+
+def _tls_extension(transport: asyncio.Transport) -> dict[str, Any] | None:
+    """The ASGI ``tls`` extension's part that we use: the verified client certificate, PEM, or none."""
+    tls = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return None
+    der = tls.getpeercert(binary_form=True)
+    return {"client_cert_chain": [ssl.DER_cert_to_PEM_cert(der)] if der else []}

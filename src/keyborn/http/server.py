@@ -1,0 +1,94 @@
+"""Listeners: the application behind uvicorn's protocol, on a TCP port with TLS or on a Unix socket."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from email.utils import formatdate
+
+from starlette.types import ASGIApp
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from keyborn.http.protocol import GuardedProtocol, HttpLimits
+
+_BACKLOG = 4096
+
+
+class HttpServer:
+    """Serves one ASGI application on one or more listeners, and drains cleanly."""
+
+    def __init__(self, app: ASGIApp, *, limits: HttpLimits | None = None) -> None:
+        self._limits = limits or HttpLimits()
+        self._protocol = type("BoundProtocol", (GuardedProtocol,), {"limits": self._limits})
+        self._config = Config(
+            app,
+            http=self._protocol,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=int(self._limits.idle) + 1,
+        )
+        self._state = ServerState()
+        self._listeners: list[asyncio.Server] = []
+        self._dater: asyncio.Task[None] | None = None
+
+    async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> tuple[str, int]:
+        """Serve HTTPS; returns the bound address (port 0 picks a free one)."""
+        listener = await asyncio.get_running_loop().create_server(
+            self._connection,
+            host,
+            port,
+            ssl=context,
+            backlog=_BACKLOG,
+            ssl_handshake_timeout=self._limits.handshake,
+            ssl_shutdown_timeout=self._limits.handshake,
+        )
+        self._add(listener)
+        bound = listener.sockets[0].getsockname()
+        return bound[0], bound[1]
+
+    async def listen_plain(self, sock: socket.socket) -> None:
+        """Serve plain HTTP on a bound socket (the control socket of the data folder)."""
+        self._add(await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock))
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """Stop accepting, let answers under way finish for ``grace`` seconds, close the rest."""
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks, timeout=grace)
+        for task in list(self._state.tasks):
+            task.cancel()
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+        if self._dater:
+            self._dater.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._dater
+
+    def _add(self, listener: asyncio.Server) -> None:
+        self._listeners.append(listener)
+        self._dater = self._dater or asyncio.create_task(self._keep_date())
+
+    def _connection(self) -> GuardedProtocol:
+        connection: GuardedProtocol = self._protocol(
+            config=self._config, server_state=self._state, app_state={}
+        )
+        return connection
+
+    async def _keep_date(self) -> None:
+        """The Date header, made once a second."""
+        while True:
+            self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
+            await asyncio.sleep(1)
+
+
+def quiet_uvicorn() -> None:
+    """Hostile bytes are everyday: uvicorn's own warnings about them stay out of the log."""
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

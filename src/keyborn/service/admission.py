@@ -1,0 +1,62 @@
+"""How many enrolments run at once, and how often one source may fail.
+
+Order matters (design PROTOCOL "Refusing well"): a slot is taken after authentication, never before, and the
+failure budget is charged only by failures, so that nobody locks out a neighbour behind the same NAT.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from keyborn.domain.errors import Overloaded, Throttled
+
+
+class Admission:
+    """A bounded number of slots and a bounded queue before them."""
+
+    def __init__(self, *, slots: int = 64, waiting: int = 2000, patience: float = 10.0) -> None:
+        """``patience`` in seconds; ``waiting`` counts callers beyond the slots."""
+        self._slots = asyncio.Semaphore(slots)
+        self._waiting = 0
+        self._most_waiting = waiting
+        self._patience = patience
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[None]:
+        """Hold one slot; raises Overloaded when the queue is full or the wait too long."""
+        if self._waiting >= self._most_waiting:
+            raise Overloaded(seconds=2)
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._slots.acquire()
+        except TimeoutError:
+            raise Overloaded(seconds=2) from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+
+class FailureBudget:
+    """A token bucket of failures per source; memory is bounded by forgetting the source seen longest ago."""
+
+    def __init__(self, *, burst: int = 20, per_minute: float = 20.0, sources: int = 10_000) -> None:
+        self._burst = float(burst)
+        self._per_second = per_minute / 60
+        self._sources = sources
+        self._left: OrderedDict[str, tuple[float, datetime]] = OrderedDict()
+
+    def charge(self, source: str, now: datetime) -> None:
+        """Count one failure; raises Throttled when the source has none left."""
+        left, since = self._left.pop(source, (self._burst, now))
+        refilled = min(self._burst, left + max(0.0, (now - since).total_seconds()) * self._per_second)
+        self._left[source] = (max(0.0, refilled - 1), now)
+        if len(self._left) > self._sources:
+            self._left.popitem(last=False)
+        if refilled < 1:
+            raise Throttled(seconds=max(1, round((1 - refilled) / self._per_second)))

@@ -1,0 +1,185 @@
+"""The registration authority: who may have which certificate. It decides; it never signs.
+
+Order (design PROTOCOL "Enroll"): authenticate, admission slot, parse, decide and record the intent, sign,
+store, activate and audit, answer. Each is one durable effect; a crash between any two leaves at most an
+inactive leftover that the next attempt or the sweeper settles.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from keyborn.domain.applicant import Applicant
+from keyborn.domain.attributes import parse_attributes
+from keyborn.domain.audit import AuditEvent
+from keyborn.domain.certificate import Certificate
+from keyborn.domain.csr import CertificateRequest, parse_csr
+from keyborn.domain.enrollment import Attempt, Issue, Repeat
+from keyborn.domain.errors import KeybornError, Unavailable
+from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.issuance import approve, require_own_name
+from keyborn.domain.issued import read_issued
+from keyborn.domain.names import ThingName, parse_thing_name
+from keyborn.domain.profile import CertificateProfile
+from keyborn.ports import (
+    AuditTrail,
+    Authenticator,
+    CertificateAuthority,
+    Clock,
+    Credential,
+    Enrollments,
+    Entropy,
+)
+from keyborn.service.admission import Admission, FailureBudget
+from keyborn.service.saga import SagaStep, StepListener, ignore
+
+_SHOWN = 128
+_SERIAL_BYTES = 20
+_INTENT_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentRequest:
+    """What one caller sent, unparsed; ``generic`` is true at the compatibility door."""
+
+    credential: Credential
+    thing_name: object
+    csr: object = field(repr=False)
+    attributes: Mapping[str, str] | None = None
+    generic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Enrollment:
+    """The answer: the thing's certificate, and whether it had been given before."""
+
+    certificate: Certificate
+    repeated: bool
+
+
+class RegistrationAuthority:
+    """Authenticates, decides, and has the certificate authority sign what it approved."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        enrollments: Enrollments,
+        authority: CertificateAuthority,
+        audit: AuditTrail,
+        clock: Clock,
+        entropy: Entropy,
+        profile: CertificateProfile | None = None,
+        reserved_names: frozenset[str] = frozenset(),
+        admission: Admission | None = None,
+        failures: FailureBudget | None = None,
+        on_step: StepListener = ignore,
+    ) -> None:
+        self._authenticator = authenticator
+        self._enrollments = enrollments
+        self._authority = authority
+        self._audit = audit
+        self._clock = clock
+        self._entropy = entropy
+        self._profile = profile or CertificateProfile()
+        self._reserved = reserved_names
+        self._admission = admission or Admission()
+        self._failures = failures or FailureBudget()
+        self._on_step = on_step
+
+    async def enroll(self, request: EnrollmentRequest) -> Enrollment:
+        """Give the applicant the one certificate of this thing and key.
+
+        Raises a leaf of Unauthenticated, Forbidden, InputError, Conflict, Throttled or Unavailable; whatever
+        it raises, no new certificate is active.
+        """
+        applicant = await self._authenticate(request)
+        self._on_step(SagaStep.AUTHENTICATED)
+        async with self._admission.slot():
+            self._on_step(SagaStep.ADMITTED)
+            try:
+                return await self._decide(request, applicant)
+            except Unavailable:
+                raise  # the registry could not write: there is nowhere to record it
+            except KeybornError as refusal:
+                await self._audit.append(self._refusal(request, applicant.token, refusal))
+                raise
+
+    async def _authenticate(self, request: EnrollmentRequest) -> Applicant:
+        try:
+            return await self._authenticator.authenticate(request.credential)
+        except Unavailable:
+            raise
+        except KeybornError as refusal:
+            self._failures.charge(request.credential.source, self._clock.now())
+            await self._audit.append(self._refusal(request, "unproved", refusal))
+            raise
+
+    async def _decide(self, request: EnrollmentRequest, applicant: Applicant) -> Enrollment:
+        name, csr = self._parse(request, applicant)
+        self._on_step(SagaStep.PARSED)
+        attempt = Attempt(
+            applicant=applicant,
+            proposal=self._propose(name, csr, applicant),
+            now=self._clock.now(),
+            attributes=parse_attributes(request.attributes),
+        )
+        verdict = await self._enrollments.claim(attempt)
+        if isinstance(verdict, Repeat):
+            return Enrollment(verdict.certificate, repeated=True)
+        self._on_step(SagaStep.CLAIMED)
+        return await self._issue(verdict, csr, request.credential.source)
+
+    def _parse(
+        self, request: EnrollmentRequest, applicant: Applicant
+    ) -> tuple[ThingName, CertificateRequest]:
+        name = parse_thing_name(request.thing_name, reserved=self._reserved)
+        csr = parse_csr(request.csr)
+        require_own_name(csr, name, applicant, generic=request.generic)
+        return name, csr
+
+    def _propose(self, name: ThingName, csr: CertificateRequest, applicant: Applicant) -> Intent:
+        now = self._clock.now()
+        validity = self._profile.validity(now)
+        return Intent(
+            id=IntentId(self._entropy.token_bytes(_INTENT_BYTES).hex()),
+            thing=name,
+            key_hash=csr.key_hash,
+            token=applicant.token,
+            created_at=now,
+            serial=(int.from_bytes(self._entropy.token_bytes(_SERIAL_BYTES)) >> 1) | 1,
+            not_before=validity.not_before,
+            not_after=validity.not_after,
+        )
+
+    async def _issue(self, verdict: Issue, csr: CertificateRequest, source: str) -> Enrollment:
+        """Sign, keep, activate. Of several attempts at one intent the first certificate kept is everybody's."""
+        approved = approve(verdict.intent, csr)
+        signed = read_issued(await self._authority.issue(approved), approved)
+        self._on_step(SagaStep.SIGNED)
+        kept = await self._enrollments.store(verdict.intent, signed)
+        self._on_step(SagaStep.STORED)
+        active = await self._enrollments.activate(
+            verdict.intent.id, self._success(verdict.intent, kept, source)
+        )
+        self._on_step(SagaStep.ACTIVATED)
+        return Enrollment(active, repeated=verdict.resumed or kept.id != signed.id)
+
+    def _success(self, intent: Intent, certificate: Certificate, source: str) -> AuditEvent:
+        return AuditEvent(
+            self._clock.now(),
+            "enroll",
+            "done",
+            intent.thing,
+            intent.token,
+            source,
+            {"certificateId": certificate.id, "keyHash": intent.key_hash, "slot": intent.slot.value},
+        )
+
+    def _refusal(self, request: EnrollmentRequest, actor: str, refusal: KeybornError) -> AuditEvent:
+        asked = request.thing_name
+        subject = (
+            ascii(asked)[1 : _SHOWN + 1].removesuffix("'") if isinstance(asked, str) else type(asked).__name__
+        )
+        return AuditEvent(
+            self._clock.now(), "enroll", refusal.code, subject, actor, request.credential.source
+        )

@@ -1,0 +1,96 @@
+"""Use cases of enrolment tokens: create (the code is shown once), list, withdraw."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from keyborn.domain.audit import AuditEvent
+from keyborn.domain.errors import InvalidSetting
+from keyborn.domain.names import NameScope
+from keyborn.domain.token import (
+    SECRET_BYTES,
+    EnrollmentCode,
+    EnrollmentToken,
+    TokenId,
+    digest,
+    token_id,
+)
+from keyborn.ports import Clock, Entropy, TokenList, Tokens, TokenUse
+
+MAX_TTL = timedelta(days=3650)
+MAX_USES = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TokenWish:
+    """What the operator asks for."""
+
+    scope: NameScope
+    uses: int | None = 1
+    ttl: timedelta = timedelta(hours=1)
+    replace: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise InvalidSetting for wishes that make no sense."""
+        if self.uses is not None and not 1 <= self.uses <= MAX_USES:
+            raise InvalidSetting(setting="--uses", detail=f"it takes 1 to {MAX_USES}")
+        if not timedelta(seconds=1) <= self.ttl <= MAX_TTL:
+            raise InvalidSetting(setting="--ttl", detail="it takes one second to ten years, such as 1h or 7d")
+        if self.replace and not self.scope.is_exact:
+            raise InvalidSetting(setting="--replace", detail="it goes with --thing NAME, not with a pattern")
+
+
+@dataclass(frozen=True, slots=True)
+class FreshToken:
+    """A token and its code; the only moment at which the secret is known."""
+
+    token: EnrollmentToken
+    code: EnrollmentCode
+
+
+class TokenOffice:
+    """Hands out and takes back permissions to enrol."""
+
+    def __init__(
+        self,
+        *,
+        tokens: Tokens,
+        listing: TokenList,
+        clock: Clock,
+        entropy: Entropy,
+        trust: Callable[[], tuple[str, bytes]],
+    ) -> None:
+        """``trust`` tells the service's URL and its root's fingerprint at the time of asking."""
+        self._tokens = tokens
+        self._listing = listing
+        self._clock = clock
+        self._entropy = entropy
+        self._trust = trust
+
+    async def create(self, wish: TokenWish, *, actor: str = "operator") -> FreshToken:
+        """Make a token; only the digest of its secret is kept."""
+        url, fingerprint = self._trust()
+        secret, now = self._entropy.token_bytes(SECRET_BYTES), self._clock.now()
+        token = EnrollmentToken(
+            id=token_id(secret),
+            digest=digest(secret),
+            scope=wish.scope,
+            uses=wish.uses,
+            issued_at=now,
+            expires_at=now + wish.ttl,
+            replace=wish.replace,
+        )
+        event = AuditEvent(
+            now, "token.create", "done", token.id, actor, details={"scope": wish.scope.pattern}
+        )
+        await self._tokens.add(token, event)
+        return FreshToken(token, EnrollmentCode(url, fingerprint, secret, token.issued_at, token.expires_at))
+
+    async def withdraw(self, token: TokenId, *, actor: str = "operator") -> EnrollmentToken:
+        """End a token now; raises NotFound."""
+        event = AuditEvent(self._clock.now(), "token.withdraw", "done", token, actor)
+        return await self._tokens.withdraw(token, event)
+
+    async def page(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
+        """A page of tokens, by id."""
+        return await self._listing.tokens(after=after, limit=limit)
