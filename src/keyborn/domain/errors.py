@@ -427,3 +427,316 @@ class RegistryUnavailable(Unavailable):
 
     code = "registry_unavailable"
     sentence = "The registry cannot write now. Repeat the same request in {seconds} seconds."
+
+
+class CaDates(Unavailable):
+    """A certificate would outlive, or begin before, the intermediate that signs it (RFC 5280 6.1)."""
+
+    code = "ca_dates"
+    sentence = (
+        "The certificate authority signs from {begins} until {ends}, and this certificate would lie outside. "
+        "The operator must check the service's clock and the configured lifetime."
+    )
+
+
+# ── the operator ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class CaMissing(OperatorError):
+    """No certificate authority has been made here yet."""
+
+    code = "ca_missing"
+    sentence = "There is no certificate authority in {folder}. Make one by starting: keyborn serve --data DIR"
+
+
+class CaLocked(OperatorError):
+    """The passphrase is missing, wrong, or given for keys that have none."""
+
+    code = "ca_locked"
+    sentence = "The certificate authority's keys in {folder} do not open: {detail}."
+
+
+class CaDamaged(OperatorError):
+    """Files are missing, unreadable, or do not belong together."""
+
+    code = "ca_damaged"
+    sentence = (
+        "The certificate authority in {folder} is damaged: {detail}. "
+        "Restore the whole folder from one backup; never mix the files of two."
+    )
+
+
+class CaExposed(OperatorError):
+    """A key file or its folder is open to other users, belongs to one, or is not a plain file."""
+
+    code = "ca_exposed"
+    sentence = "{path} is not private: {detail}. If nobody can have copied or changed it, run: {remedy}"
+
+
+class CaExpired(OperatorError):
+    """The root or an intermediate is not valid at this machine's time."""
+
+    code = "ca_expired"
+    sentence = (
+        "The certificate authority's {role} certificate is valid from {begins} until {ends}, and this machine's "
+        "clock says {now}. Correct the clock, or start with a new data folder."
+    )
+
+
+class CaFileTrouble(OperatorError):
+    """The operating system refused to read or write a file of the certificate authority."""
+
+    code = "ca_file"
+    sentence = (
+        "The certificate authority cannot use {path}: {reason}. Free the disk or correct the permissions."
+    )
+
+
+# ── the device ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class HomeUnusable(DeviceError):
+    """The device's folder is missing, foreign, too open, or cannot be written."""
+
+    code = "home_unusable"
+    sentence = "The folder {path} cannot hold this device's identity: {detail}."
+
+
+class HomeBusy(DeviceError):
+    """Another session works in the same home; two connections with one client id would evict each other."""
+
+    code = "home_busy"
+    sentence = "Another keyborn command is using {path}. Wait for it to end, or stop it, and try again."
+
+
+class FileNotPrivate(DeviceError):
+    """A file that must be ours alone is a link, foreign, open to others, or not a file at all."""
+
+    code = "file_not_private"
+    sentence = "The file {path} is not safe to use: {detail}."
+
+
+class KeyExists(DeviceError):
+    """There is a key already; a key store never overwrites."""
+
+    code = "key_exists"
+    sentence = (
+        "There is already a key in {path}, and {detail}. Keyborn never overwrites a key: use another --home."
+    )
+
+
+class KeyUnusable(DeviceError):
+    """A private key file that cannot be read or used."""
+
+    code = "key_unusable"
+    sentence = "The private key in {path} cannot be used: {detail}."
+
+
+class KeyStoreUnsupported(DeviceError):
+    """``--key`` names a kind of key store that this version does not have."""
+
+    code = "key_store_unsupported"
+    sentence = (
+        "Keys of the kind {scheme} are not supported by this version. Leave --key out: the key is then made in "
+        "a file that only its owner can read."
+    )
+
+
+class InvalidSubject(DeviceError):
+    """``--subject`` is not ``/C=JP/O=Example`` or contradicts the thing name."""
+
+    code = "invalid_subject"
+    sentence = (
+        "The subject is not usable: {detail}. Write it as /C=JP/ST=Tokyo/O=Example (CN is the thing name)."
+    )
+
+
+class NoIdentity(DeviceError):
+    """The home holds no complete identity."""
+
+    code = "no_identity"
+    sentence = "There is no complete identity in {path}: {detail}. Run: keyborn enroll CODE"
+
+
+class OtherThing(DeviceError):
+    """The device is enrolled under another name than the one asked for."""
+
+    code = "other_thing"
+    sentence = (
+        "This device is already enrolled as {current}, not {asked}. Leave --thing out, or use another --home."
+    )
+
+
+class ClockUnusable(DeviceError):
+    """The clock is outside the code's window and no root is pinned."""
+
+    code = "clock_unusable"
+    sentence = (
+        "This device's clock says {now}, but the enrolment code is good from {issued} to {expires}. Set the "
+        "clock (timedatectl set-ntp true), or ask for a new code, and try again."
+    )
+
+
+class UntrustedService(DeviceError):
+    """The service could not prove who it is; no credential was sent."""
+
+    code = "untrusted_service"
+    sentence = (
+        "The service at {url} cannot be trusted: {detail}. No credential was sent. Check the enrolment code "
+        "with the operator."
+    )
+
+
+class ServiceUnreachable(DeviceError):
+    """No usable answer within the time limit. The key stays; the same command continues."""
+
+    code = "service_unreachable"
+    sentence = "No answer from {url}: {detail}. Check the network and run the same command again."
+
+
+class WrongAnswer(DeviceError):
+    """The service answered something that is not the contract. Nothing was stored."""
+
+    code = "wrong_answer"
+    sentence = (
+        "The service at {url} answered something unexpected: {detail}. Nothing was stored. Check the URL."
+    )
+
+
+class WrongCertificate(DeviceError):
+    """The service handed out a certificate that is not this device's. Nothing was stored."""
+
+    code = "wrong_certificate"
+    sentence = "The certificate that the service sent is not usable: {detail}. Nothing was stored. Tell the operator."
+
+
+class ApprovalPending(DeviceError):
+    """A person must decide; the time limit ended first."""
+
+    code = "approval_pending"
+    sentence = (
+        "A person must approve this device first. The request is waiting: run the same command again later, or "
+        "with a longer --timeout."
+    )
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__()
+        self.retry_after = seconds
+
+
+class EnrollmentRefused(DeviceError):
+    """The service refused. ``code`` and the sentence are the service's own, cleaned."""
+
+    code = "enrollment_refused"
+    sentence = "The service refused: {detail}"
+
+    def __init__(self, *, status: int, detail: str, code: str | None = None) -> None:
+        super().__init__(status=status, detail=detail)
+        if code:
+            vars(self)["code"] = code  # this instance speaks for the service
+
+
+class BrokerUnreachable(DeviceError):
+    """No connection to the broker within the time-out."""
+
+    code = "broker_unreachable"
+    sentence = "The broker {broker} cannot be reached: {detail}. Messages are kept in the outbox."
+
+
+class BrokerUntrusted(DeviceError):
+    """The broker's certificate does not verify against ``roots.pem``."""
+
+    code = "broker_untrusted"
+    sentence = "The broker {broker} cannot be trusted: {detail}. Nothing was sent. Tell the operator."
+
+
+class SessionRefused(DeviceError):
+    """The broker refused the session, or closed it before it began."""
+
+    code = "session_refused"
+    sentence = (
+        "The broker {broker} refused the session: {detail}. Ask the operator whether {thing} is active."
+    )
+
+
+class SessionLost(DeviceError):
+    """The broker closed the connection, or it broke."""
+
+    code = "session_lost"
+    sentence = "The connection to the broker {broker} ended: {detail}. Unsent messages stay in the outbox."
+
+
+class PublishDenied(DeviceError):
+    """The broker will never take this message. It left the queue and is kept aside."""
+
+    code = "publish_denied"
+    sentence = (
+        "The broker refused the message for {topic}: {reason}. It is set aside and will not be sent again. "
+        "This device's own topic is {own}."
+    )
+
+
+class SubscribeDenied(DeviceError):
+    """The broker refuses the topic filter."""
+
+    code = "subscribe_denied"
+    sentence = "The broker refused the filter {topic}: {reason}. This device's own topic is {own}."
+
+
+class MessageTooLarge(DeviceError):
+    """More than AWS IoT's 128 KiB payload."""
+
+    code = "message_too_large"
+    sentence = "The message has more than {limit} bytes, which no broker here takes. Send it in parts."
+
+
+class NothingArrived(DeviceError):
+    """``subscribe --count`` ended by its time limit."""
+
+    code = "nothing_arrived"
+    sentence = "Only {seen} of {count} messages arrived for {topic} within {seconds} seconds."
+
+
+class OutboxUnusable(DeviceError):
+    """``outbox.db`` cannot be read or written."""
+
+    code = "outbox_unusable"
+    sentence = "The outbox {path} cannot be used: {detail}. Free disk space, or move the file away."
+
+
+# ── the data folder ───────────────────────────────────────────────────────────────────────────────────
+
+
+class DataFolderMissing(OperatorError):
+    """No server ever ran there."""
+
+    code = "data_folder_missing"
+    sentence = "There is no Keyborn data in {path}. Start the service once with: keyborn serve --data {path}"
+
+
+class DataFolderInUse(OperatorError):
+    """Another process holds the folder's lock and does not answer on its control socket."""
+
+    code = "data_folder_in_use"
+    sentence = "Another process is using {path}. Stop it, or wait until it has started, and try again."
+
+
+class DataFolderUnsafe(OperatorError):
+    """Others can read it, or it belongs to somebody else."""
+
+    code = "data_folder_unsafe"
+    sentence = "The folder {path} is not safe: {detail}. It holds private keys: give it to yourself, mode 0700."
+
+
+class ServerNotRunning(OperatorError):
+    """The command needs a running service."""
+
+    code = "server_not_running"
+    sentence = "No service is running on {path}. Start it with: keyborn serve --data {path}"
+
+
+class AddressUnavailable(OperatorError):
+    """The port is taken, or the address is not this machine's."""
+
+    code = "address_unavailable"
+    sentence = "Cannot listen on {address}: {detail}. Choose another with --https or --mqtt HOST:PORT."

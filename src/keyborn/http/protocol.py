@@ -1,8 +1,8 @@
 """uvicorn's protocol with limits that really cut, and with the peer's certificate in the scope.
 
 What uvicorn leaves out (design FACTS): it keeps half-sent headers and bodies for ever, bounds neither the
-header block nor a pipelined body, and does not put the client certificate into the ASGI scope. One deadline per
-connection stands for whatever it owes next: the end of its headers, of its body, or its next request.
+header block nor a pipelined body, and does not put the client certificate into the ASGI scope. One deadline
+per connection stands for whatever it owes next: the end of its headers, of its body, or its next request.
 """
 
 import asyncio

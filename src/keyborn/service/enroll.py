@@ -152,7 +152,7 @@ class RegistrationAuthority:
         )
 
     async def _issue(self, verdict: Issue, csr: CertificateRequest, source: str) -> Enrollment:
-        """Sign, keep, activate. Of several attempts at one intent the first certificate kept is everybody's."""
+        """Sign, keep, activate; of several attempts at one intent the first certificate kept is for all."""
         approved = approve(verdict.intent, csr)
         signed = read_issued(await self._authority.issue(approved), approved)
         self._on_step(SagaStep.SIGNED)
