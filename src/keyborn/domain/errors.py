@@ -429,6 +429,13 @@ class RegistryUnavailable(Unavailable):
     sentence = "The registry cannot write now. Repeat the same request in {seconds} seconds."
 
 
+class EnrollmentInterrupted(Unavailable):
+    """The sweeper or another request undid this enrolment half way; its thing is neither suspended nor gone."""
+
+    code = "enrollment_interrupted"
+    sentence = "The enrolment was undone before it was complete. Repeat the same request in {seconds} seconds."
+
+
 class CaDates(Unavailable):
     """A certificate would outlive, or begin before, the intermediate that signs it (RFC 5280 6.1)."""
 
@@ -478,8 +485,8 @@ class CaExpired(OperatorError):
 
     code = "ca_expired"
     sentence = (
-        "The certificate authority's {role} certificate is valid from {begins} until {ends}, and this machine's "
-        "clock says {now}. Correct the clock, or start with a new data folder."
+        "The certificate authority's {role} certificate is valid from {begins} until {ends}, and this "
+        "machine's clock says {now}. Correct the clock, or start with a new data folder."
     )
 
 
