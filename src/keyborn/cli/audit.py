@@ -1,0 +1,62 @@
+"""``keyborn audit``: what was decided, and the proof that nobody rewrote it."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keyborn.cli.console import data_option, pages
+from keyborn.cli.output import json_option, show, table
+from keyborn.domain.audit import AuditEvent, AuditRecord
+
+
+@click.group()
+def audit() -> None:
+    """The audit trail.
+
+    Example: keyborn audit show
+    """
+
+
+@audit.command("show")
+@click.option("--last", type=click.IntRange(1), help="Only so many of the newest records.")
+@data_option
+@json_option
+def show_records(*, last: int | None, data: Path, as_json: bool) -> None:
+    """Show what was decided, oldest first.
+
+    Example: keyborn audit show --last 20
+    """
+    rows = list(pages(data, "/v1/audit", "sequence"))
+    rows = rows[-last:] if last else rows
+    columns = ["sequence", "at", "action", "outcome", "subject", "actor", "source"]
+    table(rows, columns, as_json=as_json, empty="Nothing has been decided yet.")
+
+
+@audit.command("verify")
+@data_option
+@json_option
+def verify_chain(*, data: Path, as_json: bool) -> None:
+    """Check the hash chain from the first record to the last.
+
+    Example: keyborn audit verify
+    """
+    from keyborn.domain.audit import verify
+
+    records = [_record(row) for row in pages(data, "/v1/audit", "sequence")]
+    head = verify(records)
+    show({"records": len(records), "head": head, "chain": "unbroken"}, as_json=as_json)
+
+
+def _record(row: dict[str, Any]) -> AuditRecord:
+    event = AuditEvent(
+        at=datetime.fromisoformat(row["at"]),
+        action=row["action"],
+        outcome=row["outcome"],
+        subject=row["subject"],
+        actor=row["actor"],
+        source=row["source"],
+        details=row["details"],
+    )
+    return AuditRecord(row["sequence"], event, row["previous"], row["hash"])

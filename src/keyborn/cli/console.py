@@ -1,0 +1,144 @@
+"""The operator's line to a data folder: through ``control.sock`` if a server runs, in process if none does."""
+
+import asyncio
+import http.client
+import json
+import socket
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import click
+
+from keyborn.adapters.data_folder import DataFolder
+from keyborn.domain.errors import OperatorError, ServerNotRunning
+
+DEFAULT_DATA = Path("keyborn-data")
+_PATIENCE = 30.0
+
+data_option = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT_DATA,
+    show_default=True,
+    envvar="KEYBORN_DATA",
+    help="The server's data folder.",
+)
+
+
+class Refused(OperatorError):
+    """What the service answered, in its own words."""
+
+    sentence = "{detail}"
+
+    def __init__(self, *, code: str, detail: str) -> None:
+        super().__init__(detail=detail)
+        self.code = code  # type: ignore[misc]  # the service's code, not this class's
+
+
+class _ControlConnection(http.client.HTTPConnection):
+    """HTTP over a connected Unix socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__("localhost", timeout=_PATIENCE)
+        self.sock = sock
+
+
+def ask(data: Path, method: str, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
+    """Send one request; returns the decoded JSON. Raises Refused, or a leaf of OperatorError."""
+    folder = DataFolder(data)
+    folder.require()
+    given = {name: value for name, value in query.items() if value is not None}
+    target = path + ("?" + urlencode(given) if given else "")
+    payload = json.dumps(body).encode() if body is not None else b""
+    sock = folder.connect_control()
+    if sock is None:
+        return _decode(*asyncio.run(_ask_in_process(folder, method, target, payload)))
+    connection = _ControlConnection(sock)
+    try:
+        connection.request(method, target, body=payload, headers={"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return _decode(answer.status, answer.read())
+    except (OSError, http.client.HTTPException):
+        raise ServerNotRunning(path=data) from None
+    finally:
+        connection.close()
+
+
+def pages(data: Path, path: str, key: str, limit: int = 1000) -> Iterator[dict[str, Any]]:
+    """Every row of a paged list, in order; ``key`` is the member that pages continue after."""
+    after = None
+    while True:
+        page = ask(data, "GET", path, after=after, limit=limit)
+        yield from page
+        if len(page) < limit:
+            return
+        after = page[-1][key]
+
+
+def listen(data: Path, path: str, **query: str) -> Iterator[dict[str, Any]]:
+    """Lines of JSON for as long as the server sends them; raises ServerNotRunning without one."""
+    folder = DataFolder(data)
+    folder.require()
+    sock = folder.connect_control()
+    if sock is None:
+        raise ServerNotRunning(path=data)
+    connection = _ControlConnection(sock)
+    try:
+        connection.request("GET", f"{path}?{urlencode(query)}")
+        answer = connection.getresponse()
+        if answer.status != http.client.OK:
+            _decode(answer.status, answer.read())
+        sock.settimeout(None)
+        for line in answer:
+            yield json.loads(line) if line.strip() else {}
+    finally:
+        connection.close()
+
+
+async def _ask_in_process(folder: DataFolder, method: str, target: str, payload: bytes) -> tuple[int, bytes]:
+    from keyborn.http.admin import build_admin
+    from keyborn.wiring import open_office
+
+    async with open_office(folder) as office:
+        return await _call(build_admin(office), method, target, payload)
+
+
+async def _call(app: Any, method: str, target: str, payload: bytes) -> tuple[int, bytes]:  # noqa: ANN401 - ASGI
+    """Call an ASGI application without a socket."""
+    path, _, query = target.partition("?")
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": query.encode(),
+        "headers": [(b"content-length", str(len(payload)).encode())],
+        "http_version": "1.1",
+        "scheme": "http",
+        "client": None,
+        "server": None,
+        "root_path": "",
+    }
+    status, chunks = 500, list[bytes]()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": payload, "more_body": False}
+
+    async def send(message: Mapping[str, Any]) -> None:
+        nonlocal status
+        if message["type"] == "http.response.start":
+            status = message["status"]
+        else:
+            chunks.append(message.get("body", b""))
+
+    await app(scope, receive, send)
+    return status, b"".join(chunks)
+
+
+def _decode(status: int, body: bytes) -> Any:  # noqa: ANN401 - JSON
+    answer = json.loads(body)
+    if status >= http.client.BAD_REQUEST:
+        raise Refused(code=answer["code"], detail=answer["detail"])
+    return answer

@@ -1,0 +1,92 @@
+"""``keyborn token``: permissions to enrol."""
+
+import re
+from pathlib import Path
+
+import click
+
+from keyborn.cli.console import ask, data_option, pages
+from keyborn.cli.output import json_option, show, table
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Duration(click.ParamType):
+    """``90s``, ``30m``, ``1h``, ``7d``."""
+
+    name = "duration"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Seconds."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"([0-9]{1,9})([smhd])", str(value), re.ASCII)
+        if match is None:
+            self.fail("takes a number and s, m, h or d, such as 1h or 7d", param, ctx)
+        return int(match[1]) * _UNITS[match[2]]
+
+
+@click.group()
+def token() -> None:
+    """Enrolment tokens: a permission for a device to enrol.
+
+    Example: keyborn token create --thing sensor-1
+    """
+
+
+@token.command()
+@click.option("--thing", help="The one thing name it is good for.")
+@click.option("--match", help="A pattern of thing names with * and ?, such as 'sensor-*'.")
+@click.option(
+    "--uses", type=click.IntRange(0), default=1, show_default=True, help="How many devices; 0: no limit."
+)
+@click.option("--ttl", type=Duration(), default="1h", show_default=True, help="How long it is valid.")
+@click.option("--replace", is_flag=True, help="May replace the thing's key; goes with --thing.")
+@data_option
+@json_option
+def create(  # one parameter per option
+    *, thing: str | None, match: str | None, uses: int, ttl: int, replace: bool, data: Path, as_json: bool
+) -> None:
+    """Make a token; prints its enrolment code once, on the last line.
+
+    Example: keyborn token create --thing sensor-1 --ttl 1h
+    """
+    if thing is not None and match is not None:
+        raise click.UsageError("--thing and --match exclude each other.")
+    if replace and thing is None:
+        raise click.UsageError("--replace goes with --thing NAME.")
+    wish = {"thing": thing, "match": match, "uses": uses, "ttl": ttl, "replace": replace}
+    made = ask(data, "POST", "/v1/tokens", {name: value for name, value in wish.items() if value is not None})
+    if as_json:
+        show(made, as_json=True)
+        return
+    show({name: made[name] for name in ("id", "things", "uses", "expires", "url")}, as_json=False)
+    click.echo("On the device, paste this code into: keyborn enroll -\n")
+    click.echo(made["code"])
+
+
+@token.command("list")
+@data_option
+@json_option
+def list_tokens(*, data: Path, as_json: bool) -> None:
+    """Show every token; never a secret.
+
+    Example: keyborn token list
+    """
+    rows = list(pages(data, "/v1/tokens", "id"))
+    columns = ["id", "state", "things", "uses", "usesTaken", "replace", "expires"]
+    table(rows, columns, as_json=as_json, empty="There are no tokens. Make one with: keyborn token create")
+
+
+@token.command()
+@click.argument("token_id", metavar="ID")
+@data_option
+@json_option
+def withdraw(*, token_id: str, data: Path, as_json: bool) -> None:
+    """End a token now: nothing that depends on it works any more.
+
+    Example: keyborn token withdraw t0123456789abcdef
+    """
+    from urllib.parse import quote
+
+    show(ask(data, "DELETE", f"/v1/tokens/{quote(token_id, safe='')}"), as_json=as_json)
