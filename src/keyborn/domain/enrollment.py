@@ -61,17 +61,17 @@ class Standing:
     key_revoked: bool = False
     """Whether the key has a tombstone."""
     current: Certificate | None = None
-    """The thing's newest certificate in the current slot that is not revoked, whatever its key."""
+    """The certificate activated in the thing's current slot and not revoked since; its key is the thing's."""
     successor: Certificate | None = None
-    """The thing's certificate in the successor slot that is not revoked."""
+    """The certificate activated in the thing's successor slot and not revoked since."""
     open_intent: Intent | None = None
-    """The thing's intent that has no active certificate yet."""
+    """The thing's intent that has no active certificate yet, whatever its key and slot."""
     redeemed: bool = False
     """Whether the attempt's token has already been redeemed for this thing and this key."""
     uses_taken: int = 0
     """How many (thing, key) pairs have redeemed the token."""
     token_withdrawn: bool = False
-    """Whether the token was withdrawn, perhaps after the caller authenticated."""
+    """Whether the token was withdrawn, perhaps after the caller authenticated, or is not known at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,10 @@ class Issue:
 
     intent: Intent
     resumed: bool = False
-    """True when an earlier attempt already recorded it: nothing is written, its contents are signed."""
+    """True when an earlier attempt already recorded it: its contents are signed, not the new proposal's.
+
+    A token that had not redeemed the pair yet still has to pay for it.
+    """
 
 
 Verdict = Repeat | Issue
@@ -108,6 +111,8 @@ def decide(standing: Standing, attempt: Attempt) -> Verdict:
 def _require_permission(standing: Standing, attempt: Attempt) -> None:
     if standing.token_withdrawn:
         raise CredentialRefused
+    if not standing.redeemed:
+        _require_fresh(attempt)  # from here on, an expired token has redeemed exactly this thing and key
     if not attempt.applicant.scope.covers(attempt.thing):
         raise NameNotPermitted(name=attempt.thing)
 
@@ -125,7 +130,7 @@ def _require_free_name(standing: Standing, attempt: Attempt) -> None:
     thing = standing.thing
     if thing is None:
         return
-    freed = thing.status.is_gone and attempt.applicant.may_replace
+    freed = thing.status.is_gone and _may_replace(attempt)
     if (thing.status.is_gone and not freed) or thing.status is ThingStatus.SUSPENDED:
         raise ThingRevoked(name=thing.name, status=thing.status.value)
 
@@ -138,21 +143,32 @@ def _same_key(standing: Standing, attempt: Attempt) -> Verdict:
 
 
 def _other_key(standing: Standing, attempt: Attempt) -> Verdict:
-    if not attempt.applicant.may_replace:
+    if not _may_replace(attempt):
         raise ThingNameTaken(name=attempt.thing)
     waiting = standing.successor
     if waiting is not None and waiting.key_hash == attempt.key and waiting.live(attempt.now):
         return _repeat(waiting, standing, attempt)
-    pending_key = waiting.key_hash if waiting else standing.open_intent and standing.open_intent.key_hash
-    if pending_key is not None and pending_key != attempt.key:
+    if _pending_keys(standing, attempt.now) - {attempt.key}:
         raise ReplacementPending(name=attempt.thing)
     return _issue(standing, attempt, Slot.SUCCESSOR)
 
 
+def _may_replace(attempt: Attempt) -> bool:
+    """Replacement is a permission for one name; a glob never gives it, whatever its token says."""
+    applicant = attempt.applicant
+    return applicant.may_replace and applicant.bound_to == attempt.thing
+
+
+def _pending_keys(standing: Standing, now: datetime) -> set[KeyHash]:
+    """Keys that already wait for this name. A successor that expired unused waits no longer."""
+    waiting, recorded = standing.successor, standing.open_intent
+    pending = set() if waiting is None or waiting.expired(now) else {waiting.key_hash}
+    return pending if recorded is None else pending | {recorded.key_hash}
+
+
 def _repeat(held: Certificate, standing: Standing, attempt: Attempt) -> Repeat:
-    """An expired token may repeat its own answer until the device has first connected."""
-    answer_may_be_lost = standing.redeemed and held.connected_at is None
-    if not answer_may_be_lost:
+    """An expired token may repeat its own answer until the device has first connected: it may be lost."""
+    if held.connected_at is not None:
         _require_fresh(attempt)
     _require_use(standing, attempt)
     return Repeat(held)
@@ -162,7 +178,7 @@ def _issue(standing: Standing, attempt: Attempt, slot: Slot) -> Issue:
     """A recorded intent is resumed, even past the expiry of the token that recorded it."""
     waiting = standing.open_intent
     resumable = waiting is not None and waiting.key_hash == attempt.key and attempt.now < waiting.not_after
-    if not (resumable and standing.redeemed):
+    if not resumable:
         _require_fresh(attempt)
     _require_use(standing, attempt)
     if resumable and waiting is not None:

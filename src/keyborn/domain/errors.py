@@ -430,10 +430,12 @@ class RegistryUnavailable(Unavailable):
 
 
 class EnrollmentInterrupted(Unavailable):
-    """The sweeper or another request undid this enrolment half way; its thing is neither suspended nor gone."""
+    """The sweeper or another request undid this enrolment half way; the thing itself is not revoked."""
 
     code = "enrollment_interrupted"
-    sentence = "The enrolment was undone before it was complete. Repeat the same request in {seconds} seconds."
+    sentence = (
+        "The enrolment was undone before it was complete. Repeat the same request in {seconds} seconds."
+    )
 
 
 class CaDates(Unavailable):
@@ -747,3 +749,30 @@ class AddressUnavailable(OperatorError):
 
     code = "address_unavailable"
     sentence = "Cannot listen on {address}: {detail}. Choose another with --https or --mqtt HOST:PORT."
+
+
+class RegistryTooNew(OperatorError):
+    """``registry.db`` was written by a later Keyborn; nothing was changed."""
+
+    code = "registry_too_new"
+    sentence = (
+        "The registry {path} has schema version {found}; this Keyborn knows up to {known}. "
+        "Upgrade Keyborn, or restore an older backup."
+    )
+
+
+class RegistryUnusable(OperatorError):
+    """``registry.db`` cannot be opened: not a database, damaged, a link, no permission, no space."""
+
+    code = "registry_unusable"
+    sentence = "The registry {path} cannot be opened: {detail}. Repair that, or restore a backup."
+
+
+class AuditBroken(OperatorError):
+    """The hash chain of the audit trail does not hold."""
+
+    code = "audit_broken"
+    sentence = (
+        "The audit trail does not hold together at record {sequence}: {detail}. Somebody or something "
+        "changed the registry: keep a copy, and compare it with a backup."
+    )

@@ -1,0 +1,284 @@
+"""The whole registry in memory: every method is one step that nothing interrupts."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from heapq import nsmallest
+
+from keyborn.adapters.memory.state import Binding, State
+from keyborn.domain.audit import AuditEvent, AuditRecord
+from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
+from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, decide
+from keyborn.domain.errors import (
+    EnrollmentInterrupted,
+    NotFound,
+    RegistryUnavailable,
+    ThingRevoked,
+)
+from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.lifecycle import moves
+from keyborn.domain.names import CertificateId, ThingName, fold_name
+from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.token import EnrollmentToken, TokenId
+from keyborn.ports import TokenUse
+
+
+class MemoryRegistry:
+    """Implements ``keyborn.ports.Registry``. Nothing is durable; everything else holds as on disk."""
+
+    def __init__(self) -> None:
+        self._state = State()
+
+    # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def claim(self, attempt: Attempt) -> Verdict:
+        """See ``Enrollments.claim``."""
+        standing = self._standing(attempt)
+        verdict = decide(standing, attempt)
+        if not isinstance(verdict, Issue):
+            return verdict
+        if not verdict.resumed:
+            self._record(standing, attempt, verdict.intent)
+        pair = (attempt.thing, attempt.key)
+        self._state.redemptions.setdefault(attempt.applicant.token, {}).setdefault(pair, verdict.intent.id)
+        return verdict
+
+    def _standing(self, attempt: Attempt) -> Standing:
+        state = self._state
+        existing = state.folded.get(fold_name(attempt.thing))
+        same = existing == attempt.thing
+        bound = state.keys.get(attempt.key)
+        token = state.tokens.get(attempt.applicant.token)
+        pairs = state.redemptions.get(attempt.applicant.token, {})
+        return Standing(
+            thing=state.things[attempt.thing] if same else None,
+            case_twin=None if same else existing,
+            key_owner=bound.thing if bound else None,
+            key_revoked=attempt.key in state.key_tombstones,
+            current=state.held(attempt.thing, Slot.CURRENT),
+            successor=state.held(attempt.thing, Slot.SUCCESSOR),
+            open_intent=state.open_intent(attempt.thing),
+            redeemed=(attempt.thing, attempt.key) in pairs,
+            uses_taken=len(pairs),
+            token_withdrawn=token is None or token.withdrawn_at is not None,
+        )
+
+    def _record(self, standing: Standing, attempt: Attempt, intent: Intent) -> None:
+        state = self._state
+        if intent.serial in state.serials or intent.id in state.intents or intent.id in state.signed:
+            raise RegistryUnavailable  # the next attempt draws another serial and id
+        if standing.open_intent is not None:
+            self._supersede(standing.open_intent, intent)
+        if standing.thing is None:
+            state.keep_thing(
+                Thing(attempt.thing, ThingStatus.CLAIMED, attempt.key, attempt.now, dict(attempt.attributes))
+            )
+        elif standing.thing.status.is_gone:
+            state.keep_thing(replace(standing.thing, status=ThingStatus.CLAIMED, key_hash=attempt.key))
+        state.keys.setdefault(attempt.key, Binding(attempt.thing, intent.id))
+        state.intents[intent.id] = intent
+        state.open_by_thing[intent.thing] = intent.id
+        state.serials.add(intent.serial)
+
+    def _supersede(self, old: Intent, new: Intent) -> None:
+        """Put ``new`` in the place of ``old``; what the same key brought, it keeps."""
+        state = self._state
+        staged = state.staged(old.id)
+        if staged is not None:
+            state.mark(staged, CertificateStatus.REVOKED)
+        state.close(old)
+        same_key = old.key_hash == new.key_hash
+        for pairs in state.redemptions.values():
+            for pair in [pair for pair, brought_by in pairs.items() if brought_by == old.id]:
+                if same_key:
+                    pairs[pair] = new.id
+                else:
+                    del pairs[pair]
+        if state.keys[old.key_hash].intent != old.id:
+            return
+        if same_key:
+            state.keys[old.key_hash] = Binding(old.thing, new.id)
+        else:
+            del state.keys[old.key_hash]
+
+    async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
+        """See ``Enrollments.store``."""
+        state = self._state
+        if (certificate.thing, certificate.key_hash) != (intent.thing, intent.key_hash):
+            raise ValueError("the certificate is not what the intent says")
+        winner = state.staged(intent.id)
+        if winner is not None and winner.status is not CertificateStatus.REVOKED:
+            return winner
+        if intent.id not in state.intents:
+            raise self._interrupted(intent.thing)
+        if certificate.id in state.certificates:
+            raise RegistryUnavailable
+        kept = replace(certificate, status=CertificateStatus.INACTIVE, slot=intent.slot, connected_at=None)
+        state.certificates[kept.id] = kept
+        state.signed[intent.id] = kept.id
+        return kept
+
+    async def activate(self, intent: IntentId, event: AuditEvent) -> Certificate:
+        """See ``Enrollments.activate``."""
+        state = self._state
+        staged = state.staged(intent)
+        waiting = state.intents.get(intent)
+        if staged is None:
+            raise EnrollmentInterrupted
+        if waiting is None and staged.status is CertificateStatus.ACTIVE:
+            return staged
+        thing = state.things.get(staged.thing)
+        if waiting is None or thing is None or thing.status is ThingStatus.SUSPENDED:
+            raise self._interrupted(staged.thing)
+        state.attach(staged)
+        state.close(waiting)
+        state.keep_thing(replace(thing, status=ThingStatus.ACTIVE))
+        state.name_tombstones.pop(thing.name, None)
+        state.append(event)
+        return state.mark(staged, CertificateStatus.ACTIVE)
+
+    def _interrupted(self, name: ThingName) -> ThingRevoked | EnrollmentInterrupted:
+        thing = self._state.things.get(name)
+        if thing is not None and (thing.status.is_gone or thing.status is ThingStatus.SUSPENDED):
+            return ThingRevoked(name=name, status=thing.status.value)
+        return EnrollmentInterrupted()
+
+    # ── tokens ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def add(self, token: EnrollmentToken, event: AuditEvent) -> None:
+        """See ``Tokens.add``."""
+        known = self._state.tokens.get(token.id)
+        if known is None:
+            self._state.tokens[token.id] = token
+            self._state.append(event)
+        elif known.digest != token.digest:
+            raise RegistryUnavailable  # two secrets, one id: the next attempt draws another secret
+
+    async def find(self, token: TokenId) -> EnrollmentToken | None:
+        """See ``Tokens.find``."""
+        return self._state.tokens.get(token)
+
+    async def withdraw(self, token: TokenId, event: AuditEvent) -> EnrollmentToken:
+        """See ``Tokens.withdraw``."""
+        known = self._state.tokens.get(token)
+        if known is None:
+            raise NotFound(what="token", name=token)
+        if known.withdrawn_at is not None:
+            return known
+        withdrawn = replace(known, withdrawn_at=event.at)
+        self._state.tokens[token] = withdrawn
+        self._state.append(event)
+        return withdrawn
+
+    async def tokens(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
+        """See ``TokenList.tokens``."""
+        state = self._state
+        page = nsmallest(limit, (name for name in state.tokens if after is None or name > after))
+        return [TokenUse(state.tokens[name], len(state.redemptions.get(name, {}))) for name in page]
+
+    # ── the fleet ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def thing(self, name: ThingName) -> Thing | None:
+        """See ``Fleet.thing``."""
+        return self._state.things.get(name)
+
+    async def things(self, *, after: ThingName | None = None, limit: int = 100) -> Sequence[Thing]:
+        """See ``Fleet.things``."""
+        things = self._state.things
+        return [things[name] for name in nsmallest(limit, (n for n in things if after is None or n > after))]
+
+    async def certificates(self, name: ThingName) -> Sequence[Certificate]:
+        """See ``Fleet.certificates``."""
+        return list(self._state.certificates_of(name))
+
+    async def set_status(self, name: ThingName, status: ThingStatus, event: AuditEvent) -> Thing:
+        """See ``Lifecycle.set_status``."""
+        thing = self._state.things.get(name)
+        if thing is None:
+            raise NotFound(what="thing", name=name)
+        if not moves(thing, status):
+            return thing
+        self._state.append(event)
+        if status.is_gone:
+            return self._end(thing, status)
+        if status is ThingStatus.SUSPENDED:
+            return self._switch(thing, status, CertificateStatus.INACTIVE)
+        held = any(self._state.held(name, slot) for slot in Slot)
+        back = ThingStatus.ACTIVE if held else ThingStatus.CLAIMED
+        return self._switch(thing, back, CertificateStatus.ACTIVE)
+
+    def _switch(self, thing: Thing, status: ThingStatus, certificates: CertificateStatus) -> Thing:
+        for slot in Slot:
+            held = self._state.held(thing.name, slot)
+            if held is not None:
+                self._state.mark(held, certificates)
+        return self._state.keep_thing(replace(thing, status=status))
+
+    def _end(self, thing: Thing, status: ThingStatus) -> Thing:
+        state = self._state
+        waiting = state.open_intent(thing.name)
+        if waiting is not None:
+            state.close(waiting)
+        for certificate in state.certificates_of(thing.name):
+            state.mark(certificate, CertificateStatus.REVOKED)
+        for slot in Slot:
+            state.attached.pop((thing.name, slot), None)
+        state.key_tombstones.update(state.keys_of(thing.name))
+        ended = state.keep_thing(replace(thing, status=status))
+        state.name_tombstones[thing.name] = ended
+        return ended
+
+    # ── the broker ────────────────────────────────────────────────────────────────────────────────────
+
+    async def certificate(self, certificate: CertificateId) -> Certificate | None:
+        """See ``DeviceDirectory.certificate``."""
+        return self._state.certificates.get(certificate)
+
+    async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
+        """See ``DeviceDirectory.connected``."""
+        known = self._state.certificates.get(certificate)
+        if known is None:
+            raise NotFound(what="certificate", name=certificate)
+        if not known.live(at) or (known.connected_at is not None and known.slot is Slot.CURRENT):
+            return known
+        met = replace(known, connected_at=known.connected_at or at)
+        self._state.certificates[certificate] = met
+        return self._promote(met) if met.slot is Slot.SUCCESSOR else met
+
+    def _promote(self, successor: Certificate) -> Certificate:
+        state = self._state
+        thing = state.things[successor.thing]
+        waiting = state.open_intent(thing.name)
+        if waiting is not None and waiting.slot is Slot.CURRENT:
+            state.undo(waiting)  # it would bring back the key that retires here
+        del state.attached[thing.name, Slot.SUCCESSOR]
+        promoted = replace(successor, slot=Slot.CURRENT)
+        state.certificates[successor.id] = promoted
+        state.attach(promoted)
+        state.key_tombstones.add(thing.key_hash)
+        state.keep_thing(replace(thing, key_hash=successor.key_hash))
+        return promoted
+
+    # ── what crashed enrolments left, and the trail ───────────────────────────────────────────────────
+
+    async def leftovers(self, *, before: datetime, limit: int = 100) -> Sequence[Intent]:
+        """See ``Leftovers.leftovers``."""
+        old = (intent for intent in self._state.intents.values() if intent.created_at < before)
+        return nsmallest(limit, old, key=lambda intent: (intent.created_at, intent.id))
+
+    async def drop(self, intent: IntentId, event: AuditEvent) -> bool:
+        """See ``Leftovers.drop``."""
+        waiting = self._state.intents.get(intent)
+        if waiting is None:
+            return False
+        self._state.undo(waiting)
+        self._state.append(event)
+        return True
+
+    async def append(self, event: AuditEvent) -> None:
+        """See ``AuditTrail.append``."""
+        self._state.append(event)
+
+    async def records(self, *, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:
+        """See ``AuditTrail.records``."""
+        return self._state.audit[after : after + limit]

@@ -1,0 +1,132 @@
+"""The tables of the in-memory registry and the few effects that several of its methods share."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from keyborn.domain.audit import GENESIS, AuditEvent, AuditRecord, canonical, link
+from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
+from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.names import CertificateId, KeyHash, ThingName, fold_name
+from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.token import EnrollmentToken, TokenId
+
+Pair = tuple[ThingName, KeyHash]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A key belongs to a thing; ``intent`` brought it and takes it away if it is dropped."""
+
+    thing: ThingName
+    intent: IntentId
+
+
+@dataclass(slots=True)
+class State:
+    """Everything the registry knows. An effect either happens whole or raises before it changes anything."""
+
+    things: dict[ThingName, Thing] = field(default_factory=dict)
+    folded: dict[str, ThingName] = field(default_factory=dict)
+    keys: dict[KeyHash, Binding] = field(default_factory=dict)
+    key_tombstones: set[KeyHash] = field(default_factory=set)
+    name_tombstones: dict[ThingName, Thing] = field(default_factory=dict)
+    """The record to go back to if a freed name's new claim comes to nothing."""
+    certificates: dict[CertificateId, Certificate] = field(default_factory=dict)
+    """In the order they were stored."""
+    signed: dict[IntentId, CertificateId] = field(default_factory=dict)
+    """The certificate stored for an intent, open or not."""
+    attached: dict[tuple[ThingName, Slot], CertificateId] = field(default_factory=dict)
+    """Certificates that have been activated and not revoked since: at most one per slot."""
+    tokens: dict[TokenId, EnrollmentToken] = field(default_factory=dict)
+    redemptions: dict[TokenId, dict[Pair, IntentId]] = field(default_factory=dict)
+    intents: dict[IntentId, Intent] = field(default_factory=dict)
+    """Open ones only."""
+    open_by_thing: dict[ThingName, IntentId] = field(default_factory=dict)
+    serials: set[int] = field(default_factory=set)
+    audit: list[AuditRecord] = field(default_factory=list)
+
+    def held(self, thing: ThingName, slot: Slot) -> Certificate | None:
+        """The certificate attached to a thing in a slot."""
+        attached = self.attached.get((thing, slot))
+        return None if attached is None else self.certificates[attached]
+
+    def open_intent(self, thing: ThingName) -> Intent | None:
+        """The thing's open intent."""
+        intent = self.open_by_thing.get(thing)
+        return None if intent is None else self.intents[intent]
+
+    def staged(self, intent: IntentId) -> Certificate | None:
+        """The certificate stored for an intent."""
+        signed = self.signed.get(intent)
+        return None if signed is None else self.certificates[signed]
+
+    def keep_thing(self, thing: Thing) -> Thing:
+        """Insert or replace a record."""
+        self.things[thing.name] = thing
+        self.folded[fold_name(thing.name)] = thing.name
+        return thing
+
+    def mark(self, certificate: Certificate, status: CertificateStatus) -> Certificate:
+        """Give a certificate another status."""
+        changed = replace(certificate, status=status)
+        self.certificates[certificate.id] = changed
+        return changed
+
+    def attach(self, certificate: Certificate) -> None:
+        """Put a certificate into its slot; what was there becomes revoked, its key does not."""
+        before = self.held(certificate.thing, certificate.slot)
+        if before is not None:
+            self.mark(before, CertificateStatus.REVOKED)
+        self.attached[certificate.thing, certificate.slot] = certificate.id
+
+    def certificates_of(self, thing: ThingName) -> Iterator[Certificate]:
+        """All of a thing's certificates, oldest first."""
+        return (one for one in list(self.certificates.values()) if one.thing == thing)
+
+    def keys_of(self, thing: ThingName) -> Iterator[KeyHash]:
+        """All keys bound to a thing."""
+        return (key for key, bound in list(self.keys.items()) if bound.thing == thing)
+
+    def close(self, intent: Intent) -> None:
+        """Take an intent off the list of open ones."""
+        del self.intents[intent.id]
+        del self.open_by_thing[intent.thing]
+
+    def undo(self, intent: Intent) -> None:
+        """Close an intent and take back what it brought: certificate, redemptions, key, claimed name."""
+        self.close(intent)
+        staged = self.staged(intent.id)
+        if staged is not None:
+            self.mark(staged, CertificateStatus.REVOKED)
+        for pairs in self.redemptions.values():
+            for pair in [pair for pair, brought_by in pairs.items() if brought_by == intent.id]:
+                del pairs[pair]
+        thing = self.things[intent.thing]
+        if thing.status is ThingStatus.CLAIMED:
+            self.free(thing)
+        self._unbind(intent)
+
+    def free(self, thing: Thing) -> None:
+        """Forget a claimed thing that came to nothing, or let it fall back to its tombstone."""
+        for key in self.keys_of(thing.name):
+            if key not in self.key_tombstones:
+                del self.keys[key]
+        tombstone = self.name_tombstones.get(thing.name)
+        if tombstone is not None:
+            self.keep_thing(tombstone)
+            return
+        del self.things[thing.name]
+        del self.folded[fold_name(thing.name)]
+
+    def append(self, event: AuditEvent) -> None:
+        """Chain an event to the end of the trail."""
+        previous = self.audit[-1].hash if self.audit else GENESIS
+        sequence = len(self.audit) + 1
+        self.audit.append(AuditRecord(sequence, event, previous, link(previous, sequence, canonical(event))))
+
+    def _unbind(self, intent: Intent) -> None:
+        thing = self.things.get(intent.thing)
+        bound = self.keys.get(intent.key_hash)
+        owns_thing = thing is not None and thing.key_hash == intent.key_hash
+        if bound is not None and bound.intent == intent.id and not owns_thing:
+            del self.keys[intent.key_hash]
