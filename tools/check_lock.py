@@ -1,7 +1,7 @@
 """Compare the lock files with ``pyproject.toml``, without a network: ``make check`` runs it.
 
-True when this prints nothing but its last line: every dependency is pinned in the lock that should hold it, at
-a version it allows; each pin carries hashes; the locks agree with each other; and no lock names a host or path.
+True when this prints nothing but its last line: every dependency is pinned in the lock that should hold it,
+at a version it allows; each pin carries hashes; the locks agree; and no lock names a host or a path.
 """
 
 import re
