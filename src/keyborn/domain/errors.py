@@ -546,8 +546,8 @@ class KeyStoreUnsupported(DeviceError):
 
     code = "key_store_unsupported"
     sentence = (
-        "Keys of the kind {scheme} are not supported by this version. Leave --key out: the key is then made in "
-        "a file that only its owner can read."
+        "Keys of the kind {scheme} are not supported by this version. Leave --key out: the key is then made "
+        "in a file that only its owner can read."
     )
 
 
@@ -616,7 +616,9 @@ class WrongCertificate(DeviceError):
     """The service handed out a certificate that is not this device's. Nothing was stored."""
 
     code = "wrong_certificate"
-    sentence = "The certificate that the service sent is not usable: {detail}. Nothing was stored. Tell the operator."
+    sentence = (
+        "The certificate that the service sent is not usable: {detail}. Nothing was stored. Tell the operator."
+    )
 
 
 class ApprovalPending(DeviceError):
@@ -624,8 +626,8 @@ class ApprovalPending(DeviceError):
 
     code = "approval_pending"
     sentence = (
-        "A person must approve this device first. The request is waiting: run the same command again later, or "
-        "with a longer --timeout."
+        "A person must approve this device first. The request is waiting: run the same command again later, "
+        "or with a longer --timeout."
     )
 
     def __init__(self, *, seconds: float) -> None:
