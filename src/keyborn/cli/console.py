@@ -1,4 +1,4 @@
-"""The operator's line to a data folder: through ``control.sock`` if a server runs, in process if none does."""
+"""The operator's line to a data folder: ``control.sock`` if a server runs, in process if none does."""
 
 import asyncio
 import http.client
@@ -27,7 +27,7 @@ data_option = click.option(
 )
 
 
-class Refused(OperatorError):
+class Refused(OperatorError):  # noqa: N818 - a leaf of the tree, which names what happened
     """What the service answered, in its own words."""
 
     sentence = "{detail}"
