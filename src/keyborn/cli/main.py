@@ -21,6 +21,9 @@ COMMANDS = {
     "audit": ("keyborn.cli.audit:audit", "The audit trail: show and verify."),
 }
 
+# What the server extra brings and a bare install does not have.
+SERVER_PACKAGES = frozenset({"httptools", "msgspec", "starlette", "uvicorn"})
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module only when the command is used."""
@@ -36,6 +39,18 @@ class LazyGroup(click.Group):
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; raises ServerPartsMissing where a bare install lacks the server's packages."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            package = (error.name or "").partition(".")[0]
+            if package not in SERVER_PACKAGES:
+                raise
+            from keyborn.domain.errors import ServerPartsMissing
+
+            raise ServerPartsMissing(package=package) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         """List the table's summaries without importing anything."""

@@ -778,3 +778,13 @@ class AuditBroken(OperatorError):
         "The audit trail does not hold together at record {sequence}: {detail}. Somebody or something "
         "changed the registry: keep a copy, and compare it with a backup."
     )
+
+
+class ServerPartsMissing(OperatorError):
+    """The command needs a package that only the server extra brings."""
+
+    code = "server_parts_missing"
+    sentence = (
+        "This is a device's installation: {package} is not here. "
+        "To run the service on this machine: pip install 'keyborn[server]'"
+    )
