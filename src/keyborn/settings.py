@@ -107,11 +107,16 @@ def parse_settings(table: Mapping[str, Any]) -> ServerSettings:
 
 def write_settings(settings: ServerSettings) -> str:
     """The settings as TOML; ``read_settings`` gives them back."""
-    lines = [f"https = {json.dumps(str(settings.https))}", f"mqtt = {json.dumps(str(settings.mqtt))}"]
-    lines += [f"names = {json.dumps(list(settings.names))}", f"url = {json.dumps(settings.url)}"]
-    lines += [f"topic_prefix = {json.dumps(settings.topic_prefix)}"]
+    lines = [f"https = {_quoted(str(settings.https))}", f"mqtt = {_quoted(str(settings.mqtt))}"]
+    lines += [f"names = {_quoted(list(settings.names))}", f"url = {_quoted(settings.url)}"]
+    lines += [f"topic_prefix = {_quoted(settings.topic_prefix)}"]
     lines += [f"device_certificate_days = {settings.device_certificate_days}"]
     return "\n".join(["# Settings of keyborn serve; options on the command line win.", *lines, ""])
+
+
+def _quoted(value: str | list[str]) -> str:
+    """JSON's strings and lists are TOML's, as long as no surrogate pairs are written."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _address(value: object, name: str) -> Address:

@@ -4,7 +4,7 @@ The same routes work in process when no server runs, so a command behaves alike 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -50,8 +50,8 @@ class Office:
     clock: Clock
     authorities: Sequence[Mapping[str, Any]]
     """Name, role, fingerprint, dates and PEM of every certificate authority."""
-    about: Mapping[str, Any]
-    """URL, fingerprint and listeners of the service."""
+    about: Callable[[], Mapping[str, Any]]
+    """URL, fingerprint, listeners and request count of the service, now."""
     messages: MessageTap | None = None
     """The broker's tap; None when no server runs."""
 
@@ -121,7 +121,7 @@ class _Routes:
         return _json(self._office.authorities)
 
     async def about(self, _request: Request) -> Response:
-        return _json(self._office.about)
+        return _json(self._office.about())
 
     async def audit(self, request: Request) -> Response:
         after = request.query_params.get("after", "0")

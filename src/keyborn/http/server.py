@@ -51,7 +51,12 @@ class HttpServer:
         bound = listener.sockets[0].getsockname()
         return bound[0], bound[1]
 
-    async def listen_plain(self, sock: socket.socket) -> None:
+    @property
+    def requests(self) -> int:
+        """How many requests have been answered."""
+        return self._state.total_requests
+
+    async def listen_unix(self, sock: socket.socket) -> None:
         """Serve plain HTTP on a bound socket (the control socket of the data folder)."""
         self._add(await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock))
 

@@ -1,0 +1,105 @@
+"""``keyborn serve``: the authority, registry and broker of this machine."""
+
+import asyncio
+import logging
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from keyborn.cli.console import data_option
+
+if TYPE_CHECKING:
+    from keyborn.adapters.data_folder import DataFolder
+    from keyborn.settings import ServerSettings
+    from keyborn.wiring import Running, ServeOptions
+
+
+@click.command()
+@data_option
+@click.option("--https", metavar="HOST:PORT", help="Where devices enroll.  [default: 127.0.0.1:8443]")
+@click.option("--mqtt", metavar="HOST:PORT", help="Where devices connect.  [default: 127.0.0.1:8883]")
+@click.option("--name", "names", multiple=True, help="A host name or address of this service; repeatable.")
+@click.option("--open-enrollment", is_flag=True, help="Ask no credential: loopback, an hour, 100 things.")
+@click.option(
+    "--passphrase-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="First line: the passphrase of the authority's keys (or $KEYBORN_CA_PASSPHRASE).",
+)
+@click.option("--verbose", is_flag=True, help="Log every session, not just what was refused.")
+def serve(
+    *,
+    data: Path,
+    https: str | None,
+    mqtt: str | None,
+    names: tuple[str, ...],
+    open_enrollment: bool,
+    passphrase_file: Path | None,
+    verbose: bool,
+) -> None:
+    """Run registration authority, certificate authority, registry and MQTT broker, until interrupted.
+
+    Creates whatever is missing in the data folder. The options of the first start are kept in server.toml;
+    later ones hold for that run.
+
+    Example: keyborn serve --https 0.0.0.0:8443 --mqtt 0.0.0.0:8883 --name gateway.example
+    """
+    from keyborn.adapters.ca import read_passphrase
+    from keyborn.adapters.data_folder import DataFolder
+    from keyborn.wiring import ServeOptions
+
+    _log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    folder = DataFolder(data)
+    folder.create()
+    with folder.lock():
+        settings = _settings(folder, https, mqtt, names)
+        passphrase = read_passphrase(os.environ, passphrase_file)
+        asyncio.run(_serve(folder, settings, ServeOptions(open_enrollment, passphrase)))
+
+
+def _settings(
+    folder: "DataFolder", https: str | None, mqtt: str | None, names: tuple[str, ...]
+) -> "ServerSettings":
+    from keyborn.settings import Address, ServerSettings, read_settings, write_settings
+
+    settings = read_settings(folder.settings) if folder.settings.exists() else ServerSettings()
+    if https is not None:
+        settings = replace(settings, https=Address.parse(https, "--https"))
+    if mqtt is not None:
+        settings = replace(settings, mqtt=Address.parse(mqtt, "--mqtt"))
+    if names:
+        settings = replace(settings, names=tuple(dict.fromkeys((*names, *settings.names))))
+    folder.write_once(folder.settings, write_settings(settings))
+    return settings
+
+
+async def _serve(folder: "DataFolder", settings: "ServerSettings", options: "ServeOptions") -> None:
+    from keyborn.wiring import LocalService
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with LocalService(folder, settings, options).run() as running:
+        _announce(running, folder)
+        await stop.wait()
+        click.echo("Stopping: answers under way are finished first.")
+    click.echo("Stopped.")
+
+
+def _announce(running: "Running", folder: "DataFolder") -> None:
+    from keyborn.http.bodies import fingerprint_text
+
+    data = "" if str(folder.path) == "keyborn-data" else f" --data {folder.path}"
+    click.echo(f"Keyborn serves {running.url}")
+    click.echo(f"  broker            mqtts://{running.mqtt}")
+    click.echo(f"  root fingerprint  {fingerprint_text(running.fingerprint)}")
+    click.echo(f"  data folder       {folder.path.resolve()}")
+    click.echo(f"Next, in another terminal: keyborn token create --thing NAME{data}")
+
+
+def _log_to_stderr(level: int) -> None:
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=level)

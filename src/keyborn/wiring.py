@@ -1,0 +1,292 @@
+"""The composition root: everything meets here, and nowhere else.
+
+One process holds a data folder: HTTP, certificate authority, registry writer and broker (docs/adr/0008). The
+parts know one another through ports alone, so that workers can move to processes of their own.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from keyborn.adapters.broker.gateway import Gateway
+from keyborn.adapters.broker.tls import server_context
+from keyborn.adapters.ca import (
+    EmbeddedAuthority,
+    ServiceIdentity,
+    describe_authority,
+    https_context,
+    open_authority,
+    service_names,
+)
+from keyborn.adapters.data_folder import DataFolder
+from keyborn.adapters.sql import SqliteRegistry
+from keyborn.adapters.system import SystemClock, SystemEntropy
+from keyborn.domain.access import OwnTopics
+from keyborn.domain.errors import AddressUnavailable, InvalidSetting, KeybornError, ServerNotRunning
+from keyborn.domain.names import NameScope
+from keyborn.http.admin import Office, build_admin
+from keyborn.http.app import Service, build_app
+from keyborn.http.bodies import BrokerAddress, fingerprint_text
+from keyborn.http.server import HttpServer, quiet_uvicorn
+from keyborn.ports import Authenticator, Clock, Entropy, MessageTap
+from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
+from keyborn.service.enroll import RegistrationAuthority
+from keyborn.service.fleet import FleetView
+from keyborn.service.saga import StepListener, ignore
+from keyborn.service.sweep import Sweeper
+from keyborn.service.tokens import TokenOffice, TokenWish
+from keyborn.settings import Address, ServerSettings, read_settings
+
+OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
+SWEEP_EVERY = 60.0
+_log = logging.getLogger("keyborn.serve")
+
+
+@dataclass(frozen=True, slots=True)
+class ServeOptions:
+    """How this run differs from the settings file."""
+
+    open_enrollment: bool = False
+    passphrase: bytes | None = None
+    on_step: StepListener = ignore
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a started service tells: where it is, and whom to trust."""
+
+    url: str
+    fingerprint: bytes
+    https: Address
+    mqtt: Address
+
+
+class LocalService:
+    """Registration authority, certificate authority, registry and broker of one data folder."""
+
+    def __init__(
+        self, folder: DataFolder, settings: ServerSettings, options: ServeOptions | None = None
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._options = options or ServeOptions()
+        self._clock: Clock = SystemClock()
+        self._entropy: Entropy = SystemEntropy()
+        self._registry = SqliteRegistry(folder.registry)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[Running]:
+        """Serve for as long as the context lasts; leaving it drains, and loses nothing.
+
+        The caller holds the folder's lock. Raises leaves of OperatorError or InvalidSetting.
+        """
+        quiet_uvicorn()
+        async with AsyncExitStack() as stack:
+            await self._registry.open()
+            stack.push_async_callback(self._registry.close)
+            authority = self._open_authority()
+            identity = self._open_identity(authority)
+            gateway, mqtt = await self._start_broker(stack, authority, identity)
+            running = await self._start_http(stack, authority, identity, gateway, mqtt)
+            stack.push_async_callback(self._end_tasks)
+            self._spawn(identity.keep_fresh())
+            self._spawn(self._sweep())
+            yield running
+
+    def _open_authority(self) -> EmbeddedAuthority:
+        passphrase = self._options.passphrase
+        return open_authority(
+            self._folder.authority, clock=self._clock, entropy=self._entropy, passphrase=passphrase
+        )
+
+    def _open_identity(self, authority: EmbeddedAuthority) -> ServiceIdentity:
+        names = service_names([*self._settings.names, self._settings.https.host, self._settings.mqtt.host])
+        identity = ServiceIdentity(
+            self._folder.authority, authority, names=names, clock=self._clock, entropy=self._entropy
+        )
+        identity.prepare()
+        return identity
+
+    async def _start_broker(
+        self, stack: AsyncExitStack, authority: EmbeddedAuthority, identity: ServiceIdentity
+    ) -> tuple[Gateway, Address]:
+        context = server_context(
+            identity.server_chain_path, identity.server_key_path, authority.client_ca_pem()
+        )
+        identity.serve(context)
+        rules = OwnTopics(self._settings.topic_prefix)
+        gateway = Gateway(directory=self._registry, rules=rules, clock=self._clock)
+        wanted = self._settings.mqtt
+        with _listening(wanted):
+            host, port = await gateway.start(wanted.host, wanted.port, context)
+        stack.push_async_callback(gateway.stop, 2.0)
+        return gateway, Address(host, port)
+
+    async def _start_http(
+        self,
+        stack: AsyncExitStack,
+        authority: EmbeddedAuthority,
+        identity: ServiceIdentity,
+        gateway: Gateway,
+        mqtt: Address,
+    ) -> Running:
+        context = https_context(
+            identity.server_chain_path, identity.server_key_path, authority.client_ca_pem()
+        )
+        identity.serve(context)
+        server = HttpServer(build_app(await self._service(authority, mqtt)))
+        stack.push_async_callback(server.stop)
+        wanted = self._settings.https
+        with _listening(wanted):
+            host, port = await server.listen_tls(wanted.host, wanted.port, context)
+        url = public_url(self._settings, Address(host, port))
+        running = Running(url, authority.root_fingerprint(), Address(host, port), mqtt)
+        office = self._office(running, gateway, lambda: server.requests)
+        control = HttpServer(build_admin(office))
+        stack.push_async_callback(control.stop, 0.5)
+        await control.listen_unix(self._folder.bind_control())
+        return running
+
+    async def _service(self, authority: EmbeddedAuthority, mqtt: Address) -> Service:
+        registration = RegistrationAuthority(
+            authenticator=await self._authenticator(),
+            enrollments=self._registry,
+            authority=authority,
+            audit=self._registry,
+            clock=self._clock,
+            entropy=self._entropy,
+            profile=self._settings.profile,
+            reserved_names=self._settings.reserved_names,
+            on_step=self._options.on_step,
+        )
+        broker = BrokerAddress(
+            endpoint=self._settings.public_host(mqtt),
+            port=mqtt.port,
+            topic_prefix=self._settings.topic_prefix,
+            roots_pem=authority.roots_pem(),
+            chain_pem=authority.chain_pem(),
+        )
+        return Service(registration, broker, self._ready)
+
+    async def _authenticator(self) -> Authenticator:
+        tokens = TokenAuthenticator(self._registry)
+        if not self._options.open_enrollment:
+            return tokens
+        if not self._settings.https.is_loopback:
+            raise InvalidSetting(setting="--open-enrollment", detail="it goes with a loopback address only")
+        shared = await self._tokens(lambda: ("", b"")).create(OPEN_ENROLLMENT, actor="open-enrollment")
+        _log.warning("open enrolment for an hour: anybody on this machine may enrol up to 100 things")
+        return OpenEnrollment(self._registry, shared.token.id, tokens)
+
+    async def _ready(self) -> None:
+        await self._registry.records(limit=1)
+
+    def _office(self, running: Running, messages: MessageTap, requests: Callable[[], int]) -> Office:
+        return Office(
+            tokens=self._tokens(lambda: (running.url, running.fingerprint)),
+            fleet=FleetView(fleet=self._registry, trail=self._registry),
+            clock=self._clock,
+            authorities=authority_rows(self._folder),
+            about=lambda: about_row(running) | {"requests": requests()},
+            messages=messages,
+        )
+
+    def _tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:
+        return TokenOffice(
+            tokens=self._registry,
+            listing=self._registry,
+            clock=self._clock,
+            entropy=self._entropy,
+            trust=trust,
+        )
+
+    def _spawn(self, work: Awaitable[None]) -> None:
+        self._tasks.append(asyncio.ensure_future(work))
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _sweep(self) -> None:
+        """Settle leftovers now, and every minute."""
+        sweeper = Sweeper(leftovers=self._registry, clock=self._clock)
+        while True:
+            try:
+                if dropped := await sweeper.sweep():
+                    _log.info("swept %d unfinished enrolments", dropped)
+            except KeybornError as trouble:
+                _log.warning("the sweeper will try again: %s", trouble)
+            await asyncio.sleep(SWEEP_EVERY)
+
+
+@asynccontextmanager
+async def open_office(folder: DataFolder) -> AsyncIterator[Office]:
+    """The operator's office without a server: takes the folder's lock for as long as it is open."""
+    settings = read_settings(folder.settings)
+    clock, entropy = SystemClock(), SystemEntropy()
+    rows = authority_rows(folder)
+    registry = SqliteRegistry(folder.registry)
+
+    def trust() -> tuple[str, bytes]:
+        if not settings.https.port and not settings.url:
+            raise ServerNotRunning(path=folder.path)  # the port is only known while it runs
+        return public_url(settings, settings.https), bytes.fromhex(rows[0]["fingerprint"].replace(":", ""))
+
+    with folder.lock():
+        async with registry:
+            yield Office(
+                tokens=TokenOffice(
+                    tokens=registry, listing=registry, clock=clock, entropy=entropy, trust=trust
+                ),
+                fleet=FleetView(fleet=registry, trail=registry),
+                clock=clock,
+                authorities=rows,
+                about=dict,
+            )
+
+
+def public_url(settings: ServerSettings, bound: Address) -> str:
+    """The URL that enrolment codes carry."""
+    return settings.url or f"https://{Address(settings.public_host(bound), bound.port)}"
+
+
+def about_row(running: Running) -> dict[str, Any]:
+    """What a running service says of itself."""
+    return {
+        "url": running.url,
+        "fingerprint": fingerprint_text(running.fingerprint),
+        "https": str(running.https),
+        "mqtt": str(running.mqtt),
+    }
+
+
+def authority_rows(folder: DataFolder) -> list[Mapping[str, Any]]:
+    """Every certificate of the authority, root first, for people and programs."""
+    return [
+        {
+            "role": certificate.role,
+            "name": certificate.name,
+            "issuer": certificate.issuer,
+            "serial": certificate.serial,
+            "fingerprint": fingerprint_text(bytes.fromhex(certificate.fingerprint)),
+            "notBefore": certificate.not_before.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "notAfter": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "pem": certificate.pem,
+        }
+        for certificate in describe_authority(folder.authority)
+    ]
+
+
+@contextlib.contextmanager
+def _listening(address: Address) -> Any:  # noqa: ANN401 - a context manager
+    try:
+        yield
+    except OSError as error:
+        raise AddressUnavailable(address=address, detail=error.strerror or str(error)) from None

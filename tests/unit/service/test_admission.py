@@ -1,0 +1,112 @@
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from keyborn.domain.errors import Overloaded, Throttled
+from keyborn.service.admission import Admission, FailureBudget
+
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+async def test_no_more_callers_run_at_once_than_there_are_slots() -> None:
+    admission = Admission(slots=3)
+    running, most = 0, 0
+
+    async def work() -> None:
+        nonlocal running, most
+        async with admission.slot():
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+
+    await asyncio.gather(*(work() for _ in range(50)))
+    assert most == 3
+
+
+async def test_a_full_queue_answers_overloaded_at_once_with_a_time_to_come_back() -> None:
+    admission = Admission(slots=1, waiting=1)
+    async with admission.slot():
+        waiter = asyncio.create_task(_enter(admission))
+        await asyncio.sleep(0)
+        with pytest.raises(Overloaded) as refused:
+            await _enter(admission)
+        assert refused.value.retry_after
+    await waiter
+
+
+async def test_a_caller_who_waits_too_long_is_told_so_and_leaves_no_trace() -> None:
+    admission = Admission(slots=1, patience=0.01)
+    async with admission.slot():
+        with pytest.raises(Overloaded):
+            await _enter(admission)
+    await _enter(admission)
+
+
+async def test_a_slot_comes_back_when_its_work_fails() -> None:
+    admission = Admission(slots=1, patience=0.01)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError):
+            await _fail(admission)
+    await _enter(admission)
+
+
+async def test_a_cancelled_waiter_does_not_keep_a_slot() -> None:
+    admission = Admission(slots=1, patience=5)
+    async with admission.slot():
+        waiter = asyncio.create_task(_enter(admission))
+        await asyncio.sleep(0)
+        waiter.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+    await asyncio.wait_for(_enter(admission), 1)
+
+
+async def _enter(admission: Admission) -> None:
+    async with admission.slot():
+        pass
+
+
+async def _fail(admission: Admission) -> None:
+    async with admission.slot():
+        raise ZeroDivisionError
+
+
+def test_a_source_may_fail_as_often_as_its_burst_and_no_more() -> None:
+    budget = FailureBudget(burst=3, per_minute=60)
+    for _ in range(3):
+        budget.charge("192.0.2.1", NOON)
+    with pytest.raises(Throttled) as refused:
+        budget.charge("192.0.2.1", NOON)
+    assert refused.value.retry_after == 1
+
+
+def test_failures_of_one_source_do_not_count_for_another() -> None:
+    budget = FailureBudget(burst=1)
+    budget.charge("192.0.2.1", NOON)
+    budget.charge("192.0.2.2", NOON)
+
+
+def test_the_budget_comes_back_with_time() -> None:
+    budget = FailureBudget(burst=1, per_minute=60)
+    budget.charge("192.0.2.1", NOON)
+    with pytest.raises(Throttled):
+        budget.charge("192.0.2.1", NOON)
+    budget.charge("192.0.2.1", NOON + timedelta(seconds=2))
+
+
+def test_a_clock_that_goes_back_gives_nothing_away() -> None:
+    budget = FailureBudget(burst=1, per_minute=60)
+    budget.charge("192.0.2.1", NOON)
+    with pytest.raises(Throttled):
+        budget.charge("192.0.2.1", NOON - timedelta(days=1))
+
+
+def test_memory_stays_bounded_however_many_sources_fail() -> None:
+    budget = FailureBudget(burst=1, sources=100)
+    for number in range(1000):
+        budget.charge(f"source-{number}", NOON)
+    assert len(budget._left) == 100
+    with pytest.raises(Throttled):
+        budget.charge("source-999", NOON)
