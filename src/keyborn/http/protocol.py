@@ -42,7 +42,9 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._header_bytes: int | None = 0
-        """Bytes of the header block under way; None while a body or an answer is under way."""
+        """Bytes of the header block that is due or under way; None while a body or an answer is."""
+        self._chunk_is_headers = False
+        self._in_message = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Start the clock; a connection over the limit is told so and closed."""
@@ -62,6 +64,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Feed the parser; whatever it raises is a 400, and a header block too long a 431."""
         if self.parser is None or self.transport.is_closing():
             return
+        self._chunk_is_headers = self._header_bytes is not None
         if self._header_bytes is not None:
             self._header_bytes += len(data)
         try:
@@ -75,7 +78,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request: its headers are due."""
         super().on_message_begin()
-        self._header_bytes = 0
+        self._in_message = True
+        if not self._chunk_is_headers:  # it follows another message in one chunk: its share is unknown
+            self._header_bytes = 1
+        self._chunk_is_headers = False
         self._arm(self.limits.headers)
 
     def on_headers_complete(self) -> None:
@@ -88,15 +94,16 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole: from here the time is ours."""
+        self._in_message = False
         self._disarm()
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
         """The answer is out: the next request is due, and a body nobody read ends the connection."""
-        if self.cycle is not None and self.cycle.more_body:
+        if not self.pipeline and self.cycle is not None and self.cycle.more_body:
             self.transport.close()
         super().on_response_complete()
-        if not self.transport.is_closing() and not self.pipeline:
+        if not self.transport.is_closing() and not self.pipeline and not self._in_message:
             self._header_bytes = 0
             self._arm(self.limits.idle)
 

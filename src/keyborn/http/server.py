@@ -58,7 +58,9 @@ class HttpServer:
 
     async def listen_unix(self, sock: socket.socket) -> None:
         """Serve plain HTTP on a bound socket (the control socket of the data folder)."""
-        self._add(await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock))
+        self._add(
+            await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock, backlog=_BACKLOG)
+        )
 
     async def stop(self, grace: float = 5.0) -> None:
         """Stop accepting, let answers under way finish for ``grace`` seconds, close the rest."""
