@@ -1,0 +1,124 @@
+"""The device's home: one folder, 0700, ours, one session at a time (design PROTOCOL "One writer")."""
+
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from keyborn.device import files
+from keyborn.domain.errors import HomeBusy, HomeUnusable
+
+PRIVATE_FOLDER = 0o700
+SYSTEM_HOME = Path("/var/lib/keyborn")
+_POLL = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The paths of one device's identity; the constructor touches nothing."""
+
+    path: Path
+
+    @property
+    def key(self) -> Path:
+        """The private key, PKCS#8 PEM, 0600."""
+        return self.path / "device.key"
+
+    @property
+    def certificate(self) -> Path:
+        """The leaf, then its chain, PEM."""
+        return self.path / "device.crt"
+
+    @property
+    def roots(self) -> Path:
+        """The roots that service and broker must lead to, PEM."""
+        return self.path / "roots.pem"
+
+    @property
+    def settings(self) -> Path:
+        """What the identity is and where it is used; written last."""
+        return self.path / "device.toml"
+
+    @property
+    def outbox(self) -> Path:
+        """Messages that have not been acknowledged."""
+        return self.path / "outbox.db"
+
+    def prepare(self) -> None:
+        """Make the folder, durably, or check the one that is there; raises HomeUnusable."""
+        try:
+            missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+            for folder in missing:
+                files.sync_folder(folder.parent)
+        except OSError as wrong:
+            raise files.trouble(self.path, wrong) from None
+        self.check()
+
+    def check(self) -> None:
+        """Raise HomeUnusable unless the folder is there, is ours, and nobody else can enter it."""
+        try:
+            status = self.path.stat()
+        except OSError as wrong:
+            raise files.trouble(self.path, wrong) from None
+        if not stat.S_ISDIR(status.st_mode):
+            raise HomeUnusable(path=self.path, detail="it is not a folder")
+        if status.st_uid != os.geteuid():
+            raise HomeUnusable(path=self.path, detail=f"it belongs to user {status.st_uid}, not to you")
+        if status.st_mode & files.OTHERS:
+            mode = stat.S_IMODE(status.st_mode)
+            raise HomeUnusable(path=self.path, detail=f"its mode is {mode:04o}. Run: chmod 700 {self.path}")
+
+    def clean(self) -> None:
+        """Remove what a crash left half written; only with the session held."""
+        for leftover in self.path.glob("device.*" + files.TEMPORARY):
+            files.remove(leftover)
+        files.remove(files.temporary_of(self.roots))
+
+    @contextmanager
+    def session(self, *, patience: float = 0.0) -> Iterator[None]:
+        """Hold the home; raises HomeBusy if another command still holds it after ``patience`` seconds."""
+        descriptor = self._open_lock()
+        try:
+            self._lock(descriptor, time.monotonic() + patience)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _open_lock(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(self.path / "lock", flags, files.PRIVATE_FILE)
+        except OSError as wrong:
+            raise files.trouble(self.path, wrong) from None
+
+    def _lock(self, descriptor: int, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise HomeBusy(path=self.path) from None
+                time.sleep(_POLL)
+            else:
+                return
+
+
+def locate_home(chosen: Path | None, environment: Mapping[str, str], *, root: bool) -> Home:
+    """The home: ``--home``, ``$KEYBORN_HOME``, /var/lib/keyborn for root, else the XDG state folder."""
+    if chosen is None and environment.get("KEYBORN_HOME"):
+        chosen = Path(environment["KEYBORN_HOME"])
+    if chosen is None:
+        chosen = SYSTEM_HOME if root else _state_folder(environment) / "keyborn"
+    return Home(Path(os.path.realpath(chosen.expanduser())))
+
+
+def _state_folder(environment: Mapping[str, str]) -> Path:
+    # XDG base directories: a relative path is to be ignored
+    state = Path(environment.get("XDG_STATE_HOME", ""))
+    return state if state.is_absolute() else Path("~/.local/state")

@@ -1,0 +1,158 @@
+"""One HTTPS exchange with limits on bytes and time. Redirects are answers like any other: never followed."""
+
+import http.client
+import socket
+import ssl
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from keyborn import __version__
+from keyborn.device import tls
+
+MAX_ANSWER = 65536
+CONNECT_TIMEOUT = 10.0
+EXCHANGE_TIMEOUT = 30.0
+_SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
+
+
+class Unanswered(Exception):
+    """No whole answer came: asking again may help."""
+
+
+class Oversized(Exception):
+    """The answer is larger than MAX_ANSWER: asking again will not help."""
+
+
+class Distrusted(Exception):
+    """The peer did not prove who it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked; ``headers`` may hold a credential, so a request is never shown."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, whole."""
+
+    status: int
+    body: bytes
+    media_type: str
+    retry_after: float | None
+    """Seconds, where the service named some (RFC 9110 10.2.3); a date is ignored, for clocks may be wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Where the service is: ``https://host[:port][/prefix]``."""
+
+    url: str
+
+    @property
+    def host(self) -> str:
+        """Host name or address, without brackets."""
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        """TCP port; 443 unless named."""
+        return urlsplit(self.url).port or 443
+
+    @property
+    def prefix(self) -> str:
+        """The path before the routes, without the slash at its end."""
+        return urlsplit(self.url).path.rstrip("/")
+
+
+def exchange(service: Service, context: ssl.SSLContext, request: Request, *, seconds: float) -> Answer:
+    """Send one request on a connection of its own; ``seconds`` bounds the whole of it.
+
+    Raises Distrusted before anything is sent, Unanswered for every trouble that may pass, Oversized.
+    """
+    seconds = min(seconds, EXCHANGE_TIMEOUT)
+    connection = _Connection(service, context, time.monotonic() + seconds)
+    try:
+        return _ask(connection, service, request)
+    except ssl.SSLCertVerificationError as wrong:
+        raise Distrusted(tls.explain(wrong)) from None
+    except ssl.SSLError as wrong:
+        raise Unanswered(f"TLS: {tls.explain(wrong)}") from None
+    except TimeoutError:
+        raise Unanswered("it took too long") from None
+    except socket.gaierror as wrong:
+        raise Unanswered(f"the name {service.host} has no address ({wrong.strerror})") from None
+    except OSError as wrong:
+        raise Unanswered(wrong.strerror or "the connection broke") from None
+    except (http.client.HTTPException, ValueError):
+        raise Unanswered("the answer was cut short or was not HTTP") from None
+    finally:
+        connection.close()
+
+
+class _Connection(http.client.HTTPSConnection):
+    """A connection whose socket knows the deadline, and which wants to see serverAuth."""
+
+    def __init__(self, service: Service, context: ssl.SSLContext, deadline: float) -> None:
+        left = min(CONNECT_TIMEOUT, max(0.001, deadline - time.monotonic()))
+        super().__init__(service.host, service.port, timeout=left, context=context)
+        self._tls = context
+        self._deadline = deadline
+
+    def connect(self) -> None:
+        super().connect()
+        assert isinstance(self.sock, tls.DeadlineSocket)
+        self.sock.deadline = self._deadline
+        if self._tls.verify_mode is ssl.CERT_REQUIRED:
+            _require_server(self.sock)
+
+
+def _require_server(sock: ssl.SSLSocket) -> None:
+    """OpenSSL takes a certificate without extended key usages for a server's; a device's trust does not."""
+    from cryptography import x509
+
+    leaf = x509.load_der_x509_certificate(sock.getpeercert(binary_form=True) or b"")
+    try:
+        usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except (x509.ExtensionNotFound, ValueError):
+        raise Distrusted("its certificate does not say that it is a server's (serverAuth)") from None
+    if _SERVER_AUTH not in {usage.dotted_string for usage in usages}:
+        raise Distrusted("its certificate is not a server's (serverAuth)")
+
+
+def _ask(connection: _Connection, service: Service, request: Request) -> Answer:
+    headers = {"User-Agent": f"keyborn/{__version__}", "Connection": "close", **request.headers}
+    connection.request(request.method, service.prefix + request.path, request.body, headers)
+    with connection.getresponse() as response:
+        body = _read(response)
+        return Answer(
+            response.status,
+            body,
+            response.headers.get_content_type(),
+            _seconds(response.headers.get("Retry-After")),
+        )
+
+
+def _read(response: http.client.HTTPResponse) -> bytes:
+    announced = response.length  # None where it is chunked or ends with the connection
+    if announced is not None and announced > MAX_ANSWER:
+        raise Oversized
+    body = response.read(MAX_ANSWER + 1)
+    if len(body) > MAX_ANSWER:
+        raise Oversized
+    if announced is not None and len(body) < announced:
+        raise Unanswered("the answer was cut short")
+    return body
+
+
+def _seconds(text: str | None) -> float | None:
+    if text is None or not text.strip().isascii() or not text.strip().isdigit():
+        return None
+    return float(text.strip()[:9])
