@@ -1,0 +1,212 @@
+"""Leaves: the device side."""
+
+from keyborn.domain.errors.tree import DeviceError
+
+
+class HomeUnusable(DeviceError):
+    """The device's folder is missing, foreign, too open, or cannot be written."""
+
+    code = "home_unusable"
+    sentence = "The folder {path} cannot hold this device's identity: {detail}."
+
+
+class HomeBusy(DeviceError):
+    """Another session works in the same home; two connections with one client id would evict each other."""
+
+    code = "home_busy"
+    sentence = "Another keyborn command is using {path}. Wait for it to end, or stop it, and try again."
+
+
+class FileNotPrivate(DeviceError):
+    """A file that must be ours alone is a link, foreign, open to others, or not a file at all."""
+
+    code = "file_not_private"
+    sentence = "The file {path} is not safe to use: {detail}."
+
+
+class KeyExists(DeviceError):
+    """There is a key already; a key store never overwrites."""
+
+    code = "key_exists"
+    sentence = (
+        "There is already a key in {path}, and {detail}. Keyborn never overwrites a key: use another --home."
+    )
+
+
+class KeyUnusable(DeviceError):
+    """A private key file that cannot be read or used."""
+
+    code = "key_unusable"
+    sentence = "The private key in {path} cannot be used: {detail}."
+
+
+class KeyStoreUnsupported(DeviceError):
+    """``--key`` names a kind of key store that this version does not have."""
+
+    code = "key_store_unsupported"
+    sentence = (
+        "Keys of the kind {scheme} are not supported by this version. Leave --key out: the key is then made "
+        "in a file that only its owner can read."
+    )
+
+
+class InvalidSubject(DeviceError):
+    """``--subject`` is not ``/C=JP/O=Example`` or contradicts the thing name."""
+
+    code = "invalid_subject"
+    sentence = (
+        "The subject is not usable: {detail}. Write it as /C=JP/ST=Tokyo/O=Example (CN is the thing name)."
+    )
+
+
+class NoIdentity(DeviceError):
+    """The home holds no complete identity."""
+
+    code = "no_identity"
+    sentence = "There is no complete identity in {path}: {detail}. Run: keyborn enroll CODE"
+
+
+class OtherThing(DeviceError):
+    """The device is enrolled under another name than the one asked for."""
+
+    code = "other_thing"
+    sentence = (
+        "This device is already enrolled as {current}, not {asked}. Leave --thing out, or use another --home."
+    )
+
+
+class ClockUnusable(DeviceError):
+    """The clock is outside the code's window and no root is pinned."""
+
+    code = "clock_unusable"
+    sentence = (
+        "This device's clock says {now}, but the enrolment code is good from {issued} to {expires}. Set the "
+        "clock (timedatectl set-ntp true), or ask for a new code, and try again."
+    )
+
+
+class UntrustedService(DeviceError):
+    """The service could not prove who it is; no credential was sent."""
+
+    code = "untrusted_service"
+    sentence = (
+        "The service at {url} cannot be trusted: {detail}. No credential was sent. Check the enrolment code "
+        "with the operator."
+    )
+
+
+class ServiceUnreachable(DeviceError):
+    """No usable answer within the time limit. The key stays; the same command continues."""
+
+    code = "service_unreachable"
+    sentence = "No answer from {url}: {detail}. Check the network and run the same command again."
+
+
+class WrongAnswer(DeviceError):
+    """The service answered something that is not the contract. Nothing was stored."""
+
+    code = "wrong_answer"
+    sentence = (
+        "The service at {url} answered something unexpected: {detail}. Nothing was stored. Check the URL."
+    )
+
+
+class WrongCertificate(DeviceError):
+    """The service handed out a certificate that is not this device's. Nothing was stored."""
+
+    code = "wrong_certificate"
+    sentence = "The certificate that the service sent is not usable: {detail}. Nothing was stored. Tell the operator."
+
+
+class ApprovalPending(DeviceError):
+    """A person must decide; the time limit ended first."""
+
+    code = "approval_pending"
+    sentence = (
+        "A person must approve this device first. The request is waiting: run the same command again later, "
+        "or with a longer --timeout."
+    )
+
+    def __init__(self, *, seconds: float) -> None:
+        super().__init__()
+        self.retry_after = seconds
+
+
+class EnrollmentRefused(DeviceError):
+    """The service refused. ``code`` and the sentence are the service's own, cleaned."""
+
+    code = "enrollment_refused"
+    sentence = "The service refused: {detail}"
+
+    def __init__(self, *, status: int, detail: str, code: str | None = None) -> None:
+        super().__init__(status=status, detail=detail)
+        if code:
+            vars(self)["code"] = code  # this instance speaks for the service
+
+
+class BrokerUnreachable(DeviceError):
+    """No connection to the broker within the time-out."""
+
+    code = "broker_unreachable"
+    sentence = "The broker {broker} cannot be reached: {detail}. Messages are kept in the outbox."
+
+
+class BrokerUntrusted(DeviceError):
+    """The broker's certificate does not verify against ``roots.pem``."""
+
+    code = "broker_untrusted"
+    sentence = "The broker {broker} cannot be trusted: {detail}. Nothing was sent. Tell the operator."
+
+
+class SessionRefused(DeviceError):
+    """The broker refused the session, or closed it before it began."""
+
+    code = "session_refused"
+    sentence = (
+        "The broker {broker} refused the session: {detail}. Ask the operator whether {thing} is active."
+    )
+
+
+class SessionLost(DeviceError):
+    """The broker closed the connection, or it broke."""
+
+    code = "session_lost"
+    sentence = "The connection to the broker {broker} ended: {detail}. Unsent messages stay in the outbox."
+
+
+class PublishDenied(DeviceError):
+    """The broker will never take this message. It left the queue and is kept aside."""
+
+    code = "publish_denied"
+    sentence = (
+        "The broker refused the message for {topic}: {reason}. It is set aside and will not be sent again. "
+        "This device's own topic is {own}."
+    )
+
+
+class SubscribeDenied(DeviceError):
+    """The broker refuses the topic filter."""
+
+    code = "subscribe_denied"
+    sentence = "The broker refused the filter {topic}: {reason}. This device's own topic is {own}."
+
+
+class MessageTooLarge(DeviceError):
+    """More than AWS IoT's 128 KiB payload."""
+
+    code = "message_too_large"
+    sentence = "The message has more than {limit} bytes, which no broker here takes. Send it in parts."
+
+
+class NothingArrived(DeviceError):
+    """``subscribe --count`` ended by its time limit."""
+
+    code = "nothing_arrived"
+    sentence = "Only {seen} of {count} messages arrived for {topic} within {seconds} seconds."
+
+
+class OutboxUnusable(DeviceError):
+    """``outbox.db`` cannot be read or written."""
+
+    code = "outbox_unusable"
+    sentence = "The outbox {path} cannot be used: {detail}. Free disk space, or move the file away."

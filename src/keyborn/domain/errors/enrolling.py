@@ -1,0 +1,151 @@
+"""Leaves: credentials, conflicts with the registry, passing troubles."""
+
+from keyborn.domain.errors.tree import Conflict, Forbidden, Unauthenticated, Unavailable
+
+
+# ── credentials ──
+class CredentialMissing(Unauthenticated):
+    """No ``Authorization: Bearer`` header."""
+
+    code = "credential_missing"
+    sentence = (
+        "This request carries no credential. Send the token's secret as `Authorization: Bearer <secret>`."
+    )
+
+
+class CredentialRefused(Unauthenticated):
+    """Unknown, withdrawn, or not a token at all: told apart only in the audit trail."""
+
+    code = "credential_refused"
+    sentence = "The enrolment token is not valid. Ask the operator for a new one (keyborn token create)."
+
+
+class TokenExpired(Unauthenticated):
+    """The right secret, too late."""
+
+    code = "token_expired"
+    sentence = (
+        "The enrolment token expired at {expired}. Ask the operator for a new one (keyborn token create)."
+    )
+
+
+class TokenExhausted(Forbidden):
+    """Every use of the token is bound to another thing and key."""
+
+    code = "token_exhausted"
+    sentence = (
+        "The enrolment token has been used up by another device or key. Ask the operator for a new one."
+    )
+
+
+class NameNotPermitted(Forbidden):
+    """The token is bound to another name."""
+
+    code = "name_not_permitted"
+    sentence = (
+        "This enrolment token is not valid for the thing name {name}. Ask for a token bound to that name."
+    )
+
+
+class GenericNameRefused(Forbidden):
+    """``CN=AWS IoT Certificate`` with a token that is not bound to exactly one name."""
+
+    code = "generic_name_refused"
+    sentence = (
+        "A CSR with the common name {found} needs a token bound to one name. "
+        "Create it with: keyborn token create --thing NAME, or make the CSR with CN=NAME."
+    )
+
+
+class OpenEnrollmentRefused(Forbidden):
+    """Open enrolment is for loopback only, for an hour and 100 things."""
+
+    code = "open_enrollment_refused"
+    sentence = "Open enrolment is refused: {detail}. Use an enrolment token (keyborn token create)."
+
+
+class ThingRevoked(Forbidden):
+    """The name has a tombstone, or the thing is suspended or revoked."""
+
+    code = "thing_revoked"
+    sentence = "The thing {name} is {status}. Only a person can bring the name back: ask the operator."
+
+
+class KeyRevoked(Forbidden):
+    """The key has a tombstone: it never returns."""
+
+    code = "key_revoked"
+    sentence = "This key was revoked or retired and never returns. Make a new key on the device."
+
+
+# ── conflicts ──
+class ThingNameTaken(Conflict):
+    """The name is bound to another key."""
+
+    code = "thing_name_taken"
+    sentence = (
+        "The thing name {name} belongs to another key. Choose another name, or ask the operator for a "
+        "replacement token: keyborn token create --thing {name} --replace"
+    )
+
+
+class ThingNameCase(Conflict):
+    """The name differs from an existing one only by case."""
+
+    code = "thing_name_case"
+    sentence = (
+        "The thing name {name} differs from an existing one only by case. Choose a name that differs more."
+    )
+
+
+class KeyInUse(Conflict):
+    """The key is bound to another name, for ever."""
+
+    code = "key_in_use"
+    sentence = (
+        "This key already belongs to another thing. One key, one thing: make a new key on this device "
+        "and a CSR from it."
+    )
+
+
+class ReplacementPending(Conflict):
+    """Another key is already waiting to succeed this thing's key."""
+
+    code = "replacement_pending"
+    sentence = (
+        "Another key is already waiting to replace that of {name}. Let it connect, or ask the operator."
+    )
+
+
+# ── passing troubles ──
+class Overloaded(Unavailable):
+    """No admission slot was free in time."""
+
+    code = "overloaded"
+    sentence = "The service is busy. Repeat the same request in {seconds} seconds."
+
+
+class RegistryUnavailable(Unavailable):
+    """The registry could not write (disk full, I/O error, shutting down). Nothing was handed out."""
+
+    code = "registry_unavailable"
+    sentence = "The registry cannot write now. Repeat the same request in {seconds} seconds."
+
+
+class EnrollmentInterrupted(Unavailable):
+    """The sweeper or another request undid this enrolment half way; the thing itself is not revoked."""
+
+    code = "enrollment_interrupted"
+    sentence = (
+        "The enrolment was undone before it was complete. Repeat the same request in {seconds} seconds."
+    )
+
+
+class CaDates(Unavailable):
+    """A certificate would outlive, or begin before, the intermediate that signs it (RFC 5280 6.1)."""
+
+    code = "ca_dates"
+    sentence = (
+        "The certificate authority signs from {begins} until {ends}, and this certificate would lie outside. "
+        "The operator must check the service's clock and the configured lifetime."
+    )

@@ -1,0 +1,47 @@
+"""Leaves: input that is wrong in itself."""
+
+from keyborn.domain.errors.tree import InputError
+
+
+class MalformedRequest(InputError):
+    """The body is not the JSON object that the route takes."""
+
+    code = "malformed_request"
+    sentence = (
+        "The request body is not what this route takes: {detail}. Send a JSON object with thingName and csr."
+    )
+
+
+class InvalidThingName(InputError):
+    """Not 1-64 of ``A-Z a-z 0-9 : _ -``."""
+
+    code = "invalid_thing_name"
+    sentence = "The thing name is not usable: {detail}. Use 1 to 64 of A-Z a-z 0-9 : _ -"
+
+
+class ReservedThingName(InputError):
+    """Starts with ``keyborn``, or is a host name of the service."""
+
+    code = "reserved_thing_name"
+    sentence = "The thing name {name} is reserved for the service itself. Choose another name."
+
+
+class InvalidCode(InputError):
+    """An enrolment code that does not decode."""
+
+    code = "invalid_enrollment_code"
+    sentence = "The enrolment code is not usable: {detail}. Copy the whole word that starts with kb1."
+
+
+class InvalidTopic(InputError):
+    """A topic name or filter that MQTT or AWS IoT does not take."""
+
+    code = "invalid_topic"
+    sentence = "The topic is not usable: {detail}."
+
+
+class InvalidSetting(InputError):
+    """A setting, from a file, the environment or an option, that makes no sense."""
+
+    code = "invalid_setting"
+    sentence = "The setting {setting} is not usable: {detail}."

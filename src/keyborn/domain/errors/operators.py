@@ -1,0 +1,129 @@
+"""Leaves: the operator's commands, folder and authority."""
+
+from keyborn.domain.errors.tree import OperatorError
+
+
+# ── the operator ──
+class CaMissing(OperatorError):
+    """No certificate authority has been made here yet."""
+
+    code = "ca_missing"
+    sentence = "There is no certificate authority in {folder}. Make one by starting: keyborn serve --data DIR"
+
+
+class CaLocked(OperatorError):
+    """The passphrase is missing, wrong, or given for keys that have none."""
+
+    code = "ca_locked"
+    sentence = "The certificate authority's keys in {folder} do not open: {detail}."
+
+
+class CaDamaged(OperatorError):
+    """Files are missing, unreadable, or do not belong together."""
+
+    code = "ca_damaged"
+    sentence = (
+        "The certificate authority in {folder} is damaged: {detail}. "
+        "Restore the whole folder from one backup; never mix the files of two."
+    )
+
+
+class CaExposed(OperatorError):
+    """A key file or its folder is open to other users, belongs to one, or is not a plain file."""
+
+    code = "ca_exposed"
+    sentence = "{path} is not private: {detail}. If nobody can have copied or changed it, run: {remedy}"
+
+
+class CaExpired(OperatorError):
+    """The root or an intermediate is not valid at this machine's time."""
+
+    code = "ca_expired"
+    sentence = (
+        "The certificate authority's {role} certificate is valid from {begins} until {ends}, and this "
+        "machine's clock says {now}. Correct the clock, or start with a new data folder."
+    )
+
+
+class CaFileTrouble(OperatorError):
+    """The operating system refused to read or write a file of the certificate authority."""
+
+    code = "ca_file"
+    sentence = (
+        "The certificate authority cannot use {path}: {reason}. Free the disk or correct the permissions."
+    )
+
+
+# ── the data folder ──
+class DataFolderMissing(OperatorError):
+    """No server ever ran there."""
+
+    code = "data_folder_missing"
+    sentence = "There is no Keyborn data in {path}. Start the service once with: keyborn serve --data {path}"
+
+
+class DataFolderInUse(OperatorError):
+    """Another process holds the folder's lock and does not answer on its control socket."""
+
+    code = "data_folder_in_use"
+    sentence = "Another process is using {path}. Stop it, or wait until it has started, and try again."
+
+
+class DataFolderUnsafe(OperatorError):
+    """Others can read it, or it belongs to somebody else."""
+
+    code = "data_folder_unsafe"
+    sentence = (
+        "The folder {path} is not safe: {detail}. It holds private keys: give it to yourself, mode 0700."
+    )
+
+
+class ServerNotRunning(OperatorError):
+    """The command needs a running service."""
+
+    code = "server_not_running"
+    sentence = "No service is running on {path}. Start it with: keyborn serve --data {path}"
+
+
+class AddressUnavailable(OperatorError):
+    """The port is taken, or the address is not this machine's."""
+
+    code = "address_unavailable"
+    sentence = "Cannot listen on {address}: {detail}. Choose another with --https or --mqtt HOST:PORT."
+
+
+class RegistryTooNew(OperatorError):
+    """``registry.db`` was written by a later Keyborn; nothing was changed."""
+
+    code = "registry_too_new"
+    sentence = (
+        "The registry {path} has schema version {found}; this Keyborn knows up to {known}. "
+        "Upgrade Keyborn, or restore an older backup."
+    )
+
+
+class RegistryUnusable(OperatorError):
+    """``registry.db`` cannot be opened: not a database, damaged, a link, no permission, no space."""
+
+    code = "registry_unusable"
+    sentence = "The registry {path} cannot be opened: {detail}. Repair that, or restore a backup."
+
+
+class AuditBroken(OperatorError):
+    """The hash chain of the audit trail does not hold."""
+
+    code = "audit_broken"
+    sentence = (
+        "The audit trail does not hold together at record {sequence}: {detail}. Somebody or something "
+        "changed the registry: keep a copy, and compare it with a backup."
+    )
+
+
+class ServerPartsMissing(OperatorError):
+    """The command needs a package that only the server extra brings."""
+
+    code = "server_parts_missing"
+    sentence = (
+        "This is a device's installation: {package} is not here. "
+        "To run the service on this machine: pip install 'keyborn[server]'"
+    )
