@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from keyborn.domain.errors import AuditBroken
+
 GENESIS = "0" * 64
+"""What the first record names as its predecessor's hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,22 @@ class AuditRecord:
     hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """The end of a chain so far: the number of its last record (0 before the first) and that one's hash.
+
+    A chain alone cannot show that its tail was cut off; a head that was noted elsewhere can.
+    """
+
+    sequence: int = 0
+    hash: str = GENESIS
+
+    def extend(self, event: AuditEvent) -> AuditRecord:
+        """The record that comes next."""
+        sequence = self.sequence + 1
+        return AuditRecord(sequence, event, self.hash, link(self.hash, sequence, canonical(event)))
+
+
 def canonical(event: AuditEvent) -> str:
     """The bytes that are hashed and stored: JSON with sorted keys, no spaces, ASCII."""
     return json.dumps(
@@ -56,11 +75,38 @@ def canonical(event: AuditEvent) -> str:
 
 
 def parse_event(text: str) -> AuditEvent:
-    """Read what ``canonical`` wrote."""
-    fields = json.loads(text)
-    return AuditEvent(**{**fields, "at": datetime.fromisoformat(fields["at"])})
+    """Read what ``canonical`` wrote; raises ValueError for anything else."""
+    try:
+        fields = json.loads(text)
+        event = AuditEvent(**{**fields, "at": datetime.fromisoformat(fields["at"])})
+        exact = canonical(event) == text
+    except (TypeError, KeyError, AttributeError, RecursionError):
+        exact = False
+    if not exact:
+        raise ValueError("not a canonical event")
+    return event
 
 
 def link(previous: str, sequence: int, body: str) -> str:
     """The hash of a record: SHA-256 over its predecessor's hash, its number and its canonical event."""
     return hashlib.sha256(f"{previous}\n{sequence}\n{body}".encode()).hexdigest()
+
+
+def verify(records: Iterable[AuditRecord], head: ChainHead = ChainHead()) -> ChainHead:
+    """Check that ``records`` continue ``head`` without gap or change; returns the new head.
+
+    Page by page: give the head of one page to the next. Raises AuditBroken at the first record that is not
+    what its place demands.
+    """
+    for record in records:
+        expected = head.extend(record.event)
+        if record.sequence != expected.sequence:
+            raise AuditBroken(
+                sequence=expected.sequence, detail=f"record {record.sequence} stands in its place"
+            )
+        if record.previous != expected.previous:
+            raise AuditBroken(sequence=record.sequence, detail="it does not follow the record before it")
+        if record.hash != expected.hash:
+            raise AuditBroken(sequence=record.sequence, detail="its contents are not what was recorded")
+        head = ChainHead(record.sequence, record.hash)
+    return head

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from keyborn.domain.applicant import Applicant
-from keyborn.domain.certificate import Certificate, Slot
+from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import (
     CredentialRefused,
     KeyInUse,
@@ -184,6 +184,17 @@ def _issue(standing: Standing, attempt: Attempt, slot: Slot) -> Issue:
     if resumable and waiting is not None:
         return Issue(waiting, resumed=True)
     return Issue(replace(attempt.proposal, slot=slot))
+
+
+def staged(intent: Intent, certificate: Certificate) -> Certificate:
+    """How a signed certificate is first kept: inactive, in its intent's slot, never connected.
+
+    Raises ValueError if it is not the certificate that the intent wrote down.
+    """
+    wanted = (intent.thing, intent.key_hash, intent.not_before, intent.not_after)
+    if (certificate.thing, certificate.key_hash, certificate.not_before, certificate.not_after) != wanted:
+        raise ValueError("the certificate is not what its intent says")
+    return replace(certificate, status=CertificateStatus.INACTIVE, slot=intent.slot, connected_at=None)
 
 
 def _require_fresh(attempt: Attempt) -> None:

@@ -8,7 +8,7 @@ from heapq import nsmallest
 from keyborn.adapters.memory.state import Binding, State
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
-from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, decide
+from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, decide, staged
 from keyborn.domain.errors import (
     EnrollmentInterrupted,
     NotFound,
@@ -83,9 +83,9 @@ class MemoryRegistry:
     def _supersede(self, old: Intent, new: Intent) -> None:
         """Put ``new`` in the place of ``old``; what the same key brought, it keeps."""
         state = self._state
-        staged = state.staged(old.id)
-        if staged is not None:
-            state.mark(staged, CertificateStatus.REVOKED)
+        kept = state.staged(old.id)
+        if kept is not None:
+            state.mark(kept, CertificateStatus.REVOKED)
         state.close(old)
         same_key = old.key_hash == new.key_hash
         for pairs in state.redemptions.values():
@@ -104,8 +104,7 @@ class MemoryRegistry:
     async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
         """See ``Enrollments.store``."""
         state = self._state
-        if (certificate.thing, certificate.key_hash) != (intent.thing, intent.key_hash):
-            raise ValueError("the certificate is not what the intent says")
+        kept = staged(intent, certificate)
         winner = state.staged(intent.id)
         if winner is not None and winner.status is not CertificateStatus.REVOKED:
             return winner
@@ -113,7 +112,6 @@ class MemoryRegistry:
             raise self._interrupted(intent.thing)
         if certificate.id in state.certificates:
             raise RegistryUnavailable
-        kept = replace(certificate, status=CertificateStatus.INACTIVE, slot=intent.slot, connected_at=None)
         state.certificates[kept.id] = kept
         state.signed[intent.id] = kept.id
         return kept
@@ -121,21 +119,21 @@ class MemoryRegistry:
     async def activate(self, intent: IntentId, event: AuditEvent) -> Certificate:
         """See ``Enrollments.activate``."""
         state = self._state
-        staged = state.staged(intent)
+        kept = state.staged(intent)
         waiting = state.intents.get(intent)
-        if staged is None:
+        if kept is None:
             raise EnrollmentInterrupted
-        if waiting is None and staged.status is CertificateStatus.ACTIVE:
-            return staged
-        thing = state.things.get(staged.thing)
+        if waiting is None and kept.status is CertificateStatus.ACTIVE:
+            return kept
+        thing = state.things.get(kept.thing)
         if waiting is None or thing is None or thing.status is ThingStatus.SUSPENDED:
-            raise self._interrupted(staged.thing)
-        state.attach(staged)
+            raise self._interrupted(kept.thing)
+        state.attach(kept)
         state.close(waiting)
         state.keep_thing(replace(thing, status=ThingStatus.ACTIVE))
         state.name_tombstones.pop(thing.name, None)
         state.append(event)
-        return state.mark(staged, CertificateStatus.ACTIVE)
+        return state.mark(kept, CertificateStatus.ACTIVE)
 
     def _interrupted(self, name: ThingName) -> ThingRevoked | EnrollmentInterrupted:
         thing = self._state.things.get(name)
@@ -239,9 +237,9 @@ class MemoryRegistry:
         known = self._state.certificates.get(certificate)
         if known is None:
             raise NotFound(what="certificate", name=certificate)
-        if not known.live(at) or (known.connected_at is not None and known.slot is Slot.CURRENT):
+        if not known.live(at) or known.connected_at is not None:
             return known
-        met = replace(known, connected_at=known.connected_at or at)
+        met = replace(known, connected_at=at)
         self._state.certificates[certificate] = met
         return self._promote(met) if met.slot is Slot.SUCCESSOR else met
 

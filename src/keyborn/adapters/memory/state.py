@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from keyborn.domain.audit import GENESIS, AuditEvent, AuditRecord, canonical, link
+from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, KeyHash, ThingName, fold_name
@@ -120,9 +120,9 @@ class State:
 
     def append(self, event: AuditEvent) -> None:
         """Chain an event to the end of the trail."""
-        previous = self.audit[-1].hash if self.audit else GENESIS
-        sequence = len(self.audit) + 1
-        self.audit.append(AuditRecord(sequence, event, previous, link(previous, sequence, canonical(event))))
+        last = self.audit[-1] if self.audit else None
+        head = ChainHead(last.sequence, last.hash) if last else ChainHead()
+        self.audit.append(head.extend(event))
 
     def _unbind(self, intent: Intent) -> None:
         thing = self.things.get(intent.thing)

@@ -1,0 +1,275 @@
+"""The commands of the enrolment saga: claim, store, activate, and undoing what came to nothing.
+
+Each runs in the writer's transaction, so what it reads still holds when it writes. The constraints of the
+schema stand behind that: where one objects, the writer takes the command back and runs it again.
+"""
+
+from dataclasses import replace
+
+from keyborn.adapters.sql import rows
+from keyborn.adapters.sql.session import Session
+from keyborn.domain.audit import AuditEvent
+from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
+from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, decide, staged
+from keyborn.domain.errors import EnrollmentInterrupted, ThingRevoked
+from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.names import ThingName, fold_name
+from keyborn.domain.thing import Thing, ThingStatus
+
+_ATTACHED = (
+    "SELECT c.id, c.thing, c.key_hash, c.der, c.not_before, c.not_after, c.status, c.slot, c.connected_at "
+    "FROM attachments a JOIN certificates c ON c.id = a.certificate WHERE a.thing = ? AND a.slot = ?"
+)
+
+# ── claim ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def claim(session: Session, attempt: Attempt) -> Verdict:
+    """See ``Enrollments.claim``."""
+    standing = _standing(session, attempt)
+    verdict = decide(standing, attempt)
+    if not isinstance(verdict, Issue):
+        return verdict
+    if not verdict.resumed:
+        _record(session, standing, attempt, verdict.intent)
+    if not standing.redeemed:
+        _redeem(session, attempt, verdict.intent.id)
+    return verdict
+
+
+def _standing(session: Session, attempt: Attempt) -> Standing:
+    permission = session.one(
+        "SELECT t.uses_taken, t.withdrawn_at,"
+        " (SELECT intent FROM redemptions WHERE thing = ? AND key_hash = ? AND token = ?),"
+        " (SELECT thing FROM keys WHERE key_hash = ?),"
+        " (SELECT at FROM key_tombstones WHERE key_hash = ?) "
+        "FROM tokens t WHERE t.id = ?",
+        attempt.thing,
+        attempt.key,
+        attempt.applicant.token,
+        attempt.key,
+        attempt.key,
+        attempt.applicant.token,
+    )
+    if permission is None:
+        return Standing(token_withdrawn=True)
+    uses_taken, withdrawn_at, redeemed_for, key_owner, key_revoked_at = permission
+    row = session.one(rows.THINGS + "WHERE folded = ?", fold_name(attempt.thing))
+    existing = None if row is None else rows.thing(row)
+    same = existing is not None and existing.name == attempt.thing
+    return Standing(
+        thing=existing if same else None,
+        case_twin=existing.name if existing is not None and not same else None,
+        key_owner=key_owner,
+        key_revoked=key_revoked_at is not None,
+        current=attached(session, attempt.thing, Slot.CURRENT) if same else None,
+        successor=attached(session, attempt.thing, Slot.SUCCESSOR) if same else None,
+        open_intent=open_intent(session, attempt.thing) if same else None,
+        redeemed=redeemed_for is not None,
+        uses_taken=uses_taken,
+        token_withdrawn=withdrawn_at is not None,
+    )
+
+
+def attached(session: Session, thing: ThingName, slot: Slot) -> Certificate | None:
+    """The certificate that a thing holds in a slot."""
+    row = session.one(_ATTACHED, thing, slot.value)
+    return None if row is None else rows.certificate(row)
+
+
+def open_intent(session: Session, thing: ThingName) -> Intent | None:
+    """The thing's open intent."""
+    row = session.one(rows.INTENTS + "WHERE thing = ?", thing)
+    return None if row is None else rows.intent(row)
+
+
+def _record(session: Session, standing: Standing, attempt: Attempt, intent: Intent) -> None:
+    if standing.open_intent is not None:
+        _supersede(session, standing.open_intent, intent)
+    if standing.thing is None:
+        session.run(
+            "INSERT INTO things (name, folded, status, key_hash, created_at, attributes) "
+            "VALUES (?, ?, 'claimed', ?, ?, ?)",
+            attempt.thing,
+            fold_name(attempt.thing),
+            attempt.key,
+            rows.to_ms(attempt.now),
+            rows.to_json(attempt.attributes),
+        )
+    elif standing.thing.status.is_gone:
+        session.run(
+            "UPDATE things SET status = 'claimed', key_hash = ? WHERE name = ?", attempt.key, attempt.thing
+        )
+    session.run(
+        "INSERT INTO keys (key_hash, thing, intent) VALUES (?, ?, ?) ON CONFLICT (key_hash) DO NOTHING",
+        attempt.key,
+        attempt.thing,
+        intent.id,
+    )
+    session.run(rows.ADD_INTENT, *rows.intent_row(intent))
+
+
+def _redeem(session: Session, attempt: Attempt, intent: IntentId) -> None:
+    session.run(
+        "INSERT INTO redemptions (thing, key_hash, token, intent) VALUES (?, ?, ?, ?)",
+        attempt.thing,
+        attempt.key,
+        attempt.applicant.token,
+        intent,
+    )
+    session.run("UPDATE tokens SET uses_taken = uses_taken + 1 WHERE id = ?", attempt.applicant.token)
+
+
+# ── store, activate ───────────────────────────────────────────────────────────────────────────────────
+
+
+def store(session: Session, intent: Intent, certificate: Certificate) -> Certificate:
+    """See ``Enrollments.store``."""
+    kept = staged(intent, certificate)
+    winner = session.one(rows.CERTIFICATES + "WHERE intent = ?", intent.id)
+    if winner is not None:
+        first = rows.certificate(winner)
+        if first.status is CertificateStatus.REVOKED:
+            raise _interrupted(session, intent.thing)
+        return first
+    if session.one("SELECT id FROM intents WHERE id = ?", intent.id) is None:
+        raise _interrupted(session, intent.thing)
+    session.run(
+        "INSERT INTO certificates "
+        "(id, intent, serial, thing, key_hash, der, not_before, not_after, status, slot, connected_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        kept.id,
+        intent.id,
+        rows.to_serial(intent.serial),
+        kept.thing,
+        kept.key_hash,
+        kept.der,
+        rows.to_ms(kept.not_before),
+        rows.to_ms(kept.not_after),
+        kept.status.value,
+        kept.slot.value,
+        None,
+    )
+    return kept
+
+
+def activate(session: Session, intent: IntentId, event: AuditEvent) -> Certificate:
+    """See ``Enrollments.activate``."""
+    row = session.one(rows.CERTIFICATES + "WHERE intent = ?", intent)
+    if row is None:
+        raise EnrollmentInterrupted
+    kept = rows.certificate(row)
+    waiting = session.one(
+        "SELECT t.status, n.at FROM intents i JOIN things t ON t.name = i.thing "
+        "LEFT JOIN name_tombstones n ON n.name = t.name WHERE i.id = ?",
+        intent,
+    )
+    if waiting is None and kept.status is CertificateStatus.ACTIVE:
+        return kept
+    if waiting is None or waiting[0] == ThingStatus.SUSPENDED:
+        raise _interrupted(session, kept.thing)
+    status, freed_from = waiting
+    if status == ThingStatus.CLAIMED:
+        session.run("UPDATE things SET status = 'active' WHERE name = ?", kept.thing)
+    if freed_from is not None:
+        session.run("DELETE FROM name_tombstones WHERE name = ?", kept.thing)
+    attach(session, kept, in_use=status != ThingStatus.CLAIMED)
+    session.run("DELETE FROM intents WHERE id = ?", intent)
+    session.chain(event)
+    return mark(session, kept, CertificateStatus.ACTIVE)
+
+
+def attach(session: Session, certificate: Certificate, *, in_use: bool) -> None:
+    """Put a certificate into its slot; what was there becomes revoked, its key does not."""
+    place = (certificate.thing, certificate.slot.value)
+    if in_use:
+        session.run(
+            "UPDATE certificates SET status = 'revoked' WHERE id = "
+            "(SELECT certificate FROM attachments WHERE thing = ? AND slot = ?)",
+            *place,
+        )
+    session.run(
+        "INSERT INTO attachments (thing, slot, certificate) VALUES (?, ?, ?) "
+        "ON CONFLICT (thing, slot) DO UPDATE SET certificate = excluded.certificate",
+        *place,
+        certificate.id,
+    )
+
+
+def mark(session: Session, certificate: Certificate, status: CertificateStatus) -> Certificate:
+    """Give a certificate another status."""
+    session.run("UPDATE certificates SET status = ? WHERE id = ?", status.value, certificate.id)
+    return replace(certificate, status=status)
+
+
+def _interrupted(session: Session, name: ThingName) -> ThingRevoked | EnrollmentInterrupted:
+    row = session.one(rows.THINGS + "WHERE name = ?", name)
+    status = None if row is None else rows.thing(row).status
+    if status is not None and (status.is_gone or status is ThingStatus.SUSPENDED):
+        return ThingRevoked(name=name, status=status.value)
+    return EnrollmentInterrupted()
+
+
+# ── undoing ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _supersede(session: Session, old: Intent, new: Intent) -> None:
+    """Make room for ``new`` in the place of ``old``; what the same key brought, it keeps."""
+    if old.key_hash == new.key_hash:
+        session.run(
+            "UPDATE redemptions SET intent = ? WHERE thing = ? AND key_hash = ? AND intent = ?",
+            new.id,
+            old.thing,
+            old.key_hash,
+            old.id,
+        )
+        session.run(
+            "UPDATE keys SET intent = ? WHERE key_hash = ? AND intent = ?", new.id, old.key_hash, old.id
+        )
+    else:
+        _give_back(session, old)
+        session.run("DELETE FROM keys WHERE key_hash = ? AND intent = ?", old.key_hash, old.id)
+    _close(session, old)
+
+
+def undo(session: Session, intent: Intent, thing: Thing) -> None:
+    """Close an intent and take back what it brought: certificate, redemptions, key, claimed name."""
+    _close(session, intent)
+    _give_back(session, intent)
+    if thing.status is ThingStatus.CLAIMED:
+        _free(session, thing)
+    elif thing.key_hash != intent.key_hash:
+        session.run("DELETE FROM keys WHERE key_hash = ? AND intent = ?", intent.key_hash, intent.id)
+
+
+def _close(session: Session, intent: Intent) -> None:
+    session.run("UPDATE certificates SET status = 'revoked' WHERE intent = ?", intent.id)
+    session.run("DELETE FROM intents WHERE id = ?", intent.id)
+
+
+def _give_back(session: Session, intent: Intent) -> None:
+    paid_for = (intent.thing, intent.key_hash, intent.id)
+    session.run(
+        "UPDATE tokens SET uses_taken = uses_taken - 1 WHERE id IN "
+        "(SELECT token FROM redemptions WHERE thing = ? AND key_hash = ? AND intent = ?)",
+        *paid_for,
+    )
+    session.run("DELETE FROM redemptions WHERE thing = ? AND key_hash = ? AND intent = ?", *paid_for)
+
+
+def _free(session: Session, thing: Thing) -> None:
+    """Forget a claimed thing that came to nothing, or let it fall back to its tombstone."""
+    session.run(
+        "DELETE FROM keys WHERE thing = ? AND key_hash NOT IN "
+        "(SELECT key_hash FROM key_tombstones WHERE thing = ?)",
+        thing.name,
+        thing.name,
+    )
+    fell_back = session.run(
+        "UPDATE things SET (status, key_hash) = "
+        "(SELECT status, key_hash FROM name_tombstones WHERE name_tombstones.name = things.name) "
+        "WHERE name = ? AND name IN (SELECT name FROM name_tombstones)",
+        thing.name,
+    )
+    if not fell_back:
+        session.run("DELETE FROM things WHERE name = ?", thing.name)

@@ -1,0 +1,67 @@
+"""Questions that do not wait for the writer: they see everything that has been committed.
+
+Look-ups by key run on the caller's thread (microseconds); pages run in a worker thread on a connection of
+their own, so that an operator's list never stalls the event loop.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from keyborn.adapters.sql import rows
+from keyborn.adapters.sql.schema import connect_reader
+from keyborn.domain.errors import RegistryUnavailable
+
+T = TypeVar("T")
+
+MAX_PAGE = 1000
+"""Rows; a page that asks for more gets this many."""
+
+
+class Reader:
+    """One read-only connection; each question is a snapshot of its own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.Lock()
+
+    def open(self) -> None:
+        """Connect; raises sqlite3.Error."""
+        self._connection = connect_reader(self._path)
+
+    def close(self) -> None:
+        """Disconnect. Repeating is harmless."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+
+    def one(self, read: Callable[[rows.Row], T], sql: str, *values: object) -> T | None:
+        """The only row, as a value. Raises RegistryUnavailable."""
+        with self._question(sql, values) as found:
+            return read(found[0]) if found else None
+
+    async def page(self, read: Callable[[rows.Row], T], sql: str, *values: object) -> list[T]:
+        """All rows, as values, read in a worker thread. Raises RegistryUnavailable."""
+        return await asyncio.to_thread(self._page, read, sql, values)
+
+    def _page(self, read: Callable[[rows.Row], T], sql: str, values: tuple[object, ...]) -> list[T]:
+        with self._question(sql, values) as found:
+            return [read(row) for row in found]
+
+    @contextlib.contextmanager
+    def _question(self, sql: str, values: tuple[object, ...]) -> Iterator[list[rows.Row]]:
+        """Fetch everything at once: an unfinished statement would keep showing its old snapshot."""
+        with self._lock:
+            if self._connection is None:
+                raise RegistryUnavailable
+            try:
+                found = self._connection.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise RegistryUnavailable from error
+        yield found

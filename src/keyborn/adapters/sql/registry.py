@@ -1,0 +1,174 @@
+"""The registry on SQLite, as the ports see it: writes go to the one writer, reads past it."""
+
+import asyncio
+import sqlite3
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from keyborn.adapters.sql import ending, enrolling, rows, schema
+from keyborn.adapters.sql.reads import MAX_PAGE, Reader
+from keyborn.adapters.sql.session import Session
+from keyborn.adapters.sql.writer import Counters, Writer
+from keyborn.domain.audit import AuditEvent, AuditRecord
+from keyborn.domain.certificate import Certificate
+from keyborn.domain.enrollment import Attempt, Verdict
+from keyborn.domain.errors import RegistryUnusable
+from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.token import EnrollmentToken, TokenId
+from keyborn.ports import TokenUse
+
+
+class SqliteRegistry:
+    """Implements ``keyborn.ports.Registry``; use it as an async context manager, or open and close it.
+
+    Before ``open`` and after ``close`` every method raises RegistryUnavailable.
+    """
+
+    def __init__(self, path: Path, *, waiting_limit: int = 4096, batch_limit: int = 128) -> None:
+        """``waiting_limit`` commands may queue, ``batch_limit`` share a commit. Touches no file yet."""
+        self._path = path
+        self._writer = Writer(
+            lambda: schema.connect_writer(path), waiting_limit=waiting_limit, batch_limit=batch_limit
+        )
+        self._lookups = Reader(path)
+        self._pages = Reader(path)
+
+    async def open(self) -> None:
+        """Create or migrate the file, then take commands. Raises RegistryTooNew or RegistryUnusable."""
+        await asyncio.to_thread(schema.prepare, self._path)
+        self._writer.start()
+        await self._writer.run(Session.ready)  # the write-ahead log exists before readers look for it
+        try:
+            self._lookups.open()
+            self._pages.open()
+        except sqlite3.Error as error:
+            await self.close()
+            raise RegistryUnusable(path=self._path, detail=error) from error
+
+    async def close(self) -> None:
+        """Finish every queued command, then release the file. Repeating is harmless."""
+        await self._writer.close()
+        self._lookups.close()
+        self._pages.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def counters(self) -> Counters:
+        """Commands, commits and failures since it was opened."""
+        return self._writer.counters
+
+    # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def claim(self, attempt: Attempt) -> Verdict:
+        """See ``Enrollments.claim``."""
+        return await self._writer.run(lambda session: enrolling.claim(session, attempt))
+
+    async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
+        """See ``Enrollments.store``."""
+        return await self._writer.run(lambda session: enrolling.store(session, intent, certificate))
+
+    async def activate(self, intent: IntentId, event: AuditEvent) -> Certificate:
+        """See ``Enrollments.activate``."""
+        return await self._writer.run(lambda session: enrolling.activate(session, intent, event))
+
+    # ── tokens ────────────────────────────────────────────────────────────────────────────────────────
+
+    async def add(self, token: EnrollmentToken, event: AuditEvent) -> None:
+        """See ``Tokens.add``."""
+        await self._writer.run(lambda session: ending.add_token(session, token, event))
+
+    async def find(self, token: TokenId) -> EnrollmentToken | None:
+        """See ``Tokens.find``."""
+        found = self._lookups.one(rows.token_use, rows.TOKENS + "WHERE id = ?", token)
+        return None if found is None else found.token
+
+    async def withdraw(self, token: TokenId, event: AuditEvent) -> EnrollmentToken:
+        """See ``Tokens.withdraw``."""
+        return await self._writer.run(lambda session: ending.withdraw_token(session, token, event))
+
+    async def tokens(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
+        """See ``TokenList.tokens``."""
+        return await self._pages.page(
+            rows.token_use,
+            rows.TOKENS + "WHERE id > ? ORDER BY id LIMIT ?",
+            after or "",
+            min(limit, MAX_PAGE),
+        )
+
+    # ── the fleet ─────────────────────────────────────────────────────────────────────────────────────
+
+    async def thing(self, name: ThingName) -> Thing | None:
+        """See ``Fleet.thing``."""
+        return self._lookups.one(rows.thing, rows.THINGS + "WHERE name = ?", name)
+
+    async def things(self, *, after: ThingName | None = None, limit: int = 100) -> Sequence[Thing]:
+        """See ``Fleet.things``."""
+        return await self._pages.page(
+            rows.thing,
+            rows.THINGS + "WHERE name > ? ORDER BY name LIMIT ?",
+            after or "",
+            min(limit, MAX_PAGE),
+        )
+
+    async def certificates(self, name: ThingName) -> Sequence[Certificate]:
+        """See ``Fleet.certificates``."""
+        return await self._pages.page(
+            rows.certificate,
+            rows.CERTIFICATES + "WHERE thing = ? ORDER BY number",
+            name,
+        )
+
+    async def set_status(self, name: ThingName, status: ThingStatus, event: AuditEvent) -> Thing:
+        """See ``Lifecycle.set_status``."""
+        return await self._writer.run(lambda session: ending.set_status(session, name, status, event))
+
+    # ── the broker ────────────────────────────────────────────────────────────────────────────────────
+
+    async def certificate(self, certificate: CertificateId) -> Certificate | None:
+        """See ``DeviceDirectory.certificate``."""
+        return self._lookups.one(rows.certificate, rows.CERTIFICATES + "WHERE id = ?", certificate)
+
+    async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
+        """See ``DeviceDirectory.connected``."""
+        return await self._writer.run(lambda session: ending.connected(session, certificate, at))
+
+    # ── what crashed enrolments left, and the trail ───────────────────────────────────────────────────
+
+    async def leftovers(self, *, before: datetime, limit: int = 100) -> Sequence[Intent]:
+        """See ``Leftovers.leftovers``."""
+        return await self._pages.page(
+            rows.intent,
+            rows.INTENTS + "WHERE created_at < ? ORDER BY created_at, id LIMIT ?",
+            rows.to_ms(before),
+            min(limit, MAX_PAGE),
+        )
+
+    async def drop(self, intent: IntentId, event: AuditEvent) -> bool:
+        """See ``Leftovers.drop``."""
+        return await self._writer.run(lambda session: ending.drop(session, intent, event))
+
+    async def append(self, event: AuditEvent) -> None:
+        """See ``AuditTrail.append``."""
+        await self._writer.run(lambda session: session.chain(event))
+
+    async def records(self, *, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:
+        """See ``AuditTrail.records``."""
+        return await self._pages.page(
+            rows.audit_record,
+            rows.AUDIT + "WHERE sequence > ? ORDER BY sequence LIMIT ?",
+            after,
+            min(limit, MAX_PAGE),
+        )

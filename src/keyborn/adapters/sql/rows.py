@@ -1,0 +1,162 @@
+"""Rows become values and values become rows: the only place that knows the columns' encodings.
+
+Times are whole milliseconds since 1970-01-01 UTC; serials are 40 hex digits: 159 bits fit no SQL integer.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from keyborn.domain.audit import AuditRecord, parse_event
+from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
+from keyborn.domain.errors import AuditBroken
+from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName
+from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.token import EnrollmentToken, TokenId
+from keyborn.ports import TokenUse
+
+Row = Sequence[Any]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+# Each question starts with one of these, so that the columns and the function that reads them stay together.
+THINGS = "SELECT name, status, key_hash, created_at, attributes FROM things "
+CERTIFICATES = (
+    "SELECT id, thing, key_hash, der, not_before, not_after, status, slot, connected_at FROM certificates "
+)
+INTENTS = "SELECT id, thing, key_hash, token, created_at, serial, not_before, not_after, slot FROM intents "
+TOKENS = (
+    "SELECT id, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, uses_taken FROM tokens "
+)
+AUDIT = "SELECT sequence, event, previous, hash FROM audit "
+ADD_INTENT = (
+    "INSERT INTO intents (id, thing, key_hash, token, created_at, serial, not_before, not_after, slot) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+ADD_TOKENS = (
+    "INSERT INTO tokens "
+    "(id, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, uses_taken) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+def to_ms(moment: datetime) -> int:
+    """Milliseconds since the epoch; what is finer is cut off."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """The moment, aware, UTC."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def maybe_moment(milliseconds: int | None) -> datetime | None:
+    """The moment of a column that may be NULL."""
+    return None if milliseconds is None else from_ms(milliseconds)
+
+
+def to_serial(serial: int) -> str:
+    """A certificate serial of at most 20 octets as text."""
+    return f"{serial:040x}"
+
+
+def to_json(attributes: Mapping[str, str]) -> str:
+    """A thing's attributes as text."""
+    return json.dumps(dict(attributes), sort_keys=True, separators=(",", ":")) if attributes else "{}"
+
+
+def thing(row: Row) -> Thing:
+    """Read the columns of THINGS."""
+    name, status, key_hash, created_at, attributes = row
+    carried = {} if attributes == "{}" else json.loads(attributes)
+    return Thing(ThingName(name), ThingStatus(status), KeyHash(key_hash), from_ms(created_at), carried)
+
+
+def certificate(row: Row) -> Certificate:
+    """Read the columns of CERTIFICATES."""
+    identity, thing_name, key_hash, der, not_before, not_after, status, slot, connected_at = row
+    return Certificate(
+        CertificateId(identity),
+        ThingName(thing_name),
+        KeyHash(key_hash),
+        der,
+        from_ms(not_before),
+        from_ms(not_after),
+        CertificateStatus(status),
+        Slot(slot),
+        maybe_moment(connected_at),
+    )
+
+
+def intent(row: Row) -> Intent:
+    """Read the columns of INTENTS."""
+    identity, thing_name, key_hash, token_id, created_at, serial, not_before, not_after, slot = row
+    return Intent(
+        IntentId(identity),
+        ThingName(thing_name),
+        KeyHash(key_hash),
+        TokenId(token_id),
+        from_ms(created_at),
+        int(serial, 16),
+        from_ms(not_before),
+        from_ms(not_after),
+        Slot(slot),
+    )
+
+
+def intent_row(value: Intent) -> tuple[object, ...]:
+    """Write the columns of INTENTS."""
+    return (
+        value.id,
+        value.thing,
+        value.key_hash,
+        value.token,
+        to_ms(value.created_at),
+        to_serial(value.serial),
+        to_ms(value.not_before),
+        to_ms(value.not_after),
+        value.slot.value,
+    )
+
+
+def token_use(row: Row) -> TokenUse:
+    """Read the columns of TOKENS."""
+    identity, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, uses_taken = row
+    token = EnrollmentToken(
+        TokenId(identity),
+        digest,
+        NameScope(pattern),
+        uses,
+        from_ms(issued_at),
+        from_ms(expires_at),
+        bool(replaces),
+        maybe_moment(withdrawn_at),
+    )
+    return TokenUse(token, uses_taken)
+
+
+def token_row(value: EnrollmentToken) -> tuple[object, ...]:
+    """Write the columns of TOKENS, with no use taken."""
+    return (
+        value.id,
+        value.digest,
+        value.scope.pattern,
+        value.uses,
+        to_ms(value.issued_at),
+        to_ms(value.expires_at),
+        int(value.replace),
+        None if value.withdrawn_at is None else to_ms(value.withdrawn_at),
+        0,
+    )
+
+
+def audit_record(row: Row) -> AuditRecord:
+    """Read the columns of AUDIT. Raises AuditBroken for an event that was not written by us."""
+    sequence, event, previous, digest = row
+    try:
+        return AuditRecord(sequence, parse_event(event), previous, digest)
+    except ValueError:
+        raise AuditBroken(sequence=sequence, detail="its event cannot be read") from None

@@ -1,0 +1,155 @@
+"""Short words for the registry's tests: tokens, applicants, attempts, and the saga without signing."""
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+from keyborn.domain.applicant import Applicant
+from keyborn.domain.audit import AuditEvent
+from keyborn.domain.certificate import Certificate
+from keyborn.domain.enrollment import Attempt, Issue, Repeat
+from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName
+from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.token import EnrollmentToken, digest, token_id
+from keyborn.ports import Registry
+
+START = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+LIFETIME = timedelta(days=90)
+
+
+def key(name: str) -> KeyHash:
+    """A key hash that ``name`` stands for."""
+    return KeyHash(hashlib.sha256(name.encode()).hexdigest())
+
+
+def event(action: str = "test", subject: str = "", at: datetime = START) -> AuditEvent:
+    """An audit event that says little."""
+    return AuditEvent(at, action, "done", subject, "tester", "127.0.0.1")
+
+
+def make_token(
+    secret: str,
+    pattern: str = "*",
+    uses: int | None = None,
+    *,
+    ttl: timedelta = HOUR,
+    replaces: bool = False,
+    now: datetime = START,
+) -> EnrollmentToken:
+    """A token of the secret that ``secret`` stands for."""
+    raw = hashlib.sha256(secret.encode()).digest()
+    return EnrollmentToken(
+        token_id(raw), digest(raw), NameScope(pattern), uses, now, now + ttl, replace=replaces
+    )
+
+
+def applicant(token: EnrollmentToken) -> Applicant:
+    """Who holds ``token``."""
+    return Applicant("token", token.id, token.scope, token.uses, token.expires_at, token.replace)
+
+
+def certificate_for(intent: Intent, variant: str = "") -> Certificate:
+    """What a certificate authority would sign for ``intent``; ``variant`` makes other bytes of it."""
+    der = f"der of {intent.id} {intent.serial} {variant}".encode()
+    return Certificate(
+        CertificateId(hashlib.sha256(der).hexdigest()),
+        intent.thing,
+        intent.key_hash,
+        der,
+        intent.not_before,
+        intent.not_after,
+        slot=intent.slot,
+    )
+
+
+@dataclass(slots=True)
+class Desk:
+    """A registry with a clock hand and counters for ids and serials."""
+
+    registry: Registry
+    now: datetime = START
+    numbers: "count[int]" = field(default_factory=lambda: count(1))
+
+    def pass_time(self, span: timedelta) -> None:
+        """Move the hand."""
+        self.now += span
+
+    async def token(
+        self, secret: str, pattern: str = "*", uses: int | None = None, *, replaces: bool = False
+    ) -> EnrollmentToken:
+        """A new token at rest, good for an hour from now."""
+        token = make_token(secret, pattern, uses, replaces=replaces, now=self.now)
+        await self.registry.add(token, event("token.create", token.id, self.now))
+        return token
+
+    def attempt(self, token: EnrollmentToken, thing: str, key_name: str) -> Attempt:
+        """An attempt now, with a fresh proposal."""
+        number = next(self.numbers)
+        second = self.now.replace(microsecond=0)
+        proposal = Intent(
+            IntentId(f"intent-{number:06}"),
+            ThingName(thing),
+            key(key_name),
+            token.id,
+            self.now,
+            number,
+            second,
+            second + LIFETIME,
+        )
+        return Attempt(applicant(token), proposal, self.now)
+
+    async def claim(self, token: EnrollmentToken, thing: str, key_name: str) -> Issue:
+        """Claim something that must be issued."""
+        verdict = await self.registry.claim(self.attempt(token, thing, key_name))
+        assert isinstance(verdict, Issue)
+        return verdict
+
+    async def stored(self, token: EnrollmentToken, thing: str, key_name: str) -> Issue:
+        """Claim and store, as if the process died before activating."""
+        issue = await self.claim(token, thing, key_name)
+        await self.registry.store(issue.intent, certificate_for(issue.intent))
+        return issue
+
+    async def enroll(self, token: EnrollmentToken, thing: str, key_name: str) -> Certificate:
+        """The whole saga."""
+        verdict = await self.registry.claim(self.attempt(token, thing, key_name))
+        if isinstance(verdict, Repeat):
+            return verdict.certificate
+        await self.registry.store(verdict.intent, certificate_for(verdict.intent))
+        return await self.registry.activate(verdict.intent.id, self.done(thing))
+
+    async def order(self, thing: str, status: ThingStatus) -> Thing:
+        """The operator's order."""
+        return await self.registry.set_status(
+            ThingName(thing), status, event(f"thing.{status}", thing, self.now)
+        )
+
+    async def connect(self, certificate: Certificate) -> Certificate:
+        """The device connects now."""
+        return await self.registry.connected(certificate.id, self.now)
+
+    async def drop(self, issue: Issue) -> bool:
+        """The sweeper drops what ``issue`` recorded."""
+        return await self.registry.drop(issue.intent.id, event("sweep", issue.intent.thing, self.now))
+
+    async def thing(self, name: str) -> Thing:
+        """A thing that must exist."""
+        found = await self.registry.thing(ThingName(name))
+        assert found is not None
+        return found
+
+    async def uses_taken(self, token: EnrollmentToken) -> int:
+        """How often ``token`` has been redeemed."""
+        return next(use.uses_taken for use in await self.registry.tokens() if use.token.id == token.id)
+
+    def done(self, thing: str) -> AuditEvent:
+        """The saga's last word."""
+        return event("enroll", thing, self.now)
+
+
+def as_expired(token: EnrollmentToken) -> EnrollmentToken:
+    """The same token, seen after its end."""
+    return replace(token, expires_at=token.issued_at)
