@@ -1,24 +1,32 @@
 """Certificate requests (PKCS#10, RFC 2986): parsed once, at the edge, into a frozen value or refused.
 
-Order: size, one PEM block, one DER value, every property of pyca that can raise, key, signature, subject,
-attributes and extensions. From the value come the public key and the proof of possession; nothing else of the
-request ever reaches a certificate.
+Order, the cheap before the expensive: size, one PEM block, strict DER, structure, key, subject, wishes,
+signature algorithm; then pyca reads the whole again as a second opinion, and last of all the signature is
+verified, so that nobody burns our time with a key that we would refuse anyway. From the value come the public
+key and the proof of possession; nothing else of the request ever reaches a certificate of ours.
+
+The readers: ``csr_pem``, ``csr_der``, ``csr_key``, ``csr_subject``, ``csr_wishes``; the arithmetic:
+``weak_keys``.
 """
 
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from keyborn.domain.errors import CsrBadSignature, CsrMalformed, CsrTooLarge, KeyTypeRefused
+from keyborn.domain.csr_der import BIT_STRING, INTEGER, SEQUENCE, Element, fields, read_der
+from keyborn.domain.csr_key import RequestKey, read_key, read_signature_algorithm
+from keyborn.domain.csr_pem import MAX_CSR, der_from_pem, pem_from_der, quoted
+from keyborn.domain.csr_subject import read_subject
+from keyborn.domain.csr_wishes import read_wishes
+from keyborn.domain.errors import CsrBadSignature, CsrMalformed
 from keyborn.domain.names import KeyHash, key_hash
 
-MAX_CSR = 4096
-"""Characters; AWS IoT CreateCertificateFromCsr takes no more."""
+__all__ = ["MAX_CSR", "CertificateRequest", "parse_csr"]
 
-_CURVES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
+_ATTRIBUTES = 0xA0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,40 +34,69 @@ class CertificateRequest:
     """A request whose signature, key and wishes have been checked."""
 
     common_name: str
+    """1 to 64 of ``A-Z a-z 0-9 : _ -`` and single inner spaces; not yet known to be the thing name."""
     public_key_der: bytes
-    """DER SubjectPublicKeyInfo."""
+    """DER SubjectPublicKeyInfo, in its only possible encoding."""
     key_hash: KeyHash
     key_type: str
     """``p256``, ``p384``, ``p521`` or ``rsa2048`` … ``rsa4096``."""
     pem: str
-    """The request as one PEM block, label CERTIFICATE REQUEST, LF, newline at the end."""
+    """One PEM block, label CERTIFICATE REQUEST, LF, newline at the end; at most 4096 characters."""
     own_names: frozenset[str]
-    """Subject alternative names asked for; each must equal the thing name."""
+    """Subject alternative names asked for, of the alphabet of thing names; each must equal the thing name."""
 
     @property
     def shown_name(self) -> str:
         """The common name, quoted and cut for an error message."""
-        return repr(self.common_name[:80])
+        return quoted(self.common_name, 64)
 
 
 def parse_csr(text: object) -> CertificateRequest:
     """Parse and check a request; raises a leaf of CsrRefused, and nothing else, for any input whatever."""
-    if not isinstance(text, str):
-        raise CsrMalformed(detail="it is not a string")
-    if len(text) > MAX_CSR:
-        raise CsrTooLarge(length=len(text))
+    der = der_from_pem(text)
+    info, algorithm, signature = fields(read_der(der), (SEQUENCE, SEQUENCE, BIT_STRING), "request")
+    version, subject, spki, attributes = fields(info, (INTEGER, SEQUENCE, SEQUENCE, _ATTRIBUTES), "request")
+    _check_frame(version, signature)
+    key = read_key(spki)
+    common_name = read_subject(subject)
+    own_names = read_wishes(attributes)
+    digest = read_signature_algorithm(algorithm, key)
+    pem = pem_from_der(der)
+    _second_opinion(der, key, common_name, digest)
+    return CertificateRequest(common_name, key.spki, key_hash(key.spki), key.kind, pem, own_names)
+
+
+def _check_frame(version: Element, signature: Element) -> None:
+    """Check the two fields that hold no choice (RFC 2986, 4.1 and 4.2)."""
+    if version.content != b"\x00":
+        raise CsrMalformed(detail="its version is not 1")
+    if signature.content[0]:
+        raise CsrMalformed(detail="its signature has unused bits")
+
+
+def _second_opinion(der: bytes, key: RequestKey, name: str, digest: hashes.HashAlgorithm) -> None:
+    """Have pyca read the request too, insist that it sees the same, and verify the proof of possession.
+
+    pyca reads lazily and raises late, from many properties and with an open set of errors: all of them are
+    touched here, once, so that nothing behind this step can meet one. Raises CsrMalformed or CsrBadSignature.
+    """
     try:
-        request = x509.load_pem_x509_csr(text.encode())
-        key = request.public_key()
-        (name,) = request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    except ValueError as wrong:
-        raise CsrMalformed(detail="it does not parse") from wrong
-    if not isinstance(key, (ec.EllipticCurvePublicKey, rsa.RSAPublicKey)):
-        raise KeyTypeRefused(key="of another kind", reason="AWS IoT refuses it")
-    if not request.is_signature_valid:
+        request = x509.load_der_x509_csr(der)
+        is_same = _facts(request) == (key.spki, [name], digest.name, der)
+        is_signed = request.is_signature_valid
+    except Exception as wrong:  # a hostile request may meet any fault of any layer of pyca
+        raise CsrMalformed(detail="a second reader cannot read it") from wrong
+    if not is_same:
+        raise CsrMalformed(detail="two readers disagree about it")
+    if not is_signed:
         raise CsrBadSignature
-    is_rsa = isinstance(key, rsa.RSAPublicKey)
-    kind = f"rsa{key.key_size}" if is_rsa else _CURVES[key.curve.name]  # type: ignore[union-attr]
-    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    pem = request.public_bytes(Encoding.PEM).decode()
-    return CertificateRequest(str(name.value), der, key_hash(der), kind, pem, frozenset())
+
+
+def _facts(request: x509.CertificateSigningRequest) -> tuple[bytes, list[str | bytes], str | None, bytes]:
+    """Touch every property that can raise; return those that must agree with our own reading."""
+    spki = request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    names = [attribute.value for attribute in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    digest = request.signature_hash_algorithm
+    _ = (list(request.extensions), list(request.attributes), request.signature, request.tbs_certrequest_bytes)
+    _ = (request.signature_algorithm_oid, request.signature_algorithm_parameters)
+    return spki, names, digest.name if digest else None, request.public_bytes(Encoding.DER)

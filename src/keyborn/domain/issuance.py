@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.csr import CertificateRequest
-from keyborn.domain.errors import CsrNameMismatch, GenericNameRefused, WeakKey
+from keyborn.domain.csr_pem import quoted
+from keyborn.domain.errors import CsrForeignName, CsrNameMismatch, GenericNameRefused, WeakKey
 from keyborn.domain.intent import Intent
-from keyborn.domain.names import ThingName
+from keyborn.domain.names import MAX_THING_NAME, ThingName
 
 GENERIC_COMMON_NAME = "AWS IoT Certificate"
 """The subject of the well-known pattern; taken at the compatibility door only."""
@@ -45,15 +46,18 @@ def approve(intent: Intent, request: CertificateRequest) -> ApprovedRequest:
 def require_own_name(
     request: CertificateRequest, name: ThingName, applicant: Applicant, *, generic: bool
 ) -> None:
-    """Check the request's common name against the thing name.
+    """Check the names in the request, common and alternative, against the thing name.
 
     ``generic`` is true at the compatibility door, which also takes ``AWS IoT Certificate`` from an applicant
-    bound to that one name: else a captured CSR plus a stolen token could squat somebody's key.
-    Raises CsrNameMismatch or GenericNameRefused.
+    bound to that one name: else a captured CSR plus a stolen token could squat somebody's key. An alternative
+    name (GnuTLS certtool writes one) must be the thing name at either door, byte for byte.
+    Raises CsrNameMismatch, CsrForeignName or GenericNameRefused.
     """
-    if request.common_name == name:
-        return
-    if not generic or request.common_name != GENERIC_COMMON_NAME:
-        raise CsrNameMismatch(found=request.shown_name, expected=name)
-    if applicant.bound_to != name:
-        raise GenericNameRefused(found=GENERIC_COMMON_NAME)
+    if request.common_name != name:
+        if not generic or request.common_name != GENERIC_COMMON_NAME:
+            raise CsrNameMismatch(found=request.shown_name, expected=name)
+        if applicant.bound_to != name:
+            raise GenericNameRefused(found=GENERIC_COMMON_NAME)
+    foreign = sorted(request.own_names - {name})
+    if foreign:
+        raise CsrForeignName(found=quoted(foreign[0], MAX_THING_NAME))

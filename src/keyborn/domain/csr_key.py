@@ -1,0 +1,179 @@
+"""The key and the signature algorithm of a certificate request: what they are, and whether we take them.
+
+Algorithm identifiers are compared byte for byte with the few encodings that CA/B Forum Baseline Requirements
+7.1.3 permits, so that neither odd parameters nor explicit curves can hide in one. Everything that is refused
+is refused by name where we know the name.
+"""
+
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from keyborn.domain.csr_der import (
+    BIT_STRING,
+    INTEGER,
+    OID,
+    SEQUENCE,
+    Element,
+    dotted,
+    expect,
+    fields,
+    read_der,
+)
+from keyborn.domain.errors import CsrMalformed, CsrWeakSignature, KeyTypeRefused, WeakKey
+from keyborn.domain.weak_keys import check_ec, check_rsa
+
+_RSA = bytes.fromhex("300d06092a864886f70d0101010500")
+_CURVES: dict[bytes, tuple[str, ec.EllipticCurve]] = {
+    bytes.fromhex("301306072a8648ce3d020106082a8648ce3d030107"): ("p256", ec.SECP256R1()),
+    bytes.fromhex("301006072a8648ce3d020106052b81040022"): ("p384", ec.SECP384R1()),
+    bytes.fromhex("301006072a8648ce3d020106052b81040023"): ("p521", ec.SECP521R1()),
+}
+_RSA_OID, _EC_OID = "1.2.840.113549.1.1.1", "1.2.840.10045.2.1"
+
+_AWS = "AWS IoT refuses it"
+_UNUSUAL = "it is outside what AWS IoT takes"
+_KEYS: dict[str, tuple[str, str]] = {
+    "1.2.840.10040.4.1": ("a DSA key", _UNUSUAL),
+    "1.2.840.10046.2.1": ("a Diffie-Hellman key", "it cannot sign"),
+    "1.2.840.113549.1.3.1": ("a Diffie-Hellman key", "it cannot sign"),
+    "1.2.840.113549.1.1.7": ("an RSA key for OAEP only", "it cannot sign"),
+    "1.2.840.113549.1.1.10": ("an RSA key for PSS only", "TLS clients and AWS IoT want a plain RSA key"),
+    "1.3.101.110": ("an X25519 key", "it cannot sign"),
+    "1.3.101.111": ("an X448 key", "it cannot sign"),
+    "1.3.101.112": ("an Ed25519 key", _AWS),
+    "1.3.101.113": ("an Ed448 key", _AWS),
+    "1.3.132.1.12": ("an ECDH key", "it cannot sign"),
+}
+_OTHER_CURVES: dict[str, tuple[str, str]] = {
+    "1.2.840.10045.3.1.1": ("an EC key on P-192", "it is too small"),
+    "1.3.132.0.33": ("an EC key on P-224", "it is too small"),
+    "1.3.132.0.10": ("an EC key on secp256k1", _UNUSUAL),
+    "1.3.36.3.3.2.8.1.1.7": ("an EC key on brainpoolP256r1", _UNUSUAL),
+    "1.3.36.3.3.2.8.1.1.11": ("an EC key on brainpoolP384r1", _UNUSUAL),
+    "1.3.36.3.3.2.8.1.1.13": ("an EC key on brainpoolP512r1", _UNUSUAL),
+    "1.2.156.10197.1.301": ("an EC key on SM2", _UNUSUAL),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """A public key that passed every check that numbers can pass without its signature."""
+
+    kind: str
+    """``p256``, ``p384``, ``p521``, or ``rsa`` and the bits."""
+    spki: bytes
+    """DER SubjectPublicKeyInfo, as it was sent: its only possible encoding."""
+
+    @property
+    def is_rsa(self) -> bool:
+        """Whether it is RSA (else ECDSA)."""
+        return self.kind.startswith("rsa")
+
+
+def read_key(spki: Element) -> RequestKey:
+    """Check a SubjectPublicKeyInfo (RFC 5280 4.1.2.7, RFC 3279 2.3, RFC 5480).
+
+    Raises CsrMalformed, KeyTypeRefused or one of the leaves of ``weak_keys``.
+    """
+    algorithm, bits = fields(spki, (SEQUENCE, BIT_STRING), "key")
+    if bits.content[0]:
+        raise CsrMalformed(detail="its key has unused bits")
+    if algorithm.whole == _RSA:
+        return _read_rsa(spki.whole, bits.content[1:])
+    if algorithm.whole in _CURVES:
+        return _read_point(spki.whole, *_CURVES[algorithm.whole], bits.content[1:])
+    raise _refused_key(algorithm)
+
+
+def _read_rsa(spki: bytes, content: bytes) -> RequestKey:
+    """Check ``RSAPublicKey ::= SEQUENCE {modulus, publicExponent}`` (RFC 8017, A.1.1)."""
+    numbers = fields(read_der(content), (INTEGER, INTEGER), "RSA key")
+    modulus, exponent = (int.from_bytes(number.content, signed=True) for number in numbers)
+    if modulus < 0 or exponent < 0:
+        raise WeakKey(detail="its modulus or exponent is negative")
+    check_rsa(modulus, exponent)
+    return RequestKey(f"rsa{modulus.bit_length()}", spki)
+
+
+def _read_point(spki: bytes, kind: str, curve: ec.EllipticCurve, point: bytes) -> RequestKey:
+    """Check an uncompressed point (SEC 1, 2.3.3) that is on its curve and not the point at infinity."""
+    size = (curve.key_size + 7) // 8
+    if len(point) != 1 + 2 * size or point[0] != 4:  # noqa: PLR2004 - SEC 1's mark of an uncompressed point
+        raise WeakKey(detail="its point is not written in the uncompressed form")
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(curve, point)
+    except ValueError:
+        raise WeakKey(detail="its point is not on the curve") from None
+    check_ec(curve, int.from_bytes(point[1 : 1 + size]))
+    return RequestKey(kind, spki)
+
+
+def _refused_key(algorithm: Element) -> KeyTypeRefused | WeakKey:
+    """Name a key that we do not take."""
+    name = _algorithm_name(algorithm)
+    if name == _RSA_OID:
+        return WeakKey(detail="its RSA parameters are not NULL")
+    if name != _EC_OID:
+        key, reason = _KEYS.get(name, (f"of the unknown kind {name}", _UNUSUAL))
+        return KeyTypeRefused(key=key, reason=reason)
+    curve = algorithm.children[1:]
+    if len(curve) != 1 or curve[0].tag != OID:
+        return KeyTypeRefused(key="an EC key without a named curve", reason=_AWS)
+    name = dotted(curve[0].content)
+    key, reason = _OTHER_CURVES.get(name, (f"an EC key on the curve {name}", _UNUSUAL))
+    return KeyTypeRefused(key=key, reason=reason)
+
+
+def _algorithm_name(algorithm: Element) -> str:
+    """Return the dotted object identifier of an AlgorithmIdentifier."""
+    if not algorithm.children:
+        raise CsrMalformed(detail="an algorithm has no name")
+    return dotted(expect(algorithm.children[0], OID, "algorithm").content)
+
+
+# ── signatures ────────────────────────────────────────────────────────────────────────────────────────
+
+_SIGNATURES: dict[bytes, tuple[bool, hashes.HashAlgorithm]] = {
+    bytes.fromhex("300d06092a864886f70d01010b0500"): (True, hashes.SHA256()),
+    bytes.fromhex("300d06092a864886f70d01010c0500"): (True, hashes.SHA384()),
+    bytes.fromhex("300d06092a864886f70d01010d0500"): (True, hashes.SHA512()),
+    bytes.fromhex("300a06082a8648ce3d040302"): (False, hashes.SHA256()),
+    bytes.fromhex("300a06082a8648ce3d040303"): (False, hashes.SHA384()),
+    bytes.fromhex("300a06082a8648ce3d040304"): (False, hashes.SHA512()),
+}
+_SIGNATURE_NAMES = {
+    "1.2.840.113549.1.1.2": "MD2 and RSA",
+    "1.2.840.113549.1.1.3": "MD4 and RSA",
+    "1.2.840.113549.1.1.4": "MD5 and RSA",
+    "1.2.840.113549.1.1.5": "SHA-1 and RSA",
+    "1.3.14.3.2.29": "SHA-1 and RSA",
+    "1.2.840.113549.1.1.10": "RSA-PSS, where Keyborn takes PKCS#1 v1.5",
+    "1.2.840.113549.1.1.11": "SHA-256 and RSA, but with wrong parameters",
+    "1.2.840.113549.1.1.14": "SHA-224 and RSA",
+    "1.2.840.113549.1.1.15": "SHA-512/224 and RSA",
+    "1.2.840.10045.4.1": "SHA-1 and ECDSA",
+    "1.2.840.10045.4.3.1": "SHA-224 and ECDSA",
+    "1.2.840.10045.4.3.2": "SHA-256 and ECDSA, but with wrong parameters",
+    "1.2.840.10040.4.3": "SHA-1 and DSA",
+    "1.3.101.112": "Ed25519, which AWS IoT refuses",
+    "1.3.101.113": "Ed448, which AWS IoT refuses",
+}
+
+
+def read_signature_algorithm(algorithm: Element, key: RequestKey) -> hashes.HashAlgorithm:
+    """Return the digest of the signature. Raises CsrWeakSignature, or CsrMalformed if it is not for this key.
+
+    RSA-PSS is refused: no client we know writes it unasked, its parameters are a grammar of their own whose
+    defaults mean SHA-1, it is not established that AWS IoT's CreateCertificateFromCsr takes it, and whoever
+    owns the key can sign PKCS#1 v1.5 as well. It would only add ways to go wrong.
+    """
+    known = _SIGNATURES.get(algorithm.whole)
+    if known is None:
+        name = _algorithm_name(algorithm)
+        raise CsrWeakSignature(algorithm=_SIGNATURE_NAMES.get(name, f"the unknown algorithm {name}"))
+    is_rsa, digest = known
+    if is_rsa != key.is_rsa:
+        raise CsrMalformed(detail="its signature algorithm is not one for its key")
+    return digest
