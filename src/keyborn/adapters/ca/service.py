@@ -49,8 +49,8 @@ class _Held:
 class ServiceIdentity:
     """The service's certificate and the TLS contexts that serve it.
 
-    ``renew_if_due`` once at start, ``serve`` for each context, ``keep_fresh`` as a task. One writer: only the
-    process that holds the data folder does this; workers follow the file with ``ReloadedContexts``.
+    ``prepare`` once, ``serve`` for each context, ``keep_fresh`` as a task. One writer: only the process that
+    holds the data folder does this; workers follow the file with ``ReloadedContexts``.
     """
 
     def __init__(
@@ -80,6 +80,10 @@ class ServiceIdentity:
     def server_key_path(self) -> Path:
         """The private key, PEM, 0600: the same file."""
         return self._path
+
+    def prepare(self) -> None:
+        """Have a certificate on disk: the one there if it is good, else a new one (see ``renew_if_due``)."""
+        self.renew_if_due()
 
     def serve(self, context: ssl.SSLContext) -> None:
         """Serve the certificate with ``context``, now and after every renewal."""
