@@ -1,0 +1,152 @@
+"""Write docs/reference/ from the code: ``make docs``. A test checks that the pages are up to date.
+
+cli.md is every command's own help; api.md is the OpenAPI document as tables; errors.md is the error tree.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from keyborn.cli.main import COMMANDS, cli
+from keyborn.domain import errors
+from keyborn.http import openapi
+from keyborn.http.problems import STATUS
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "docs" / "reference"
+NOTE = "<!-- Written by `make docs` from the code; edit the code instead. -->\n"
+WIDTH = 100
+
+
+def commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The command's full name and its help, then those of its subcommands."""
+    context = click.Context(command, info_name=" ".join(path), terminal_width=WIDTH, max_content_width=WIDTH)
+    yield " ".join(path), command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            if child is not None and not child.hidden:
+                yield from commands(child, (*path, name))
+
+
+def cli_page() -> str:
+    """Every command with its help, in the order of the table."""
+    top = click.Context(cli)
+    parts = [NOTE, "# Commands\n", "Exit codes: 0 done, 1 refused or failed, 2 usage, 130 interrupted.\n"]
+    parts += [f"- [`keyborn {name}`](#keyborn-{name}): {summary}" for name, (_, summary) in COMMANDS.items()]
+    for name in COMMANDS:
+        command = cli.get_command(top, name)
+        assert command is not None
+        for title, text in commands(command, ("keyborn", name)):
+            parts.append(f"\n## {title}\n\n```text\n{text}\n```")
+    return "\n".join(parts) + "\n"
+
+
+def api_page() -> str:
+    """Every route with its bodies and answers, from the OpenAPI document."""
+    document = json.loads(openapi.document())
+    parts = [NOTE, "# HTTP interface\n", document["info"]["description"] + "\n"]
+    parts.append("The service publishes this as OpenAPI 3.1 at `/openapi.json`. Bodies are at most 16 KiB.")
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            parts.append(route(path, method, operation))
+    parts.append("\n## Bodies")
+    parts += [body(name, schema) for name, schema in document["components"]["schemas"].items()]
+    return "\n".join(parts) + "\n"
+
+
+def route(path: str, method: str, operation: dict[str, Any]) -> str:
+    """One operation: summary, credential, request body, answers."""
+    lines = [f"\n## {method.upper()} {path}\n", operation["summary"] + "\n"]
+    if operation.get("security"):
+        lines.append("Credential: `Authorization: Bearer <secret>`.\n")
+    if "requestBody" in operation:
+        lines.append(f"Request: {contents(operation['requestBody'])}\n")
+    lines += ["| status | meaning | body |", "| --- | --- | --- |"]
+    for status, answer in operation["responses"].items():
+        lines.append(f"| {status} | {answer['description']} | {contents(answer)} |")
+    return "\n".join(lines)
+
+
+def contents(holder: dict[str, Any]) -> str:
+    """Media types and schema names of a request or an answer."""
+    pairs = [(media, kind(each["schema"])) for media, each in holder.get("content", {}).items()]
+    return ", ".join(f"`{media}`: {name}" for media, name in pairs) or "none"
+
+
+def kind(schema: dict[str, Any]) -> str:
+    """A schema in a few words."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return f"[{name}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(kind(each) for each in schema["anyOf"])
+    if isinstance(schema.get("additionalProperties"), dict):
+        return f"object of {kind(schema['additionalProperties'])}"
+    return str(schema.get("type", "any"))
+
+
+def body(name: str, schema: dict[str, Any]) -> str:
+    """A body's members as a table."""
+    lines = [f"\n### {name}\n", schema.get("description", "").replace("``", "`") + "\n"]
+    lines += ["| member | type | required | |", "| --- | --- | --- | --- |"]
+    for member, value in schema.get("properties", {}).items():
+        required = "yes" if member in schema.get("required", ()) else "no"
+        lines.append(f"| `{member}` | {kind(value)} | {required} | {value.get('description', '')} |")
+    return "\n".join(lines)
+
+
+def errors_page() -> str:
+    """Every code of the error tree with its status and sentence, by branch."""
+    parts = [NOTE, "# Errors\n"]
+    parts.append("A code is stable; a sentence may get better. Words in braces are filled in.")
+    branches = dict(STATUS) | dict.fromkeys([errors.DeviceError], None)
+    for branch, status in branches.items():
+        edge = f"HTTP {status.value}; the command exits 1" if status else "the command exits 1"
+        parts += [f"\n## {branch.__name__}\n", f"{summary(branch)} ({edge})\n"]
+        parts += ["| code | when | sentence |", "| --- | --- | --- |"]
+        leaves = [leaf for leaf in {branch, *below(branch)} if speaks(leaf)]
+        parts += [row(leaf) for leaf in sorted(leaves, key=lambda leaf: leaf.code)]
+    return "\n".join(parts) + "\n"
+
+
+def below(branch: type[errors.KeybornError]) -> Iterator[type[errors.KeybornError]]:
+    """Every class under a branch."""
+    for child in branch.__subclasses__():
+        yield child
+        yield from below(child)
+
+
+def speaks(leaf: type[errors.KeybornError]) -> bool:
+    """Whether it has a sentence of its own; the branches have none."""
+    return leaf.sentence is not errors.KeybornError.sentence
+
+
+def summary(leaf: type[errors.KeybornError]) -> str:
+    """The first paragraph of its docstring, on one line."""
+    return " ".join((leaf.__doc__ or "").partition("\n\n")[0].replace("``", "`").split())
+
+
+def row(leaf: type[errors.KeybornError]) -> str:
+    """One leaf as a line of the table."""
+    cells = [f"`{leaf.code}`", summary(leaf), leaf.sentence]
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+PAGES = {"cli.md": cli_page, "api.md": api_page, "errors.md": errors_page}
+
+
+def main() -> None:
+    """Write every page that differs."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, write in PAGES.items():
+        (FOLDER / name).write_text(write())
+        sys.stdout.write(f"docs/reference/{name}\n")
+
+
+if __name__ == "__main__":
+    main()
