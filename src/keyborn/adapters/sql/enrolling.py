@@ -21,6 +21,14 @@ _ATTACHED = (
     "FROM attachments a JOIN certificates c ON c.id = a.certificate WHERE a.thing = ? AND a.slot = ?"
 )
 
+_STAGED = (
+    "SELECT c.id, c.thing, c.key_hash, c.der, c.not_before, c.not_after, c.status, c.slot, c.connected_at,"
+    " i.id, t.status, n.at FROM certificates c "
+    "LEFT JOIN intents i ON i.id = c.intent "
+    "LEFT JOIN things t ON t.name = i.thing "
+    "LEFT JOIN name_tombstones n ON n.name = i.thing WHERE c.intent = ?"
+)
+
 # ── claim ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -126,18 +134,12 @@ def _redeem(session: Session, attempt: Attempt, intent: IntentId) -> None:
 def store(session: Session, intent: Intent, certificate: Certificate) -> Certificate:
     """See ``Enrollments.store``."""
     kept = staged(intent, certificate)
-    winner = session.one(rows.CERTIFICATES + "WHERE intent = ?", intent.id)
-    if winner is not None:
-        first = rows.certificate(winner)
-        if first.status is CertificateStatus.REVOKED:
-            raise _interrupted(session, intent.thing)
-        return first
     if session.one("SELECT id FROM intents WHERE id = ?", intent.id) is None:
-        raise _interrupted(session, intent.thing)
-    session.run(
+        return _winner(session, intent)
+    first = session.run(
         "INSERT INTO certificates "
         "(id, intent, serial, thing, key_hash, der, not_before, not_after, status, slot, connected_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (intent) DO NOTHING",
         kept.id,
         intent.id,
         rows.to_serial(intent.serial),
@@ -148,27 +150,27 @@ def store(session: Session, intent: Intent, certificate: Certificate) -> Certifi
         rows.to_ms(kept.not_after),
         kept.status.value,
         kept.slot.value,
-        None,
     )
-    return kept
+    return kept if first else _winner(session, intent)
+
+
+def _winner(session: Session, intent: Intent) -> Certificate:
+    row = session.one(rows.CERTIFICATES + "WHERE intent = ? AND status <> 'revoked'", intent.id)
+    if row is None:
+        raise _interrupted(session, intent.thing)
+    return rows.certificate(row)
 
 
 def activate(session: Session, intent: IntentId, event: AuditEvent) -> Certificate:
     """See ``Enrollments.activate``."""
-    row = session.one(rows.CERTIFICATES + "WHERE intent = ?", intent)
+    row = session.one(_STAGED, intent)
     if row is None:
         raise EnrollmentInterrupted
-    kept = rows.certificate(row)
-    waiting = session.one(
-        "SELECT t.status, n.at FROM intents i JOIN things t ON t.name = i.thing "
-        "LEFT JOIN name_tombstones n ON n.name = t.name WHERE i.id = ?",
-        intent,
-    )
+    kept, (waiting, status, freed_from) = rows.certificate(row[:9]), row[9:]
     if waiting is None and kept.status is CertificateStatus.ACTIVE:
         return kept
-    if waiting is None or waiting[0] == ThingStatus.SUSPENDED:
+    if waiting is None or status == ThingStatus.SUSPENDED:
         raise _interrupted(session, kept.thing)
-    status, freed_from = waiting
     if status == ThingStatus.CLAIMED:
         session.run("UPDATE things SET status = 'active' WHERE name = ?", kept.thing)
     if freed_from is not None:

@@ -16,6 +16,9 @@ WRITER_PATIENCE_MS = 5000
 """How long the writer waits for another process that holds the write lock (a backup, an operator's shell)."""
 READER_PATIENCE_MS = 100
 """Readers never wait for the writer in WAL mode; this covers the moments of recovery after a crash."""
+WRITER_CACHE_KIB = 32 * 1024
+CHECKPOINT_PAGES = 4000
+"""16 MiB of write-ahead log between two checkpoints."""
 
 _PRIVATE = 0o600
 
@@ -115,7 +118,9 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     connection.execute(f"PRAGMA busy_timeout = {WRITER_PATIENCE_MS}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA wal_autocheckpoint = 4000")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
+    connection.execute("PRAGMA temp_store = MEMORY")  # what savepoints remember; never worth a file
     return connection
 
 

@@ -1,0 +1,139 @@
+"""The ports as a rude world shows them: each awaited effect is a named step, ``registry.claim`` and so on."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
+from typing import Protocol, TypeVar
+
+from keyborn.domain.audit import AuditEvent, AuditRecord
+from keyborn.domain.certificate import Certificate
+from keyborn.domain.enrollment import Attempt, Verdict
+from keyborn.domain.errors import KeybornError, RegistryUnavailable, Unavailable
+from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.issuance import ApprovedRequest
+from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.token import EnrollmentToken, TokenId
+from keyborn.ports import CertificateAuthority, Registry, TokenUse
+
+T = TypeVar("T")
+
+
+class Effects(Protocol):
+    """What a wrapper needs of its world."""
+
+    async def effect(
+        self,
+        name: str,
+        act: Callable[[], Awaitable[T]],
+        trouble: Callable[[], KeybornError] = RegistryUnavailable,
+        *,
+        repeatable: bool = True,
+    ) -> T:
+        """Do ``act`` as the world permits."""
+        ...
+
+
+class FaultyAuthority:
+    """Implements ``keyborn.ports.CertificateAuthority`` over a real one; publishing its chain never fails."""
+
+    def __init__(self, real: CertificateAuthority, world: Effects) -> None:
+        self._real = real
+        self._world = world
+
+    async def issue(self, approved: ApprovedRequest) -> bytes:
+        """See ``CertificateAuthority.issue``; also raises Unavailable."""
+        return await self._world.effect("authority.issue", lambda: self._real.issue(approved), Unavailable)
+
+    def chain_pem(self) -> str:
+        """See ``CertificateAuthority.chain_pem``."""
+        return self._real.chain_pem()
+
+    def roots_pem(self) -> str:
+        """See ``CertificateAuthority.roots_pem``."""
+        return self._real.roots_pem()
+
+
+class FaultyRegistry:
+    """Implements ``keyborn.ports.Registry`` over a real one."""
+
+    def __init__(self, real: Registry, world: Effects) -> None:
+        self._real = real
+        self._world = world
+
+    async def claim(self, attempt: Attempt) -> Verdict:
+        """See ``Enrollments.claim``."""
+        return await self._world.effect("registry.claim", lambda: self._real.claim(attempt))
+
+    async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
+        """See ``Enrollments.store``."""
+        return await self._world.effect("registry.store", lambda: self._real.store(intent, certificate))
+
+    async def activate(self, intent: IntentId, event: AuditEvent) -> Certificate:
+        """See ``Enrollments.activate``."""
+        return await self._world.effect("registry.activate", lambda: self._real.activate(intent, event))
+
+    async def add(self, token: EnrollmentToken, event: AuditEvent) -> None:
+        """See ``Tokens.add``."""
+        await self._world.effect("registry.add", lambda: self._real.add(token, event))
+
+    async def find(self, token: TokenId) -> EnrollmentToken | None:
+        """See ``Tokens.find``."""
+        return await self._world.effect("registry.find", lambda: self._real.find(token))
+
+    async def withdraw(self, token: TokenId, event: AuditEvent) -> EnrollmentToken:
+        """See ``Tokens.withdraw``."""
+        return await self._world.effect("registry.withdraw", lambda: self._real.withdraw(token, event))
+
+    async def tokens(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
+        """See ``TokenList.tokens``."""
+        return await self._world.effect(
+            "registry.tokens", lambda: self._real.tokens(after=after, limit=limit)
+        )
+
+    async def thing(self, name: ThingName) -> Thing | None:
+        """See ``Fleet.thing``."""
+        return await self._world.effect("registry.thing", lambda: self._real.thing(name))
+
+    async def things(self, *, after: ThingName | None = None, limit: int = 100) -> Sequence[Thing]:
+        """See ``Fleet.things``."""
+        return await self._world.effect(
+            "registry.things", lambda: self._real.things(after=after, limit=limit)
+        )
+
+    async def certificates(self, name: ThingName) -> Sequence[Certificate]:
+        """See ``Fleet.certificates``."""
+        return await self._world.effect("registry.certificates", lambda: self._real.certificates(name))
+
+    async def set_status(self, name: ThingName, status: ThingStatus, event: AuditEvent) -> Thing:
+        """See ``Lifecycle.set_status``."""
+        return await self._world.effect(
+            "registry.set_status", lambda: self._real.set_status(name, status, event)
+        )
+
+    async def certificate(self, certificate: CertificateId) -> Certificate | None:
+        """See ``DeviceDirectory.certificate``."""
+        return await self._world.effect("registry.certificate", lambda: self._real.certificate(certificate))
+
+    async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
+        """See ``DeviceDirectory.connected``."""
+        return await self._world.effect("registry.connected", lambda: self._real.connected(certificate, at))
+
+    async def leftovers(self, *, before: datetime, limit: int = 100) -> Sequence[Intent]:
+        """See ``Leftovers.leftovers``."""
+        return await self._world.effect(
+            "registry.leftovers", lambda: self._real.leftovers(before=before, limit=limit)
+        )
+
+    async def drop(self, intent: IntentId, event: AuditEvent) -> bool:
+        """See ``Leftovers.drop``."""
+        return await self._world.effect("registry.drop", lambda: self._real.drop(intent, event))
+
+    async def append(self, event: AuditEvent) -> None:
+        """See ``AuditTrail.append``; never duplicated, since each call is another record."""
+        await self._world.effect("registry.append", lambda: self._real.append(event), repeatable=False)
+
+    async def records(self, *, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:
+        """See ``AuditTrail.records``."""
+        return await self._world.effect(
+            "registry.records", lambda: self._real.records(after=after, limit=limit)
+        )

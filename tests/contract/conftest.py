@@ -1,0 +1,41 @@
+"""Every registry keeps the same contract: add an adapter to ADAPTERS and it is held to all of it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from keyborn.adapters.memory import MemoryRegistry
+from keyborn.adapters.sql import SqliteRegistry
+from keyborn.ports import Registry
+from support.registry_cases import Desk
+
+Opener = Callable[[Path], AbstractAsyncContextManager[Registry]]
+
+
+@asynccontextmanager
+async def _memory(_folder: Path) -> AsyncIterator[Registry]:
+    yield MemoryRegistry()
+
+
+@asynccontextmanager
+async def _sqlite(folder: Path) -> AsyncIterator[Registry]:
+    async with SqliteRegistry(folder / "registry.db") as registry:
+        yield registry
+
+
+ADAPTERS: dict[str, Opener] = {"memory": _memory, "sqlite": _sqlite}
+
+
+@pytest.fixture(params=ADAPTERS)
+async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Registry]:
+    """An empty registry of each kind."""
+    async with ADAPTERS[request.param](tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def desk(registry: Registry) -> Desk:
+    """Short words over that registry."""
+    return Desk(registry)
