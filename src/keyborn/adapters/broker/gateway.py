@@ -1,0 +1,179 @@
+"""The listener: accepts, keeps the books of connections, and is the broker's face to the service."""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+from keyborn.adapters.broker.admission import Doorkeeper
+from keyborn.adapters.broker.client import House
+from keyborn.adapters.broker.connection import Connection
+from keyborn.adapters.broker.gate import Gate
+from keyborn.adapters.broker.hub import Hub
+from keyborn.adapters.broker.limits import Limits
+from keyborn.adapters.broker.link import RECEIVE_BUFFER, Link
+from keyborn.adapters.broker.message import Message
+from keyborn.adapters.broker.refusals import LOG, Refusals, line
+from keyborn.adapters.broker.session import Budget
+from keyborn.adapters.broker.topics import size_fault, topic_fault
+from keyborn.domain.access import AccessRules
+from keyborn.domain.errors import InvalidTopic
+from keyborn.domain.names import ThingName, certificate_id
+from keyborn.ports import Clock, DeviceDirectory, MessageHandler
+
+_BACKLOG = 1024
+_TICK = 1.0
+
+
+class Gateway:
+    """The embedded broker; implements the ports MessageTap and Sessions.
+
+    One per event loop. Sessions, queues and retained messages live as long as this object: a restart of the
+    service forgets them.
+    """
+
+    def __init__(
+        self, *, directory: DeviceDirectory, rules: AccessRules, clock: Clock, limits: Limits | None = None
+    ) -> None:
+        self._limits = limits = Limits() if limits is None else limits
+        self._refusals = Refusals()
+        gate = Gate(rules, self._refusals)
+        self._doorkeeper = Doorkeeper(directory, gate, clock, limits)
+        self._hub = Hub(gate, self._refusals, limits, self._now)
+        self._house = House(
+            hub=self._hub,
+            gate=gate,
+            doorkeeper=self._doorkeeper,
+            refusals=self._refusals,
+            clock=clock,
+            now=self._now,
+            limits=limits,
+            pending=Budget(limits.pending_bytes),
+            admitted=self._admitted,
+        )
+        self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
+        self._links: set[Link] = set()
+        self._pending: dict[Link, None] = {}
+        self._open: dict[Link, Connection] = {}
+        self._server: asyncio.Server | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+
+    # ── life ──────────────────────────────────────────────────────────────────────────────────────────
+
+    async def start(self, host: str, port: int, context: ssl.SSLContext) -> tuple[str, int]:
+        """Listen with ``context`` (see ``server_context``); returns the bound address. Raises OSError."""
+        loop = asyncio.get_running_loop()
+
+        def link() -> Link:
+            return Link(context, self._buffer, self._limits, self)
+
+        self._server = await loop.create_server(link, host, port, backlog=_BACKLOG)
+        self._tick()
+        bound = self._server.sockets[0].getsockname()
+        LOG.info("%s", line("listening", host=bound[0], port=bound[1]))
+        return bound[0], bound[1]
+
+    async def stop(self, grace: float) -> None:
+        """Take no more connections, say goodbye (MQTT 5: 0x8B), cut who is not gone after ``grace`` seconds.
+
+        No wills are sent: the clients have not vanished, the service has.
+        """
+        if self._server is None:
+            return
+        self._server.close()
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for connection in list(self._open.values()):
+            connection.shut_down()
+        for link in list(self._pending):
+            link.abort()
+        await self._until_idle(grace)
+        for link in list(self._links):
+            link.abort()
+        await self._until_idle(1)
+        await self._server.wait_closed()
+        self._server = None
+
+    async def _until_idle(self, seconds: float) -> None:
+        self._idle.clear()
+        if self._links:
+            try:
+                await asyncio.wait_for(self._idle.wait(), seconds)
+            except TimeoutError:
+                LOG.info("%s", line("connections outlast the grace", count=len(self._links)))
+
+    def _tick(self) -> None:
+        self._hub.tick()
+        self._ticker = asyncio.get_running_loop().call_later(_TICK, self._tick)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+    # ── the ports ─────────────────────────────────────────────────────────────────────────────────────
+
+    def tap(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
+        """Call ``handler`` for each accepted message that matches; returns the end of it. Raises InvalidTopic."""
+        return self._hub.tap(topic_filter, handler)
+
+    async def evict(self, name: ThingName, reason: str) -> int:
+        """Close the thing's open sessions, wills not sent, queued and retained messages purged; how many.
+
+        Call it after the registry has recorded the new state: a connection whose admission is under way is
+        refused, and a later one meets that state.
+        """
+        self._doorkeeper.evicted(name)
+        return self._hub.remove(name, reason)
+
+    def rules_changed(self) -> None:
+        """Ask the rules again about every session and subscription; publishes and deliveries ask anyway."""
+        self._hub.review()
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
+        """Publish as the service itself. Raises InvalidTopic."""
+        fault = topic_fault(topic) or size_fault(topic, self._limits)
+        if fault:
+            raise InvalidTopic(detail=fault)
+        self._hub.publish(Message(topic, payload, qos=qos, retain=retain))
+
+    @property
+    def connected(self) -> int:
+        """How many clients are connected and admitted."""
+        return len(self._open) - sum(link in self._pending for link in self._open)
+
+    # ── the links' owner ──────────────────────────────────────────────────────────────────────────────
+
+    def accepted(self, link: Link) -> None:
+        """A TCP connection is there; if too many are not admitted yet, the oldest of those gives way."""
+        self._links.add(link)
+        self._pending[link] = None
+        if len(self._pending) > self._limits.pending:
+            oldest = next(iter(self._pending))
+            self._refuse(oldest, "too many connections wait for admission")
+            del self._pending[oldest]
+            oldest.abort()
+
+    def opened(self, link: Link, certificate: bytes) -> Connection:
+        """The handshake is done."""
+        connection = Connection(self._house, link, certificate_id(certificate))
+        self._open[link] = connection
+        return connection
+
+    def failed(self, link: Link, reason: str) -> None:
+        """There was no handshake."""
+        self._refuse(link, reason)
+
+    def gone(self, link: Link) -> None:
+        """A TCP connection is gone."""
+        self._links.discard(link)
+        self._pending.pop(link, None)
+        self._open.pop(link, None)
+        if not self._links:
+            self._idle.set()
+
+    def _admitted(self, link: Link) -> None:
+        self._pending.pop(link, None)
+
+    def _refuse(self, link: Link, reason: str) -> None:
+        host = link.peer.rpartition(":")[0]
+        self._refusals.refuse(host, action="handshake", reason=reason, peer=link.peer)

@@ -1,0 +1,220 @@
+"""Routing: who gets what. Sessions, subscriptions, retained messages, wills that wait, the operator's taps.
+
+No sockets and no clock of its own: ``now`` is a monotonic reading, and ``tick`` does what has become due.
+"""
+
+from collections.abc import Callable
+from itertools import count
+
+from keyborn.adapters.broker.gate import Gate
+from keyborn.adapters.broker.limits import Limits
+from keyborn.adapters.broker.message import LastWill, Message
+from keyborn.adapters.broker.packets import Subscription
+from keyborn.adapters.broker.refusals import LOG, Refusals, line
+from keyborn.adapters.broker.session import Budget, Outlet, Session
+from keyborn.adapters.broker.store import MemoryRetained, MemorySessions, RetainedStore, SessionStore
+from keyborn.adapters.broker.topics import FilterTree, filter_fault, matches
+from keyborn.domain.access import Action, Principal
+from keyborn.domain.errors import InvalidTopic
+from keyborn.domain.names import ThingName
+from keyborn.ports import MessageHandler
+
+
+class Hub:
+    """The broker's state and its routing. Everything happens between two awaits, so nothing needs a lock."""
+
+    def __init__(
+        self,
+        gate: Gate,
+        refusals: Refusals,
+        limits: Limits,
+        now: Callable[[], float],
+        *,
+        sessions: SessionStore | None = None,
+        retained: RetainedStore | None = None,
+    ) -> None:
+        self.budget = Budget(limits.total_queue_bytes)
+        self.sessions: SessionStore = MemorySessions(limits) if sessions is None else sessions
+        self.retained: RetainedStore = MemoryRetained(limits) if retained is None else retained
+        self._gate = gate
+        self._refusals = refusals
+        self._limits = limits
+        self._now = now
+        self._tree: FilterTree[Session, Subscription] = FilterTree()
+        self._taps: dict[int, tuple[str, MessageHandler]] = {}
+        self._serial = count()
+        self._waiting: dict[str, Session] = {}
+
+    # ── sessions ──────────────────────────────────────────────────────────────────────────────────────
+
+    def attach(
+        self, client_id: str, principal: Principal, outlet: Outlet, *, clean: bool
+    ) -> tuple[Session, bool] | None:
+        """Give an admitted connection its session, and whether that is an old one; None if there are too many.
+
+        An older connection of the same client id is displaced, a session of another thing is not inherited.
+        """
+        old = self.sessions.find(client_id)
+        if old is not None and old.outlet is not None:
+            old.outlet.displaced()
+        old = self.sessions.find(client_id)
+        if old is not None and (clean or old.principal.thing != principal.thing):
+            self.end(old)
+            old = None
+        session = Session(client_id, principal, self._limits, self.budget) if old is None else old
+        if old is None and not self.sessions.keep(session):
+            return None
+        self._waiting.pop(client_id, None)
+        session.will = None
+        session.principal = principal
+        session.outlet = outlet
+        self._review(session)
+        return session, old is not None
+
+    def detach(self, session: Session, will: LastWill | None) -> None:
+        """A connection is gone: send its will, now or after its delay, and let the session wait or end."""
+        now = self._now()
+        session.outlet = None
+        if will is not None:
+            session.will = (now + will.delay, will)
+        if session.expiry <= 0:
+            self.end(session)
+            return
+        session.expires = now + session.expiry
+        self._waiting[session.client_id] = session
+        self._send_will_if_due(session, now)
+
+    def end(self, session: Session) -> None:
+        """Forget a session; a will that waited for it is sent (MQTT 5 section 3.1.3.2.2)."""
+        for topic_filter in list(session.subscriptions):
+            self.unsubscribe(session, topic_filter)
+        session.clear()
+        self.sessions.drop(session)
+        self._waiting.pop(session.client_id, None)
+        self._send_will_if_due(session, None)
+
+    def remove(self, thing: ThingName, reason: str) -> int:
+        """End every session of ``thing``, no will, and forget what it published; how many were connected."""
+        closed = 0
+        for session in self.sessions:
+            if session.principal.thing == thing:
+                closed += self.close(session, reason)
+            else:
+                session.purge_from(thing)
+        self.retained.purge_from(thing)
+        return closed
+
+    def close(self, session: Session, reason: str) -> bool:
+        """End one session and send no will; whether it was connected."""
+        session.will = None
+        outlet, session.outlet = session.outlet, None
+        if outlet is not None:
+            outlet.removed(reason)
+        self.end(session)
+        return outlet is not None
+
+    def tick(self) -> None:
+        """Do what has become due: delayed wills are sent, sessions expire. Call it about once a second."""
+        now = self._now()
+        for session in list(self._waiting.values()):
+            self._send_will_if_due(session, now)
+            if session.expires <= now:
+                LOG.info("%s", line("session expired", client=session.client_id, queued=session.queued))
+                self.end(session)
+
+    def _send_will_if_due(self, session: Session, now: float | None) -> None:
+        """Send a session's will if its delay is over; ``now`` None means that the session ends, and the delay too."""
+        if session.will is None or (now is not None and session.will[0] > now):
+            return
+        will = session.will[1].message(session.principal.thing, self._now())
+        session.will = None
+        if self._gate.may_publish(session.principal, will.topic, retain=will.retain):
+            self.publish(will)
+
+    # ── subscriptions ─────────────────────────────────────────────────────────────────────────────────
+
+    def subscribe(self, session: Session, subscription: Subscription) -> bool:
+        """Add or replace a subscription that the rules allow; whether it is new."""
+        new = subscription.topic_filter not in session.subscriptions
+        session.subscriptions[subscription.topic_filter] = subscription
+        self._tree.add(subscription.topic_filter, session, subscription)
+        return new
+
+    def unsubscribe(self, session: Session, topic_filter: str) -> bool:
+        """End a subscription; whether there was one."""
+        if session.subscriptions.pop(topic_filter, None) is None:
+            return False
+        self._tree.remove(topic_filter, session)
+        return True
+
+    def review(self) -> None:
+        """The rules have changed: end subscriptions that they deny now, and sessions that may not connect."""
+        for session in self.sessions:
+            if self._gate.allows(session.principal, Action.CONNECT, session.client_id):
+                self._review(session)
+            else:
+                self.close(session, "the rules no longer allow the connection")
+
+    def _review(self, session: Session) -> None:
+        for topic_filter in list(session.subscriptions):
+            if not self._gate.allows(session.principal, Action.SUBSCRIBE, topic_filter):
+                self.unsubscribe(session, topic_filter)
+
+    # ── messages ──────────────────────────────────────────────────────────────────────────────────────
+
+    def publish(self, message: Message, origin: Session | None = None) -> bool:
+        """Route an accepted message; False, with nothing routed, if it cannot be retained as asked.
+
+        ``origin`` is the publishing session, for subscriptions that do not want their own messages.
+        """
+        if message.retain and not self._retain(message):
+            return False
+        best: dict[Session, Subscription] = {}
+        for session, subscription in self._tree.match(message.topic):
+            if subscription.no_local and session is origin:
+                continue
+            other = best.get(session)
+            if other is None or other.qos < subscription.qos:
+                best[session] = subscription
+        for session, subscription in best.items():
+            self._deliver(session, subscription, message)
+        for topic_filter, handler in list(self._taps.values()):
+            if matches(topic_filter, message.topic):
+                self._tell(handler, message)
+        return True
+
+    def _retain(self, message: Message) -> bool:
+        if message.payload:
+            return self.retained.keep(message)
+        self.retained.drop(message.topic)
+        return True
+
+    def _deliver(self, session: Session, subscription: Subscription, message: Message) -> None:
+        qos = min(message.qos, subscription.qos)
+        retain = message.retain and subscription.retain_as_published
+        if session.outlet is not None:
+            session.outlet.deliver(message, qos, retain=retain)
+        elif qos and self._gate.allows(session.principal, Action.RECEIVE, message.topic):
+            message.forget_encodings()
+            if not session.offer(message, retain=retain):
+                self._refusals.say(session.client_id, "queue full, message dropped", client=session.client_id)
+
+    @staticmethod
+    def _tell(handler: MessageHandler, message: Message) -> None:
+        try:
+            handler(message.topic, message.payload, message.thing)
+        except Exception:  # noqa: BLE001 - whatever a tap does, the message goes its way
+            LOG.exception("a tap failed; the message went its way")
+
+    def tap(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
+        """Call ``handler`` for each accepted message that matches; returns the end of it. Raises InvalidTopic."""
+        fault = filter_fault(topic_filter)
+        if fault:
+            raise InvalidTopic(detail=fault)
+        key = next(self._serial)
+        self._taps[key] = (topic_filter, handler)
+
+        def end() -> None:
+            self._taps.pop(key, None)
+
+        return end

@@ -1,0 +1,93 @@
+"""What comes in from one client: PUBLISH. A denied one is never acknowledged as if it had been accepted."""
+
+from keyborn.adapters.broker.client import Client, Denied
+from keyborn.adapters.broker.encode import encode_puback
+from keyborn.adapters.broker.message import Message, passed_on
+from keyborn.adapters.broker.packets import Prop, Publish, Reason
+from keyborn.adapters.broker.properties import number
+from keyborn.adapters.broker.topics import size_fault, topic_fault
+from keyborn.adapters.broker.wire import ProtocolError, violation
+from keyborn.domain.access import Action
+
+
+class Intake:
+    """The incoming side of a connection, with the topic aliases that live as long as it does."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._aliases: dict[int, str] = {}
+
+    def publish(self, packet: Publish) -> None:
+        """Accept, route and acknowledge, or refuse; raises ProtocolError where the connection must end."""
+        client = self._client
+        if packet.qos > 1:
+            raise ProtocolError(Reason.QOS_NOT_SUPPORTED, "a publish at QoS 2")
+        if len(packet.payload) > client.house.limits.payload:
+            raise ProtocolError(Reason.PACKET_TOO_LARGE, f"a payload of {len(packet.payload)} bytes")
+        topic = self._topic(packet) if packet.properties else packet.topic
+        refused = self._refusal(topic, packet) or self._route(topic, packet)
+        if refused:
+            self._turn_down(packet, refused)
+        elif packet.qos:
+            client.link.send(encode_puback(packet.packet_id, client.version))
+
+    def _topic(self, packet: Publish) -> str:
+        """The topic, whether it was sent or stands behind an alias (MQTT 5 section 3.3.2.3.4)."""
+        if Prop.SUBSCRIPTION_ID in packet.properties:
+            raise violation("a client sent a subscription identifier")
+        alias = number(packet.properties, Prop.TOPIC_ALIAS, 0)
+        if not alias:
+            return packet.topic
+        limits = self._client.house.limits
+        if alias > limits.topic_aliases:
+            raise ProtocolError(Reason.TOPIC_ALIAS_INVALID, f"topic alias {alias}")
+        if packet.topic:
+            if size_fault(packet.topic, limits):
+                raise ProtocolError(Reason.TOPIC_NAME_INVALID, "an alias for a topic beyond the limits")
+            self._aliases[alias] = packet.topic
+        if alias not in self._aliases:
+            raise violation(f"topic alias {alias} stands for nothing")
+        return self._aliases[alias]
+
+    def _refusal(self, topic: str, packet: Publish) -> Reason | None:
+        client = self._client
+        fault = topic_fault(topic)
+        if fault:
+            raise ProtocolError(Reason.TOPIC_NAME_INVALID, fault)
+        fault = size_fault(topic, client.house.limits)
+        if fault:
+            client.deny(Action.PUBLISH, topic, fault)
+            return Reason.TOPIC_NAME_INVALID
+        if topic[0] == "$":
+            client.deny(Action.PUBLISH, topic, "topics that start with $ are the broker's own")
+            return Reason.NOT_AUTHORIZED
+        if not client.allows(Action.PUBLISH, topic):
+            return Reason.NOT_AUTHORIZED
+        if packet.retain and not client.allows(Action.RETAIN, topic):
+            return Reason.NOT_AUTHORIZED
+        return None
+
+    def _route(self, topic: str, packet: Publish) -> Reason | None:
+        client = self._client
+        block, lifetime = passed_on(packet.properties)
+        message = Message(
+            topic,
+            packet.payload,
+            qos=packet.qos,
+            retain=packet.retain,
+            thing=client.principal.thing,
+            properties=block,
+            expires=None if lifetime is None else client.house.now() + lifetime,
+        )
+        if client.house.hub.publish(message, client.session):
+            return None
+        client.deny(Action.RETAIN, topic, "there are as many retained messages as there may be")
+        return Reason.QUOTA_EXCEEDED
+
+    def _turn_down(self, packet: Publish, reason: Reason) -> None:
+        """MQTT 3.1.1 has no word for no: close. MQTT 5 says it where an answer is due, and stays up."""
+        client = self._client
+        if not client.is_v5:
+            raise Denied(reason, "a publish was refused")
+        if packet.qos:
+            client.link.send(encode_puback(packet.packet_id, client.version, reason))

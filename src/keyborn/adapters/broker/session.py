@@ -1,0 +1,163 @@
+"""One client's session: what it wants, what waits for it, what it has not acknowledged. No I/O."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from keyborn.adapters.broker.limits import Limits
+from keyborn.adapters.broker.message import LastWill, Message
+from keyborn.adapters.broker.packets import Subscription
+from keyborn.domain.access import Principal
+from keyborn.domain.names import ThingName
+
+_MAX_PACKET_ID = 0xFFFF
+
+
+class Delivery(NamedTuple):
+    """A QoS 1 message on its way to one session; ``retain`` is the flag the client will see."""
+
+    message: Message
+    retain: bool
+
+
+class Budget:
+    """Bytes that many share; ``take`` says no instead of going over."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def take(self, count: int) -> bool:
+        """Reserve ``count`` bytes, if they are there."""
+        if self.used + count > self._limit:
+            return False
+        self.used += count
+        return True
+
+    def give(self, count: int) -> None:
+        """Give ``count`` bytes back."""
+        self.used -= count
+
+
+class Outlet(Protocol):
+    """The connection of a session, as the hub sees it."""
+
+    def deliver(self, message: Message, qos: int, *, retain: bool) -> None:
+        """Send or queue a message, if the rules let this client receive it."""
+        ...
+
+    def displaced(self) -> None:
+        """A newer connection of the same client id has been admitted: close."""
+        ...
+
+    def removed(self, reason: str) -> None:
+        """The operator ends the session: close, and send no will."""
+        ...
+
+
+class Session:
+    """State that outlives connections.
+
+    ``expiry`` is how many seconds it lives without a connection; 0 ends it with the connection. ``budget`` is
+    what all sessions' queues share.
+    """
+
+    def __init__(self, client_id: str, principal: Principal, limits: Limits, budget: Budget) -> None:
+        self.client_id = client_id
+        self.principal = principal
+        self.expiry = 0
+        self.outlet: Outlet | None = None
+        self.expires = 0.0
+        """While it waits for its client: when it ends, monotonic."""
+        self.will: tuple[float, LastWill] | None = None
+        """A will that waits, and until when."""
+        self.subscriptions: dict[str, Subscription] = {}
+        self._limits = limits
+        self._budget = budget
+        self._queue: deque[Delivery] = deque()
+        self._in_flight: dict[int, Delivery] = {}
+        self._bytes = 0
+        self._last_id = 0
+
+    @property
+    def queued(self) -> int:
+        """Messages that have not been sent yet."""
+        return len(self._queue)
+
+    @property
+    def in_flight(self) -> int:
+        """Messages sent and not acknowledged."""
+        return len(self._in_flight)
+
+    @property
+    def held_bytes(self) -> int:
+        """What queue and flight cost together."""
+        return self._bytes
+
+    def offer(self, message: Message, *, retain: bool) -> bool:
+        """Queue a message; False if the session, or all of them, hold as much as they may."""
+        cost = message.cost
+        full = (
+            len(self._queue) >= self._limits.queue_messages or self._bytes + cost > self._limits.queue_bytes
+        )
+        if full or not self._budget.take(cost):
+            return False
+        self._bytes += cost
+        self._queue.append(Delivery(message, retain))
+        return True
+
+    def take(self) -> tuple[int, Delivery] | None:
+        """The next message, under way from now on with a packet identifier of its own; None if none waits."""
+        if not self._queue:
+            return None
+        delivery = self._queue.popleft()
+        packet_id = self._free_id()
+        self._in_flight[packet_id] = delivery
+        return packet_id, delivery
+
+    def acknowledge(self, packet_id: int) -> bool:
+        """Forget a message under way; False if there is none of that identifier."""
+        delivery = self._in_flight.pop(packet_id, None)
+        if delivery is None:
+            return False
+        self._release(delivery)
+        return True
+
+    def unacknowledged(self) -> list[tuple[int, Delivery]]:
+        """What must be sent again after a reconnection, in the order of the first sending."""
+        return list(self._in_flight.items())
+
+    def purge(self, unwanted: Callable[[Message], bool]) -> int:
+        """Forget waiting messages, sent ones too, that are unwanted; returns how many."""
+        gone = [delivery for delivery in self._queue if unwanted(delivery.message)]
+        if gone:
+            self._queue = deque(each for each in self._queue if not unwanted(each.message))
+        for packet_id, delivery in list(self._in_flight.items()):
+            if unwanted(delivery.message):
+                gone.append(self._in_flight.pop(packet_id))
+        for delivery in gone:
+            self._release(delivery)
+        return len(gone)
+
+    def purge_from(self, thing: ThingName) -> int:
+        """Forget waiting messages that ``thing`` published."""
+        return self.purge(lambda message: message.thing == thing)
+
+    def clear(self) -> None:
+        """Forget every message."""
+        self._queue.clear()
+        self._in_flight.clear()
+        self._budget.give(self._bytes)
+        self._bytes = 0
+
+    def _release(self, delivery: Delivery) -> None:
+        self._bytes -= delivery.message.cost
+        self._budget.give(delivery.message.cost)
+
+    def _free_id(self) -> int:
+        candidate = self._last_id
+        while True:
+            candidate = candidate % _MAX_PACKET_ID + 1
+            if candidate not in self._in_flight:
+                self._last_id = candidate
+                return candidate

@@ -1,0 +1,144 @@
+"""The seam for what should one day outlive a restart: sessions and retained messages, today in memory."""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from keyborn.adapters.broker.limits import Limits
+from keyborn.adapters.broker.message import Message
+from keyborn.adapters.broker.session import Session
+from keyborn.adapters.broker.topics import TopicTree
+from keyborn.domain.names import ThingName
+
+
+class SessionStore(Protocol):
+    """Sessions by client id."""
+
+    def find(self, client_id: str) -> Session | None:
+        """The session of a client id, connected or waiting."""
+        ...
+
+    def keep(self, session: Session) -> bool:
+        """Add a session; False if there are as many as there may be."""
+        ...
+
+    def drop(self, session: Session) -> None:
+        """Forget a session."""
+        ...
+
+    def __iter__(self) -> Iterator[Session]:
+        """All of them, over a snapshot."""
+        ...
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+
+class MemorySessions:
+    """Sessions that a restart forgets."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limit = limits.sessions
+        self._by_id: dict[str, Session] = {}
+
+    def find(self, client_id: str) -> Session | None:
+        """The session of a client id, connected or waiting."""
+        return self._by_id.get(client_id)
+
+    def keep(self, session: Session) -> bool:
+        """Add a session; False if there are as many as there may be."""
+        if len(self._by_id) >= self._limit:
+            return False
+        self._by_id[session.client_id] = session
+        return True
+
+    def drop(self, session: Session) -> None:
+        """Forget a session."""
+        self._by_id.pop(session.client_id, None)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+
+class RetainedStore(Protocol):
+    """The last retained message of each topic."""
+
+    def keep(self, message: Message) -> bool:
+        """Keep a message in place of its topic's older one; False if that would be too many, or too big."""
+        ...
+
+    def drop(self, topic: str) -> None:
+        """Forget a topic's message."""
+        ...
+
+    def select(self, topic_filter: str, now: float) -> list[Message]:
+        """The messages a filter takes, expired ones forgotten."""
+        ...
+
+    def purge_from(self, thing: ThingName) -> int:
+        """Forget what ``thing`` published; returns how many."""
+        ...
+
+
+class MemoryRetained:
+    """Retained messages that a restart forgets; bounded in number, bytes, and number per thing."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._tree: TopicTree[Message] = TopicTree()
+        self._topics: dict[ThingName | None, set[str]] = {}
+        self._count = 0
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def keep(self, message: Message) -> bool:
+        """Keep a message in place of its topic's older one; False if that would be too many, or too big."""
+        old = next(self._tree.select(message.topic), None)
+        if not self._fits(message, old):
+            return False
+        self.drop(message.topic)
+        self._tree.put(message.topic, message)
+        self._topics.setdefault(message.thing, set()).add(message.topic)
+        self._count += 1
+        self._bytes += message.cost
+        return True
+
+    def _fits(self, message: Message, old: Message | None) -> bool:
+        limits = self._limits
+        count = self._count + (old is None)
+        size = self._bytes + message.cost - (old.cost if old else 0)
+        own = self._topics.get(message.thing, set())
+        crowded = message.thing is not None and len(own | {message.topic}) > limits.retained_per_thing
+        return not crowded and count <= limits.retained_messages and size <= limits.retained_bytes
+
+    def drop(self, topic: str) -> None:
+        """Forget a topic's message."""
+        message = self._tree.drop(topic)
+        if message is None:
+            return
+        self._count -= 1
+        self._bytes -= message.cost
+        own = self._topics[message.thing]
+        own.discard(topic)
+        if not own:
+            del self._topics[message.thing]
+
+    def select(self, topic_filter: str, now: float) -> list[Message]:
+        """The messages a filter takes, expired ones forgotten."""
+        found = list(self._tree.select(topic_filter))
+        for message in found:
+            if message.expired(now):
+                self.drop(message.topic)
+        return [message for message in found if not message.expired(now)]
+
+    def purge_from(self, thing: ThingName) -> int:
+        """Forget what ``thing`` published; returns how many."""
+        topics = list(self._topics.get(thing, ()))
+        for topic in topics:
+            self.drop(topic)
+        return len(topics)

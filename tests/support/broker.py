@@ -1,0 +1,254 @@
+"""A running gateway with devices: real TLS on loopback, a directory in memory, a bare MQTT client."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+from keyborn.adapters.broker import Gateway, Limits, server_context
+from keyborn.adapters.broker.decode import Decoder
+from keyborn.adapters.broker.encode import encode
+from keyborn.adapters.broker.packets import (
+    ConnAck,
+    Connect,
+    Disconnect,
+    Packet,
+    PingReq,
+    PingResp,
+    PubAck,
+    Publish,
+    SubAck,
+    Subscribe,
+    Subscription,
+)
+from keyborn.adapters.system import SystemClock
+from keyborn.domain.access import AccessRules, OwnTopics
+from keyborn.domain.certificate import Certificate, CertificateStatus
+from keyborn.domain.errors import NotFound, RegistryUnavailable
+from keyborn.domain.names import CertificateId, KeyHash, ThingName, certificate_id
+from keyborn.ports import Clock
+from support.pki import SERVER, Leaf, Pki, shared_pki
+
+P = TypeVar("P", bound=Packet)
+PATIENCE = 10.0
+"""Seconds a test waits for what must come; generous, because machines are slow, and never slept through."""
+
+
+@dataclass
+class Directory:
+    """What the broker asks of the registry, with a switch for an outage and a gate for slowness."""
+
+    certificates: dict[CertificateId, Certificate] = field(default_factory=dict)
+    first_connections: list[CertificateId] = field(default_factory=list)
+    available: bool = True
+    open: asyncio.Event = field(default_factory=asyncio.Event)
+    lookups: int = 0
+
+    def __post_init__(self) -> None:
+        self.open.set()
+
+    async def certificate(self, certificate: CertificateId) -> Certificate | None:
+        self.lookups += 1
+        found = self.certificates.get(certificate)
+        await self.open.wait()
+        if not self.available:
+            raise RegistryUnavailable
+        return found
+
+    async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
+        self.first_connections.append(certificate)
+        if certificate not in self.certificates:
+            raise NotFound(what="certificate", name=certificate)
+        found = replace(self.certificates[certificate], connected_at=at)
+        self.certificates[certificate] = found
+        return found
+
+    def set_status(self, certificate: CertificateId, status: CertificateStatus) -> None:
+        self.certificates[certificate] = replace(self.certificates[certificate], status=status)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A thing with certificate and key on disk."""
+
+    thing: ThingName
+    leaf: Leaf
+    chain: Path
+    key: Path
+    roots: Path
+
+    @property
+    def id(self) -> CertificateId:
+        return certificate_id(self.leaf.der)
+
+    def context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.roots))
+        context.load_cert_chain(self.chain, self.key)
+        return context
+
+
+class World:
+    """A gateway and its devices."""
+
+    def __init__(self, folder: Path, gateway: Gateway, directory: Directory, pki: Pki) -> None:
+        self.folder = folder
+        self.gateway = gateway
+        self.directory = directory
+        self.pki = pki
+        self.host, self.port = "127.0.0.1", 0
+        self.roots = folder / "roots.pem"
+        self.roots.write_text(pki.root_pem)
+        self._clients: list[Raw] = []
+
+    def device(
+        self,
+        name: str,
+        *,
+        status: CertificateStatus | None = CertificateStatus.ACTIVE,
+        leaf: Leaf | None = None,
+        not_after: datetime | None = None,
+    ) -> Device:
+        """Make a device; with ``status`` None the registry does not learn of it."""
+        leaf = leaf or self.pki.devices.leaf(name)
+        number = len(list(self.folder.glob("*.crt")))
+        chain, key = leaf.write(self.folder, f"{number}-{name}")
+        device = Device(ThingName(name), leaf, chain, key, self.roots)
+        if status is not None:
+            self.directory.certificates[device.id] = Certificate(
+                device.id,
+                device.thing,
+                KeyHash("0" * 64),
+                leaf.der,
+                leaf.certificate.not_valid_before_utc,
+                not_after or leaf.certificate.not_valid_after_utc,
+                status,
+            )
+        return device
+
+    async def dial(self, device: Device, version: int = 4) -> "Raw":
+        """TLS only."""
+        reader, writer = await asyncio.wait_for(
+            asyncio.open_connection(self.host, self.port, ssl=device.context(), server_hostname="localhost"),
+            PATIENCE,
+        )
+        raw = Raw(reader, writer, version)
+        self._clients.append(raw)
+        return raw
+
+    async def connect(self, device: Device, connect: Connect | None = None, version: int = 4) -> "Raw":
+        """TLS and CONNECT; the answer is in ``connack``."""
+        connect = connect or Connect(version, device.thing, keep_alive=60)
+        raw = await self.dial(device, connect.version)
+        await raw.send(connect)
+        raw.connack = await raw.expect(ConnAck)
+        return raw
+
+    async def close_clients(self) -> None:
+        for raw in self._clients:
+            raw.writer.transport.abort()
+
+
+class Raw:
+    """A bare MQTT client that sends whatever it is told."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, version: int) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.version = version
+        self.connack = ConnAck(session_present=False, reason=-1)
+        self._decoder = Decoder(1 << 20, version)
+        self._packets: list[Packet] = []
+
+    async def send(self, *packets: Packet) -> None:
+        await self.send_bytes(b"".join(encode(packet, self.version) for packet in packets))
+
+    async def send_bytes(self, data: bytes) -> None:
+        self.writer.write(data)
+        await asyncio.wait_for(self.writer.drain(), PATIENCE)
+
+    async def next(self) -> Packet | None:
+        """The next packet, or None at the end of the connection."""
+        while not self._packets:
+            try:
+                data = await asyncio.wait_for(self.reader.read(1 << 16), PATIENCE)
+            except (ConnectionError, ssl.SSLError):
+                return None
+            if not data:
+                return None
+            self._packets += self._decoder.feed(data)
+        return self._packets.pop(0)
+
+    async def expect(self, kind: type[P]) -> P:
+        packet = await self.next()
+        assert isinstance(packet, kind), f"wanted {kind.__name__}, got {packet!r}"
+        return packet
+
+    async def ping(self) -> None:
+        """Show that the session is up, and that everything sent before has been handled."""
+        await self.send(PingReq())
+        await self.expect(PingResp)
+
+    async def subscribe(self, *filters: str, qos: int = 1) -> SubAck:
+        await self.send(Subscribe(7, tuple(Subscription(each, qos) for each in filters)))
+        return await self.expect(SubAck)
+
+    async def publish(self, topic: str, payload: bytes = b"x", *, retain: bool = False) -> PubAck:
+        await self.send(Publish(topic, payload, 1, retain, packet_id=9))
+        return await self.expect(PubAck)
+
+    async def closed(self) -> list[Packet]:
+        """Everything until the connection ends."""
+        packets = []
+        while (packet := await self.next()) is not None:
+            packets.append(packet)
+        return packets
+
+    async def leave(self) -> None:
+        await self.send(Disconnect())
+        assert await self.closed() == []
+
+    def vanish(self) -> None:
+        """Cut the connection without a word."""
+        self.writer.transport.abort()
+
+
+@asynccontextmanager
+async def running(
+    folder: Path,
+    *,
+    limits: Limits | None = None,
+    rules: AccessRules | None = None,
+    clock: Clock | None = None,
+    pki: Pki | None = None,
+) -> AsyncIterator[World]:
+    """A gateway on a free port, stopped at the end."""
+    pki = pki or shared_pki()
+    directory = Directory()
+    gateway = Gateway(
+        directory=directory, rules=rules or OwnTopics(), clock=clock or SystemClock(), limits=limits
+    )
+    chain, key = pki.servers.leaf("broker", usage=SERVER, between=True).write(folder, "server")
+    context = server_context(chain, key, pki.client_ca_pem)
+    world = World(folder, gateway, directory, pki)
+    world.host, world.port = await gateway.start("127.0.0.1", 0, context)
+    try:
+        yield world
+    finally:
+        await world.close_clients()
+        await gateway.stop(1)
+
+
+async def until(condition: Callable[[], bool], what: str = "it") -> None:
+    """Poll until ``condition`` holds."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline, f"{what} did not happen"
+        await asyncio.sleep(0.005)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
