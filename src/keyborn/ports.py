@@ -2,7 +2,9 @@
 
 At most three methods each; extras are separate capabilities. All registry ports are asynchronous, and a call
 that returns has made its effect durable. They raise leaves of the error tree, ``RegistryUnavailable`` among
-them; after that error the effect may or may not have happened, and repeating the call is safe.
+them; after that error the effect may or may not have happened, and repeating the call is safe
+(``append`` may then stand in the trail twice). An event is chained in the same effect as what it tells of.
+Pages hold at most 1000 entries, whatever was asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -83,16 +85,21 @@ class Enrollments(Protocol):
     async def claim(self, attempt: Attempt) -> Verdict:
         """Gather the standing, ``decide``, and record the intent, all under one uniqueness guarantee.
 
-        An ``Issue`` that is not resumed has been written: intent (which replaces an open one of the same
+        An ``Issue`` that is not resumed has been written: intent (which supersedes an open one of the same
         thing), thing record (status claimed if new or freed by a replacement; an existing thing keeps its
-        record while a successor waits), key binding and the token's redemption. Refusals write nothing.
+        record while a successor waits), key binding and the token's redemption. A resumed one writes only the
+        redemption of a token that had not paid for the pair yet. Refusals write nothing; a token that the
+        registry does not know counts as withdrawn. Raises what ``decide`` raises.
         """
         ...
 
     async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
         """Keep a signed certificate, inactive, and attach it to its thing; the first per intent wins.
 
-        Returns the winner, which may be somebody else's. Raises ThingRevoked if the intent is gone.
+        Returns the winner, which may be somebody else's and active already. If the intent is gone and nobody
+        won, raises ThingRevoked where the thing is suspended, revoked or retired, else EnrollmentInterrupted
+        (swept or superseded: the same request may be repeated). Raises ValueError for a certificate that is
+        not what the intent wrote down (thing, key, dates).
         """
         ...
 
@@ -100,7 +107,8 @@ class Enrollments(Protocol):
         """Make the intent's certificate active, close the intent and append ``event``: one effect.
 
         Re-reads the thing: raises ThingRevoked, leaving nothing active, if it was suspended, revoked or
-        retired meanwhile. Repeating it returns the certificate again and appends nothing. A thing's other
+        retired meanwhile, and EnrollmentInterrupted if the intent was swept or superseded or nothing was
+        stored for it. Repeating it returns the certificate again and appends nothing. A thing's other
         certificate in the same slot (an expired one) becomes revoked; its key does not.
         """
         ...
@@ -110,7 +118,10 @@ class Tokens(Protocol):
     """Enrolment tokens at rest."""
 
     async def add(self, token: EnrollmentToken, event: AuditEvent) -> None:
-        """Keep a new token."""
+        """Keep a new token; repeating it changes and appends nothing.
+
+        Raises RegistryUnavailable for another secret with a known id (64 bits of its hash): draw a new one.
+        """
         ...
 
     async def find(self, token: TokenId) -> EnrollmentToken | None:
@@ -118,7 +129,7 @@ class Tokens(Protocol):
         ...
 
     async def withdraw(self, token: TokenId, event: AuditEvent) -> EnrollmentToken:
-        """End a token at ``event.at``; repeating keeps the first time. Raises NotFound."""
+        """End a token at ``event.at``; a repeat keeps the first time and appends nothing. Raises NotFound."""
         ...
 
 
@@ -150,7 +161,7 @@ class Fleet(Protocol):
         ...
 
     async def certificates(self, name: ThingName) -> Sequence[Certificate]:
-        """Every certificate of a thing, oldest first."""
+        """Every certificate of a thing, in the order they were stored; those of undone claims included."""
         ...
 
 
@@ -161,8 +172,10 @@ class Lifecycle(Protocol):
         """Move a thing to ``status``, with its certificates, and append ``event``: one effect.
 
         suspended: active certificates become inactive. active: back again (only from suspended; raises
-        ThingRevoked otherwise). revoked, retired: certificates revoked, keys and name get tombstones, the
-        open intent is dropped. Repeating is harmless. Raises NotFound.
+        ThingRevoked otherwise), to claimed if it never had a certificate: look at the returned thing.
+        revoked, retired: certificates revoked, keys and name get tombstones, the open intent ends (its
+        redemption stays taken); between the two only the status changes, and nothing leads back. Repeating
+        changes and appends nothing. Raises NotFound, and ValueError for claimed.
         """
         ...
 
@@ -177,8 +190,10 @@ class DeviceDirectory(Protocol):
     async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
         """Record the first connection; a successor becomes current and its predecessor is retired.
 
-        Retired here means: certificate revoked, key tombstoned, the thing's key is the successor's. Repeating
-        is harmless. Raises NotFound.
+        Retired here means: certificate revoked, key tombstoned, an open intent of that key undone, the
+        thing's key is the successor's. Repeating keeps the first time. A certificate that is not live at
+        ``at`` is returned as it is, and nothing is recorded: look at what is returned before letting the
+        device in. Raises NotFound.
         """
         ...
 
@@ -193,8 +208,9 @@ class Leftovers(Protocol):
     async def drop(self, intent: IntentId, event: AuditEvent) -> bool:
         """Undo an open intent; False if it is not open.
 
-        Its inactive certificate becomes revoked, a claimed thing without any active certificate and its key
-        binding are freed, the redemption is given back.
+        Its inactive certificate becomes revoked; the key binding and the redemptions it brought are taken
+        back. A claimed thing is deleted, so that its name is free again, or goes back to its tombstone if a
+        replacement had freed it. A suspended thing stays, with its key.
         """
         ...
 
@@ -207,7 +223,10 @@ class AuditTrail(Protocol):
         ...
 
     async def records(self, *, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:
-        """A page of the chain, by sequence number; the first row is 1."""
+        """A page of the chain, by sequence number; the first row is 1.
+
+        Raises AuditBroken for a row that no Keyborn wrote; ``domain.audit.verify`` checks the rest.
+        """
         ...
 
 
