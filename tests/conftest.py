@@ -1,6 +1,8 @@
 """What holds for every test: a missing program leaves tests out by name, and CI does not accept that."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -64,8 +66,24 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Call it with a sentence that holds a measured figure; the run's summary prints it."""
+    return partial(record_property, "figure")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name what was left out, and say whether that counts."""
+    """Print what was measured; name what was left out, and say whether that counts."""
+    figures = [
+        value
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "figure"
+    ]
+    if figures:
+        terminalreporter.section("measured", sep="-")
+        for line in figures:
+            terminalreporter.line(str(line))
     left_out = config.stash[LEFT_OUT]
     if left_out:
         verdict = "CI=true makes that a failure" if _in_ci() else "install the packages to run them"

@@ -1,0 +1,101 @@
+"""The runner of pages itself: a page that lies must fail."""
+
+from pathlib import Path
+
+import pytest
+
+from support.documents import Step, matches, replaced, run_page, steps
+
+PAGE = """
+Text.
+
+```console
+$ echo one
+one
+$ printf 'a\\n%s\\n' \\
+> b
+a
+b
+```
+
+<!-- run: not -->
+
+```console
+$ false
+```
+"""
+
+
+def page(folder: Path, text: str) -> Path:
+    path = folder / "page.md"
+    path.write_text(text)
+    return path
+
+
+def block(text: str, mode: str = "") -> str:
+    return (f"<!-- run: {mode} -->\n" if mode else "") + f"```console\n{text}\n```\n"
+
+
+def test_commands_continuations_output_and_modes_are_read() -> None:
+    assert list(steps(PAGE)) == [
+        Step("echo one", "one"),
+        Step("printf 'a\\n%s\\n' \\\nb", "a\nb"),
+        Step("false", "", "not"),
+    ]
+
+
+def test_other_fences_are_not_run() -> None:
+    assert list(steps("```text\n$ false\n```\n")) == []
+
+
+def test_an_unknown_mode_is_a_mistake() -> None:
+    with pytest.raises(AssertionError, match="no such mode"):
+        list(steps(block("$ true", "never")))
+
+
+@pytest.mark.parametrize(
+    ("prints", "output", "same"),
+    [
+        ("", "anything", True),
+        ("one", "one\n", True),
+        ("one", "two", False),
+        ("one", "one two", False),
+        ("a … c", "a b\nb c", True),
+        ("a.c", "abc", False),
+    ],
+)
+def test_what_a_page_shows_must_be_printed(prints: str, output: str, same: bool) -> None:  # noqa: FBT001 - a table
+    assert matches(prints, output) is same
+
+
+def test_ports_are_translated_only_after_a_host() -> None:
+    table = {"8443": "50001"}
+    assert (
+        replaced("https://127.0.0.1:8443/x localhost:8443", table)
+        == "https://127.0.0.1:50001/x localhost:50001"
+    )
+    assert replaced("8443 127.0.0.1:84430 example:8443", table) == "8443 127.0.0.1:84430 example:8443"
+
+
+def test_a_true_page_passes(tmp_path: Path) -> None:
+    assert len(run_page(page(tmp_path, PAGE), tmp_path)) == 3
+
+
+def test_variables_last_for_the_page(tmp_path: Path) -> None:
+    run_page(page(tmp_path, block("$ X=1") + block("$ echo $X\n1")), tmp_path)
+
+
+@pytest.mark.parametrize("text", ["$ false", "$ echo one\ntwo", "$ false | true", "$ no-such-program"])
+def test_a_command_that_fails_or_prints_something_else_fails_the_page(tmp_path: Path, text: str) -> None:
+    with pytest.raises(AssertionError):
+        run_page(page(tmp_path, block(text)), tmp_path)
+
+
+def test_a_background_command_is_waited_for_and_ended(tmp_path: Path) -> None:
+    line = "$ bash -c 'echo ready; touch there; sleep 0.2; echo later; sleep 60'\nready"
+    text = block(line, "background") + block("$ test -e there") + block("later", "seen")
+    run_page(page(tmp_path, text), tmp_path)
+
+
+def test_commands_read_no_input(tmp_path: Path) -> None:
+    run_page(page(tmp_path, block("$ cat\n$ echo still here\nstill here")), tmp_path)

@@ -1,0 +1,195 @@
+"""Runs the commands of a Markdown page, in order, and compares what they print.
+
+The convention is light. Every fenced ``console`` block is run: a line that starts with ``$ `` is a command,
+``> `` continues it, every other line is what it prints, where ``…`` stands for anything. A comment right
+before the block changes that::
+
+    <!-- run: background -->   its command keeps running; wait until what the page shows has been printed
+    <!-- run: seen -->         no command: what the latest background command has printed since
+    <!-- run: not -->          shown, not run (clone, install, another machine)
+
+One page is one Bash in one empty folder, so that variables last. Pages name the default ports; the runner
+lets the service pick free ones, and translates both ways.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Self
+
+PATIENCE = 30.0
+FREE_PORTS = "--https 127.0.0.1:0 --mqtt 127.0.0.1:0"
+DEFAULTS = {"https": "8443", "mqtts": "8883"}
+_BLOCK = re.compile(r"(?:<!-- run: (\w+) -->\n+)?```console\n(.*?)```", re.DOTALL)
+_MODES = {"", "background", "seen", "not"}
+_MARK = "·done·"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of a page, and what the page says it prints."""
+
+    line: str
+    prints: str
+    mode: str = ""
+
+
+def steps(page: str) -> Iterator[Step]:
+    """Every step of a page, in order."""
+    for mode, block in _BLOCK.findall(page):
+        assert mode in _MODES, f"no such mode: {mode}"
+        if mode == "seen":
+            yield Step("", block.strip(), mode)
+            continue
+        for chunk in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            first, *rest = chunk.rstrip("\n").split("\n")
+            more = next((i for i, line in enumerate(rest) if not line.startswith("> ")), len(rest))
+            line = "\n".join([first, *(each[2:] for each in rest[:more])])
+            yield Step(line, "\n".join(rest[more:]).strip(), mode)
+
+
+def matches(prints: str, output: str) -> bool:
+    """Whether the output is what the page shows; where it shows nothing, it promises nothing."""
+    pattern = re.escape(prints).replace("…", ".*")
+    return not prints or re.fullmatch(pattern, output.strip(), re.DOTALL) is not None
+
+
+def replaced(text: str, table: Mapping[str, str]) -> str:
+    """The text with each port of the table exchanged, where it follows a host."""
+    for old, new in table.items():
+        text = re.sub(rf"(127\.0\.0\.1|localhost):{old}\b", rf"\1:{new}", text)
+    return text
+
+
+@dataclass
+class Background:
+    """A command that keeps running, and its output so far."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def wait_for(self, prints: str, translate: Mapping[str, str]) -> str:
+        """Wait until what the page shows has been printed; returns the output as it is."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            output = self.log.read_text()
+            if matches(prints, replaced(output, translate)):
+                return output
+            if time.monotonic() > deadline:
+                raise AssertionError(f"the page shows\n{prints}\nthis came\n{output}")
+            time.sleep(0.05)
+
+
+@dataclass
+class Shell:
+    """One page's shell: a folder, a Bash that lasts, and commands in the background."""
+
+    folder: Path
+    real: dict[str, str] = field(default_factory=dict)
+    """The free ports in place of the default ones."""
+    backgrounds: list[Background] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        """Start the shell."""
+        self._bash = subprocess.Popen(
+            ["bash", "--noprofile", "--norc", "-o", "pipefail"],
+            cwd=self.folder,
+            env=self._environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the shell and everything in the background, the newest first."""
+        for each in reversed(self.backgrounds):
+            each.process.terminate()
+            each.process.wait(PATIENCE)
+        _open(self._bash.stdin).close()
+        self._bash.wait(PATIENCE)
+        _open(self._bash.stdout).close()
+
+    def run(self, step: Step) -> None:
+        """Run one step; raises AssertionError if it fails or prints something else."""
+        if step.mode == "background":
+            self._start(step)
+        elif step.mode == "seen":
+            self.backgrounds[-1].wait_for(f"…{step.prints}…", self._defaults())
+        elif step.mode != "not":
+            self._run(step)
+
+    def _run(self, step: Step) -> None:
+        stdin = _open(self._bash.stdin)
+        line = replaced(step.line, self.real)
+        stdin.write(f"{{ {line}\n}} < /dev/null; __code=$?; echo; echo {_MARK} $__code\n")
+        stdin.flush()
+        code, output = self._answer()
+        shown = replaced(output, self._defaults())
+        assert code == 0, f"$ {step.line}\nexit {code}\n{shown}"
+        assert matches(step.prints, shown), f"$ {step.line}\nprints\n{shown}\nthe page shows\n{step.prints}"
+
+    def _answer(self) -> tuple[int, str]:
+        lines: list[str] = []
+        for line in _open(self._bash.stdout):
+            if line.startswith(_MARK):
+                return int(line.split()[1]), "".join(lines)
+            lines.append(line)
+        raise AssertionError(f"the shell ended: {''.join(lines)}")
+
+    def _start(self, step: Step) -> None:
+        log = self.folder / f".background-{len(self.backgrounds)}.log"
+        line = re.sub(r"^keyborn serve", f"keyborn serve {FREE_PORTS}", step.line)
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                ["bash", "-c", f"exec {line}"],
+                cwd=self.folder,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        started = Background(process, log)
+        self.backgrounds.append(started)
+        if line != step.line:
+            self._learn_ports(started)
+        started.wait_for(f"{step.prints}…" if step.prints else "", self._defaults())
+
+    def _learn_ports(self, started: Background) -> None:
+        output = started.wait_for("…https://127.0.0.1:…mqtts://127.0.0.1:…\n…", {})
+        for scheme, port in DEFAULTS.items():
+            found = re.search(rf"{scheme}://127\.0\.0\.1:(\d+)", output)
+            assert found is not None
+            self.real[port] = found[1]
+
+    def _defaults(self) -> dict[str, str]:
+        return {real: default for default, real in self.real.items()}
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            **{key: value for key, value in os.environ.items() if not key.startswith("KEYBORN")},
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "HOME": str(self.folder),
+            "XDG_STATE_HOME": str(self.folder / "state"),
+            "COLUMNS": "110",
+        }
+
+
+def _open(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe
+
+
+def run_page(page: Path, folder: Path) -> Sequence[Step]:
+    """Run every step of a page; returns the steps."""
+    found = list(steps(page.read_text()))
+    with Shell(folder) as shell:
+        for step in found:
+            shell.run(step)
+    return found
