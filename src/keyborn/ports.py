@@ -4,7 +4,7 @@ At most three methods each; extras are separate capabilities. All registry ports
 that returns has made its effect durable. They raise leaves of the error tree, ``RegistryUnavailable`` among
 them; after that error the effect may or may not have happened, and repeating the call is safe
 (``append`` may then stand in the trail twice). An event is chained in the same effect as what it tells of.
-Pages hold at most 1000 entries, whatever was asked for.
+Pages hold at most ``MAX_PAGE`` entries, whatever was asked for.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +21,14 @@ from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import Thing, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
+
+MAX_PAGE = 1000
+"""Entries of one page."""
+
+
+def page_size(limit: int) -> int:
+    """How many entries an adapter gives to somebody who asks for ``limit``."""
+    return max(0, min(limit, MAX_PAGE))
 
 
 class Clock(Protocol):

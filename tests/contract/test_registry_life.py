@@ -20,7 +20,7 @@ from keyborn.domain.intent import IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import ThingStatus
 from keyborn.domain.token import TokenId
-from keyborn.ports import TokenUse
+from keyborn.ports import MAX_PAGE, TokenUse
 from support.registry_cases import HOUR, LIFETIME, START, Desk, certificate_for, event, key, make_token
 
 
@@ -452,6 +452,22 @@ async def test_things_come_in_pages_in_byte_order(desk: Desk) -> None:
 
     assert [thing.name for thing in (*first, *rest)] == sorted(names, key=str.encode)
     assert await desk.registry.things(after=ThingName("zzz")) == []
+
+
+async def test_a_page_is_never_longer_than_promised(desk: Desk) -> None:
+    for _ in range(MAX_PAGE + 1):
+        await desk.registry.append(event())
+    await desk.claim(await desk.token("secret"), "lamp-1", "k1")
+
+    assert len(await desk.registry.records(limit=10**9)) == MAX_PAGE
+    for limit in (0, -1):
+        pages = [
+            await desk.registry.records(limit=limit),
+            await desk.registry.things(limit=limit),
+            await desk.registry.tokens(limit=limit),
+            await desk.registry.leftovers(before=desk.now + HOUR, limit=limit),
+        ]
+        assert pages == [[], [], [], []]
 
 
 async def test_every_effect_is_chained_in_the_order_it_happened(desk: Desk) -> None:

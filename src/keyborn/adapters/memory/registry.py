@@ -20,7 +20,7 @@ from keyborn.domain.lifecycle import moves
 from keyborn.domain.names import CertificateId, ThingName, fold_name
 from keyborn.domain.thing import Thing, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
-from keyborn.ports import TokenUse
+from keyborn.ports import TokenUse, page_size
 
 
 class MemoryRegistry:
@@ -171,7 +171,8 @@ class MemoryRegistry:
     async def tokens(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
         """See ``TokenList.tokens``."""
         state = self._state
-        page = nsmallest(limit, (name for name in state.tokens if after is None or name > after))
+        later = (name for name in state.tokens if after is None or name > after)
+        page = nsmallest(page_size(limit), later)
         return [TokenUse(state.tokens[name], len(state.redemptions.get(name, {}))) for name in page]
 
     # ── the fleet ─────────────────────────────────────────────────────────────────────────────────────
@@ -183,7 +184,8 @@ class MemoryRegistry:
     async def things(self, *, after: ThingName | None = None, limit: int = 100) -> Sequence[Thing]:
         """See ``Fleet.things``."""
         things = self._state.things
-        return [things[name] for name in nsmallest(limit, (n for n in things if after is None or n > after))]
+        later = (one for one in things if after is None or one > after)
+        return [things[one] for one in nsmallest(page_size(limit), later)]
 
     async def certificates(self, name: ThingName) -> Sequence[Certificate]:
         """See ``Fleet.certificates``."""
@@ -262,7 +264,7 @@ class MemoryRegistry:
     async def leftovers(self, *, before: datetime, limit: int = 100) -> Sequence[Intent]:
         """See ``Leftovers.leftovers``."""
         old = (intent for intent in self._state.intents.values() if intent.created_at < before)
-        return nsmallest(limit, old, key=lambda intent: (intent.created_at, intent.id))
+        return nsmallest(page_size(limit), old, key=lambda intent: (intent.created_at, intent.id))
 
     async def drop(self, intent: IntentId, event: AuditEvent) -> bool:
         """See ``Leftovers.drop``."""
@@ -279,4 +281,4 @@ class MemoryRegistry:
 
     async def records(self, *, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:
         """See ``AuditTrail.records``."""
-        return self._state.audit[after : after + limit]
+        return self._state.audit[after : after + page_size(limit)]

@@ -18,9 +18,6 @@ from keyborn.domain.errors import RegistryUnavailable
 
 T = TypeVar("T")
 
-MAX_PAGE = 1000
-"""Rows; a page that asks for more gets this many."""
-
 
 class Reader:
     """One read-only connection; each question is a snapshot of its own."""

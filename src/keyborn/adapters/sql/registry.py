@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from keyborn.adapters.sql import ending, enrolling, rows, schema
-from keyborn.adapters.sql.reads import MAX_PAGE, Reader
+from keyborn.adapters.sql.reads import Reader
 from keyborn.adapters.sql.session import Session
 from keyborn.adapters.sql.writer import Counters, Writer
 from keyborn.domain.audit import AuditEvent, AuditRecord
@@ -20,7 +20,7 @@ from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import Thing, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
-from keyborn.ports import TokenUse
+from keyborn.ports import TokenUse, page_size
 
 
 class SqliteRegistry:
@@ -105,7 +105,7 @@ class SqliteRegistry:
             rows.token_use,
             rows.TOKENS + "WHERE id > ? ORDER BY id LIMIT ?",
             after or "",
-            min(limit, MAX_PAGE),
+            page_size(limit),
         )
 
     # ── the fleet ─────────────────────────────────────────────────────────────────────────────────────
@@ -120,7 +120,7 @@ class SqliteRegistry:
             rows.thing,
             rows.THINGS + "WHERE name > ? ORDER BY name LIMIT ?",
             after or "",
-            min(limit, MAX_PAGE),
+            page_size(limit),
         )
 
     async def certificates(self, name: ThingName) -> Sequence[Certificate]:
@@ -153,7 +153,7 @@ class SqliteRegistry:
             rows.intent,
             rows.INTENTS + "WHERE created_at < ? ORDER BY created_at, id LIMIT ?",
             rows.to_ms(before),
-            min(limit, MAX_PAGE),
+            page_size(limit),
         )
 
     async def drop(self, intent: IntentId, event: AuditEvent) -> bool:
@@ -170,5 +170,5 @@ class SqliteRegistry:
             rows.audit_record,
             rows.AUDIT + "WHERE sequence > ? ORDER BY sequence LIMIT ?",
             after,
-            min(limit, MAX_PAGE),
+            page_size(limit),
         )
