@@ -29,6 +29,7 @@ class Server:
     module: Sequence[str] = MODULE
     about: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    _context: ssl.SSLContext | None = None
 
     def start(self) -> "Server":
         """Start, and wait until the control socket answers."""
@@ -106,8 +107,11 @@ class Server:
 
     def context(self) -> ssl.SSLContext:
         """A client context that trusts this server's root."""
-        root = next(row["pem"] for row in ask(self.data, "GET", "/v1/authorities") if row["role"] == "root")
-        return ssl.create_default_context(cadata=root)
+        if self._context is None:
+            rows = ask(self.data, "GET", "/v1/authorities")
+            root = next(row["pem"] for row in rows if row["role"] == "root")
+            self._context = ssl.create_default_context(cadata=root)
+        return self._context
 
     def post(self, path: str, body: object, secret: str | None = None) -> "Answer":
         """POST JSON on a connection of its own."""

@@ -9,6 +9,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from keyborn.domain.errors import DataFolderInUse, DataFolderMissing, DataFolder
 _PRIVATE_DIRECTORY = 0o700
 _PRIVATE_FILE = 0o600
 _SOCKET = "control.sock"
+_BEAT = 0.05
 
 
 class DataFolder:
@@ -42,20 +44,37 @@ class DataFolder:
         self._check()
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the folder; raises DataFolderInUse at once if somebody else does."""
+    def lock(self, patience: float = 0.0) -> Iterator[None]:
+        """Hold the folder; raises DataFolderInUse if somebody else does.
+
+        ``patience`` in seconds outlasts a command that holds it for a moment, not a server that answers.
+        """
         handle = os.open(
             self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _PRIVATE_FILE
         )
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            raise DataFolderInUse(path=self.path) from None
-        try:
+            self._take(handle, time.monotonic() + patience)
             yield
         finally:
             os.close(handle)
+
+    def _take(self, handle: int, deadline: float) -> None:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline or self._is_served():
+                    raise DataFolderInUse(path=self.path) from None
+                time.sleep(_BEAT)
+            else:
+                return
+
+    def _is_served(self) -> bool:
+        sock = self.connect_control()
+        if sock is None:
+            return False
+        sock.close()
+        return True
 
     def write_once(self, path: Path, text: str) -> None:
         """Write a private file, durably, unless it is there already."""

@@ -4,6 +4,7 @@ import asyncio
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from urllib.parse import urlencode
 import click
 
 from keyborn.adapters.data_folder import DataFolder
-from keyborn.domain.errors import OperatorError, ServerNotRunning
+from keyborn.domain.errors import DataFolderInUse, OperatorError, ServerNotRunning
 
 DEFAULT_DATA = Path("keyborn-data")
 _PATIENCE = 30.0
+_START_PATIENCE = 5.0
+_BEAT = 0.05
 
 data_option = click.option(
     "--data",
@@ -52,9 +55,16 @@ def ask(data: Path, method: str, path: str, body: Mapping[str, Any] | None = Non
     given = {name: value for name, value in query.items() if value is not None}
     target = path + ("?" + urlencode(given) if given else "")
     payload = json.dumps(body).encode() if body is not None else b""
+    deadline = time.monotonic() + _START_PATIENCE
     sock = folder.connect_control()
-    if sock is None:
-        return _decode(*asyncio.run(_ask_in_process(folder, method, target, payload)))
+    while sock is None:
+        try:
+            return _decode(*asyncio.run(_ask_in_process(folder, method, target, payload)))
+        except DataFolderInUse:  # a server is starting, or another command is at work
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_BEAT)
+            sock = folder.connect_control()
     connection = _ControlConnection(sock)
     try:
         connection.request(method, target, body=payload, headers={"Content-Type": "application/json"})

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from keyborn.wiring import Running, ServeOptions
 
 
+_PATIENCE = 5.0
+"""Seconds to outlast a command that holds the data folder for a moment."""
+
+
 @click.command()
 @data_option
 @click.option("--https", metavar="HOST:PORT", help="Where devices enroll.  [default: 127.0.0.1:8443]")
@@ -54,7 +58,7 @@ def serve(
     _log_to_stderr(logging.INFO if verbose else logging.WARNING)
     folder = DataFolder(data)
     folder.create()
-    with folder.lock():
+    with folder.lock(_PATIENCE):
         settings = _settings(folder, https, mqtt, names)
         passphrase = read_passphrase(os.environ, passphrase_file)
         asyncio.run(_serve(folder, settings, ServeOptions(open_enrollment, passphrase)))
