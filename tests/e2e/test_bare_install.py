@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BROUGHT = {"keyborn", "click", "cryptography", "cffi", "paho-mqtt", "pycparser", "typing-extensions"}
-"""Everything that a bare install brings (typing-extensions only below Python 3.15, for cryptography)."""
+BROUGHT = {"keyborn", "click", "cryptography", "cffi", "paho-mqtt", "pycparser"}
+"""Everything that a bare install brings."""
 DEVICE = ("enroll", "publish", "subscribe", "status")
 SERVER = ("starlette", "uvicorn", "httptools", "msgspec", "sqlalchemy", "boto3", "botocore")
 LIMIT = 60 * 1024 * 1024
@@ -66,9 +66,7 @@ def constraints(folder: Path) -> Path:
 
 def test_a_bare_install_brings_a_closed_list_of_packages(bare: Path) -> None:
     listed = run(bare / "bin" / "python", "-c", _LIST)
-    names = {name.lower().replace("_", "-") for name in json.loads(listed.stdout)}
-    optional = set() if sys.version_info < (3, 15) else {"typing-extensions"}
-    assert names | optional == BROUGHT
+    assert {name.lower().replace("_", "-") for name in json.loads(listed.stdout)} == BROUGHT
 
 
 def test_a_bare_install_is_small(bare: Path, figure: Callable[[str], None]) -> None:
