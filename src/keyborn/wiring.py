@@ -234,7 +234,7 @@ async def open_office(folder: DataFolder) -> AsyncIterator[Office]:
     rows = authority_rows(folder)
     registry = SqliteRegistry(folder.registry)
 
-    def trust() -> tuple[str, bytes]:
+    def _trust() -> tuple[str, bytes]:
         if not settings.https.port and not settings.url:
             raise ServerNotRunning(path=folder.path)  # the port is only known while it runs
         return public_url(settings, settings.https), bytes.fromhex(rows[0]["fingerprint"].replace(":", ""))
@@ -243,7 +243,7 @@ async def open_office(folder: DataFolder) -> AsyncIterator[Office]:
         async with registry:
             yield Office(
                 tokens=TokenOffice(
-                    tokens=registry, listing=registry, clock=clock, entropy=entropy, trust=trust
+                    tokens=registry, listing=registry, clock=clock, entropy=entropy, trust=_trust
                 ),
                 fleet=FleetView(fleet=registry, trail=registry),
                 clock=clock,

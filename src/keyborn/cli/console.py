@@ -30,7 +30,7 @@ data_option = click.option(
 )
 
 
-class Refused(OperatorError):  # noqa: N818 - a leaf of the tree, which names what happened
+class Refused(OperatorError):
     """What the service answered, in its own words."""
 
     sentence = "{detail}"
@@ -133,17 +133,17 @@ async def _call(app: Any, method: str, target: str, payload: bytes) -> tuple[int
     }
     status, chunks = 500, list[bytes]()
 
-    async def receive() -> dict[str, Any]:
+    async def _receive() -> dict[str, Any]:
         return {"type": "http.request", "body": payload, "more_body": False}
 
-    async def send(message: Mapping[str, Any]) -> None:
+    async def _send(message: Mapping[str, Any]) -> None:
         nonlocal status
         if message["type"] == "http.response.start":
             status = message["status"]
         else:
             chunks.append(message.get("body", b""))
 
-    await app(scope, receive, send)
+    await app(scope, _receive, _send)
     return status, b"".join(chunks)
 
 

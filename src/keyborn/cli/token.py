@@ -11,7 +11,7 @@ from keyborn.cli.output import json_option, show, table
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[int]):
     """``90s``, ``30m``, ``1h``, ``7d``."""
 
     name = "duration"

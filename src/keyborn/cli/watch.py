@@ -1,6 +1,7 @@
 """``keyborn watch``: messages as they arrive."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -31,9 +32,12 @@ def watch(*, topic_filter: str, count: int | None, data: Path, as_json: bool) ->
     click.echo("The service has stopped.", err=True)
 
 
-def _line(row: dict[str, object]) -> str:
+def _line(row: Mapping[str, object]) -> str:
     """Time, thing, topic, payload; control characters shown, so that no message can draw on the terminal."""
     payload = str(row["payload"]) if "payload" in row else f"0x{row['payloadHex']}"
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in payload)
     lost = f"  ({row['lostBefore']} messages lost before this one)" if "lostBefore" in row else ""
-    return f"{row['time']}  {row['thing'] or '-'}  {row['topic']}  {shown}{lost}"
+    return _shown(f"{row['time']}  {row['thing'] or '-'}  {row['topic']}  {payload}{lost}")
+
+
+def _shown(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -87,12 +87,14 @@ class _Routes:
         self._office = office
 
     async def tokens(self, request: Request) -> Response:
+        """A page of tokens, by id."""
         after = request.query_params.get("after")
         page = await self._office.tokens.page(after=TokenId(after) if after else None, limit=_limit(request))
         now = self._office.clock.now()
         return _json([token_row(use.token, now) | {"usesTaken": use.uses_taken} for use in page])
 
     async def create_token(self, request: Request) -> Response:
+        """A new token; the one answer that shows its code."""
         body = guards.parse_json(await guards.read_body(request), _token_body)
         fresh = await self._office.tokens.create(_wish(body))
         shown = {
@@ -104,26 +106,32 @@ class _Routes:
         return _json(token_row(fresh.token, self._office.clock.now()) | shown, status=201)
 
     async def withdraw_token(self, request: Request) -> Response:
+        """End a token."""
         token = await self._office.tokens.withdraw(TokenId(request.path_params["token"]))
         return _json(token_row(token, self._office.clock.now()))
 
     async def things(self, request: Request) -> Response:
+        """A page of things, by name."""
         page = await self._office.fleet.page(after=request.query_params.get("after"), limit=_limit(request))
         return _json([thing_row(thing) for thing in page])
 
     async def thing(self, request: Request) -> Response:
+        """One thing with its certificates."""
         report = await self._office.fleet.report(request.path_params["name"])
         now = self._office.clock.now()
         certificates = [certificate_row(certificate, now) for certificate in report.certificates]
         return _json(thing_row(report.thing) | {"certificates": certificates})
 
     async def authorities(self, _request: Request) -> Response:
+        """Root and intermediates."""
         return _json(self._office.authorities)
 
     async def about(self, _request: Request) -> Response:
+        """The service itself."""
         return _json(self._office.about())
 
     async def audit(self, request: Request) -> Response:
+        """A page of the audit trail."""
         after = request.query_params.get("after", "0")
         page = await self._office.fleet.audit(after=_number(after, "after"), limit=_limit(request))
         return _json([audit_row(record) for record in page])
@@ -141,7 +149,7 @@ def _tapped(messages: MessageTap, topic_filter: str) -> AsyncIterator[bytes]:
     queue: asyncio.Queue[bytes] = asyncio.Queue(_WATCH_BACKLOG)
     lost = 0
 
-    def heard(topic: str, payload: bytes, thing: ThingName | None) -> None:
+    def _heard(topic: str, payload: bytes, thing: ThingName | None) -> None:
         nonlocal lost
         try:
             queue.put_nowait(message_line(topic, payload, thing, lost))
@@ -149,9 +157,9 @@ def _tapped(messages: MessageTap, topic_filter: str) -> AsyncIterator[bytes]:
         except asyncio.QueueFull:
             lost += 1  # a reader that cannot keep up must not hold up the broker; it is told
 
-    end = messages.tap(topic_filter, heard)
+    end = messages.tap(topic_filter, _heard)
 
-    async def lines() -> AsyncIterator[bytes]:
+    async def _lines() -> AsyncIterator[bytes]:
         try:
             yield b"\n"
             while True:
@@ -159,7 +167,7 @@ def _tapped(messages: MessageTap, topic_filter: str) -> AsyncIterator[bytes]:
         finally:
             end()
 
-    return lines()
+    return _lines()
 
 
 def message_line(topic: str, payload: bytes, thing: ThingName | None, lost: int) -> bytes:

@@ -54,7 +54,7 @@ def enroll_at_once(token: Mapping[str, Any], thing: str, count: int) -> Sequence
     context = _pinned_context(token["url"], bytes.fromhex(token["fingerprint"]))
     headers = {"Authorization": f"Bearer {token['secret']}", "Content-Type": "application/json"}
 
-    def send(_: int) -> tuple[int, bytes]:
+    def _send(_: int) -> tuple[int, bytes]:
         connection = _connect(token["url"], context)
         try:
             connection.request("POST", "/v1/enroll", body, headers)
@@ -64,7 +64,7 @@ def enroll_at_once(token: Mapping[str, Any], thing: str, count: int) -> Sequence
             connection.close()
 
     with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(send, range(count)))
+        return list(pool.map(_send, range(count)))
 
 
 def _csr(thing: str) -> str:

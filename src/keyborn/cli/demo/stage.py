@@ -12,7 +12,7 @@ _PATIENCE = 20.0
 Say = Callable[[str], None]
 
 
-class Untrue(Exception):  # noqa: N818 - it is a verdict on a step, not a fault
+class Untrue(Exception):
     """A step of the demonstration did not hold."""
 
 
