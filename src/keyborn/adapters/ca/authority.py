@@ -4,16 +4,16 @@ import hashlib
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from keyborn.adapters.ca.certificates import Contents, Signer, Stamp
 from keyborn.adapters.ca.check import check_issued
+from keyborn.adapters.ca.leaf import DeviceContents, DeviceForm
 from keyborn.adapters.ca.material import Material, open_material
 from keyborn.domain.errors import CaDates
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import key_hash
-from keyborn.domain.profile import DEVICE, SERVICE, Validity
+from keyborn.domain.profile import SERVICE, Validity
 from keyborn.ports import Clock, Entropy
 
 _SERIAL_BITS = 159
@@ -40,7 +40,7 @@ class EmbeddedAuthority:
     def __init__(self, material: Material) -> None:
         self._root = material.root
         self._devices, self._servers = material.devices, material.servers
-        self._device_stamp = Stamp(DEVICE, material.devices)
+        self._device_form = DeviceForm(material.devices)
         self._service_stamp = Stamp(SERVICE, material.servers)
 
     async def issue(self, approved: ApprovedRequest) -> bytes:
@@ -52,7 +52,7 @@ class EmbeddedAuthority:
             raise TypeError("a certificate authority signs an ApprovedRequest and nothing else")
         contents = _device_contents(approved)
         _require_inside(contents.validity, self._devices)
-        der = self._device_stamp.certificate(contents).public_bytes(Encoding.DER)
+        der = self._device_form.sign(contents)
         check_issued(der, approved)
         return der
 
@@ -82,17 +82,15 @@ class EmbeddedAuthority:
         return hashlib.sha256(self._root.public_bytes(Encoding.DER)).digest()
 
 
-def _device_contents(approved: ApprovedRequest) -> Contents:
+def _device_contents(approved: ApprovedRequest) -> DeviceContents:
     """Identity, serial and dates from the intent, the key from the request that proved it, and no more."""
     intent = approved.intent
-    key = load_der_public_key(approved.public_key_der)
-    if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
-        raise TypeError("the approved key is neither RSA nor elliptic curve")
     if key_hash(approved.public_key_der) != intent.key_hash:
         raise ValueError("the approved key is not the intent's")
     if not 0 < intent.serial < 1 << _SERIAL_BITS:
         raise ValueError("the intent's serial number is not positive and at most 20 octets")
-    return Contents(intent.thing, key, intent.serial, Validity(intent.not_before, intent.not_after))
+    validity = Validity(intent.not_before, intent.not_after)
+    return DeviceContents(intent.thing, approved.public_key_der, intent.serial, validity)
 
 
 def _require_inside(validity: Validity, signer: Signer) -> None:

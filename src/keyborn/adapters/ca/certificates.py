@@ -46,7 +46,7 @@ class Stamp:
     def __init__(self, profile: CertificateProfile, signer: Signer) -> None:
         self._key = signer.key
         self._form = _form(profile, signer.certificate.subject).add_extension(
-            _authority_key(signer.certificate), critical=False
+            authority_key(signer.certificate), critical=False
         )
 
     def certificate(self, contents: Contents) -> x509.Certificate:
@@ -96,6 +96,12 @@ def extended_key_usage(profile: CertificateProfile) -> x509.ExtendedKeyUsage:
     return x509.ExtendedKeyUsage([_PURPOSES[purpose] for purpose in profile.purposes])
 
 
+def authority_key(signer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    """What ``signer``'s certificates say about its key."""
+    identifier = signer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+
+
 def _form(profile: CertificateProfile, issuer: x509.Name) -> x509.CertificateBuilder:
     form = (
         x509.CertificateBuilder()
@@ -122,8 +128,3 @@ def _filled(form: x509.CertificateBuilder, contents: Contents) -> x509.Certifica
 
 def _name(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _authority_key(signer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    identifier = signer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)

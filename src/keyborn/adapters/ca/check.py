@@ -1,6 +1,7 @@
 """What was signed against what was meant: Boulder's habit, before a certificate leaves the authority."""
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
@@ -22,12 +23,14 @@ class IssuedDiffersError(Exception):
 def check_issued(der: bytes, approved: ApprovedRequest) -> None:
     """Compare a device certificate with its intent and profile; raises IssuedDiffersError."""
     leaf, intent = x509.load_der_x509_certificate(der), approved.intent
-    spki = leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    key = leaf.public_key()
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     names = [(name.oid, name.value) for name in leaf.subject]
     comparisons = {
         "serial number": leaf.serial_number == intent.serial,
         "dates": validity_of(leaf) == Validity(intent.not_before, intent.not_after),
         "public key": spki == approved.public_key_der and key_hash(spki) == intent.key_hash,
+        "key type": isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey),
         "subject": names == [(NameOID.COMMON_NAME, intent.thing)],
         "signature algorithm": isinstance(leaf.signature_hash_algorithm, SHA256),
         "extensions": _device_extensions(leaf.extensions),

@@ -22,12 +22,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from keyborn.adapters.ca.der import OCTETS, OID, SEQUENCE, der, integer
 from keyborn.ports import Entropy
 
 _N, _R, _P = 2**14, 8, 5
 _KEY_BYTES, _BLOCK_BYTES = 32, 16
-_LONG_FORM = 0x80
-_SEQUENCE, _INTEGER, _OCTETS, _OID = 0x30, 0x02, 0x04, 0x06
 _PBES2 = bytes.fromhex("2a864886f70d01050d")  # 1.2.840.113549.1.5.13
 _SCRYPT = bytes.fromhex("2b06010401da47040b")  # 1.3.6.1.4.1.11591.4.11
 _AES_256_CBC = bytes.fromhex("60864801650304012a")  # 2.16.840.1.101.3.4.1.42
@@ -76,28 +75,13 @@ def _encrypt(plain: bytes, passphrase: bytes, entropy: Entropy) -> bytes:
     padder = PKCS7(_BLOCK_BYTES * 8).padder()
     encryptor = Cipher(algorithms.AES256(key), modes.CBC(start)).encryptor()
     sealed = encryptor.update(padder.update(plain) + padder.finalize()) + encryptor.finalize()
-    costs = [_der(_INTEGER, _integer(number)) for number in (_N, _R, _P)]
-    derivation = _der(_SEQUENCE, _der(_OID, _SCRYPT), _der(_SEQUENCE, _der(_OCTETS, salt), *costs))
-    cipher = _der(_SEQUENCE, _der(_OID, _AES_256_CBC), _der(_OCTETS, start))
-    scheme = _der(_SEQUENCE, _der(_OID, _PBES2), _der(_SEQUENCE, derivation, cipher))
-    return _der(_SEQUENCE, scheme, _der(_OCTETS, sealed))
+    costs = [integer(number) for number in (_N, _R, _P)]
+    derivation = der(SEQUENCE, der(OID, _SCRYPT), der(SEQUENCE, der(OCTETS, salt), *costs))
+    cipher = der(SEQUENCE, der(OID, _AES_256_CBC), der(OCTETS, start))
+    scheme = der(SEQUENCE, der(OID, _PBES2), der(SEQUENCE, derivation, cipher))
+    return der(SEQUENCE, scheme, der(OCTETS, sealed))
 
 
-def _der(tag: int, *parts: bytes) -> bytes:
-    """One DER value: tag, definite length, content (X.690 8.1)."""
-    content = b"".join(parts)
-    size = len(content)
-    if size < _LONG_FORM:
-        return bytes((tag, size)) + content
-    length = size.to_bytes((size.bit_length() + 7) // 8)
-    return bytes((tag, _LONG_FORM | len(length))) + length + content
-
-
-def _integer(number: int) -> bytes:
-    """A positive INTEGER's content: the sign bit stays clear."""
-    return number.to_bytes(number.bit_length() // 8 + 1)
-
-
-def _pem(label: str, der: bytes) -> bytes:
-    lines = wrap(base64.b64encode(der).decode(), 64)
+def _pem(label: str, content: bytes) -> bytes:
+    lines = wrap(base64.b64encode(content).decode(), 64)
     return "\n".join([f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""]).encode()
