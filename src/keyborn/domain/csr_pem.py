@@ -16,7 +16,7 @@ MAX_CSR = 4096
 
 _BLOCK = re.compile(
     r"-----BEGIN (?P<label>(?:NEW )?CERTIFICATE REQUEST)-----\r?\n"
-    r"(?P<body>(?:[A-Za-z0-9+/]+={0,2}\r?\n)+)"
+    r"(?P<body>(?:[A-Za-z0-9+/=]+\r?\n)+)"
     r"-----END (?P=label)-----[\r\n]*"
 )
 _INTRODUCTIONS = ("PKCS #10 Certificate Request Information:", "Certificate Request:")
