@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from keyborn.adapters.ca import ServiceIdentity, host_names, open_authority, service_names
+from keyborn.adapters.ca.certificates import Contents
 from keyborn.adapters.ca.service import CHECK_EVERY
 from keyborn.domain.errors import CaDates, CaFileTrouble, InvalidSetting
-from keyborn.domain.profile import SERVER_INTERMEDIATE, SERVICE_LIFETIME
+from keyborn.domain.profile import SERVER_INTERMEDIATE, SERVICE, SERVICE_LIFETIME
 from support.ca_world import ENTROPY, HandClock, make_authority
 
 BACKDATE = timedelta(minutes=5)
@@ -138,6 +141,15 @@ def spoil_with_another_key(house: House) -> None:
     house.path.write_text(key + certificates)
 
 
+def spoil_by_leaving_out_the_names(house: House) -> None:
+    authority = open_authority(house.folder / "ca", clock=house.clock, entropy=ENTROPY)
+    key = ec.generate_private_key(ec.SECP256R1())
+    contents = Contents("Keyborn Service", key.public_key(), 7, SERVICE.validity(house.clock.now()))
+    nameless = authority.issue_service(contents).public_bytes(Encoding.PEM)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    house.path.write_bytes(secret + nameless + authority.server_chain_pem().encode())
+
+
 def spoil_by_restoring_another_authority(house: House) -> None:
     kept = house.path.read_bytes()
     for each in (house.folder / "ca").iterdir():
@@ -156,6 +168,7 @@ def spoil_by_restoring_another_authority(house: House) -> None:
         spoil_with_a_link,
         spoil_by_leaving_out_the_chain,
         spoil_with_another_key,
+        spoil_by_leaving_out_the_names,
         spoil_by_restoring_another_authority,
     ],
 )

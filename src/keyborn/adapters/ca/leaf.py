@@ -1,8 +1,8 @@
 """Device leaves, filled into a form: about half the CPU that a certificate builder takes for the same bytes.
 
 Everything that stays equal (version, algorithm, issuer, usages, authority key) is encoded once, by pyca where
-it has an encoder. A property test holds that the result is, byte for byte, what pyca's builder makes; and each
-leaf is parsed by pyca and compared with its intent before it goes out (check.py).
+it has an encoder. A property test holds that the result is, byte for byte, what pyca's builder makes; and
+each leaf is parsed by pyca and compared with its intent before it goes out (check.py).
 """
 
 import hashlib
