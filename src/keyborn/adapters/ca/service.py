@@ -8,7 +8,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -39,10 +39,9 @@ _log = logging.getLogger("keyborn.ca")
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A service certificate on disk, with its key and chain."""
+    """A service certificate on disk, whose key is beside it, and its chain."""
 
     leaf: x509.Certificate
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
     chain: bytes
 
 
@@ -155,7 +154,7 @@ def _parse(pem: bytes) -> _Held:
     leaf, chain = x509.load_pem_x509_certificates(pem)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != leaf.public_key():
         raise ValueError("not the key of the certificate")
-    return _Held(leaf, key, chain.public_bytes(Encoding.PEM))
+    return _Held(leaf, chain.public_bytes(Encoding.PEM))
 
 
 def _names_of(leaf: x509.Certificate) -> set[x509.GeneralName]:
