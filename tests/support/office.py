@@ -1,5 +1,6 @@
-"""A registration authority for tests: real rules and certificate authority, memory registry, a clock to turn."""
+"""A registration authority for tests: real rules and authority, memory registry, a clock to turn."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -78,9 +79,23 @@ class OfficeWorld:
         self, name: object, csr: object, token: FreshToken | None, *, generic: bool = False
     ) -> Enrollment:
         bearer = encode_secret(token.code.secret) if token else None
-        return await self.authority.enroll(
-            EnrollmentRequest(Credential(bearer, SOURCE), name, csr, generic=generic)
-        )
+        return await self.present(Credential(bearer, SOURCE), name, csr, generic=generic)
+
+    async def present(
+        self,
+        credential: Credential,
+        name: object,
+        csr: object,
+        attributes: Mapping[str, str] | None = None,
+        *,
+        generic: bool = False,
+        authority: RegistrationAuthority | None = None,
+    ) -> Enrollment:
+        """Authenticate, then enroll: what a door does."""
+        authority = authority or self.authority
+        applicant = await authority.authenticate(credential)
+        request = EnrollmentRequest(name, csr, credential.source, attributes, generic)
+        return await authority.enroll(applicant, request)
 
     async def enrolled(self, name: str) -> tuple[str, FreshToken, Certificate]:
         """A thing that has its certificate: its request, its token, the certificate."""

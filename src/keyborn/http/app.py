@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from keyborn.domain.applicant import Applicant
 from keyborn.domain.errors import KeybornError
 from keyborn.http import guards, openapi, problems
 from keyborn.http.bodies import BrokerAddress, EnrollBody, LegacyBody, answer_enrollment, pem_of
@@ -56,22 +57,28 @@ class _Routes:
 
     async def enroll(self, request: Request) -> Response:
         """201 for a new certificate, 200 when it had been given before."""
-        shown = guards.credential(request)
-        body = guards.parse_json(await guards.read_body(request), _enroll_body)
+        applicant, raw, source = await self._admit(request)
+        body = guards.parse_json(raw, _enroll_body)
         outcome = await self._service.authority.enroll(
-            EnrollmentRequest(shown, body.thing_name, body.csr, body.attributes)
+            applicant, EnrollmentRequest(body.thing_name, body.csr, source, body.attributes)
         )
         answer = msgspec.json.encode(answer_enrollment(outcome.certificate, self._service.broker))
         return Response(answer, 200 if outcome.repeated else 201, media_type=JSON)
 
     async def get_certificate(self, request: Request) -> Response:
         """The compatibility door: the bare PEM."""
-        shown = guards.credential(request)
-        body = guards.parse_json(await guards.read_body(request), _legacy_body)
+        applicant, raw, source = await self._admit(request)
+        body = guards.parse_json(raw, _legacy_body)
         outcome = await self._service.authority.enroll(
-            EnrollmentRequest(shown, body.thing_name, body.csr, generic=True)
+            applicant, EnrollmentRequest(body.thing_name, body.csr, source, generic=True)
         )
         return PlainTextResponse(pem_of(outcome.certificate.der))
+
+    async def _admit(self, request: Request) -> tuple[Applicant, bytes, str]:
+        """Limits first, then the credential; nothing is parsed for a caller who proved nothing."""
+        raw = await guards.read_body(request)
+        credential = guards.credential(request)
+        return await self._service.authority.authenticate(credential), raw, credential.source
 
     async def trust_bundle(self, _request: Request) -> Response:
         """The roots, PEM: compared with a fingerprint by devices that trust nothing yet."""

@@ -7,6 +7,7 @@ per connection stands for whatever it owes next: the end of its headers, of its 
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,7 +30,10 @@ class HttpLimits:
     headers: float = 10.0
     body: float = 10.0
     idle: float = 60.0
+    linger: float = 1.0
+    """How long a sender whose body nobody wants may go on, so that it can read the answer."""
     header_bytes: int = 16 * 1024
+    linger_bytes: int = 1024 * 1024
     connections: int = 10_000
 
 
@@ -45,6 +49,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """Bytes of the header block that is due or under way; None while a body or an answer is."""
         self._chunk_is_headers = False
         self._in_message = False
+        self._lingered: int | None = None
+        """Bytes dropped since the answer, once the connection only waits for its sender to finish."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Start the clock; a connection over the limit is told so and closed."""
@@ -63,6 +69,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser; whatever it raises is a 400, and a header block too long a 431."""
         if self.parser is None or self.transport.is_closing():
+            return
+        if self._lingered is not None:
+            self._drop(data)
             return
         self._chunk_is_headers = self._header_bytes is not None
         if self._header_bytes is not None:
@@ -91,6 +100,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.scope["extensions"] = extensions
         self._arm(self.limits.body)
         super().on_headers_complete()
+        self.cycle.transport = _AnswerFirst(self.transport, self._close_after_answer)  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         """The request is whole: from here the time is ours."""
@@ -101,11 +111,26 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The answer is out: the next request is due, and a body nobody read ends the connection."""
         if not self.pipeline and self.cycle is not None and self.cycle.more_body:
-            self.transport.close()
+            self._close_after_answer()
         super().on_response_complete()
-        if not self.transport.is_closing() and not self.pipeline and not self._in_message:
+        idle = not self.pipeline and not self._in_message and self._lingered is None
+        if idle and not self.transport.is_closing():
             self._header_bytes = 0
             self._arm(self.limits.idle)
+
+    def _close_after_answer(self) -> None:
+        """Close; where a body is still coming, drop it for a moment: a reset would take the answer along."""
+        if not self.cycle.more_body:
+            self.transport.close()
+        elif self._lingered is None:
+            self._lingered = 0
+            self.flow.resume_reading()
+            self._arm(self.limits.linger)
+
+    def _drop(self, data: bytes) -> None:
+        self._lingered = (self._lingered or 0) + len(data)
+        if self._lingered > self.limits.linger_bytes:
+            self.transport.close()
 
     def _arm(self, seconds: float) -> None:
         self._disarm()
@@ -121,10 +146,20 @@ class GuardedProtocol(HttpToolsProtocol):
         self._disarm()
         if self.transport.is_closing():
             return
-        answering = self.cycle is not None and not self.cycle.response_complete
-        if not answering and (self._header_bytes or status != 408):  # noqa: PLR2004 - an idle connection just ends
+        answered = self.cycle is not None and (not self.cycle.response_complete or self._lingered is not None)
+        if not answered and (self._header_bytes or status != 408):  # noqa: PLR2004 - an idle connection just ends
             self.transport.write(_plain_answer(status))
         self.transport.close()
+
+
+class _AnswerFirst:
+    """The transport as a request's cycle sees it: closing waits for the answer to be read."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self.close = close
+        self.write = transport.write
+        self.is_closing = transport.is_closing
 
 
 def _plain_answer(status: int) -> bytes:

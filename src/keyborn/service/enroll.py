@@ -41,9 +41,10 @@ _INTENT_BYTES = 12
 class EnrollmentRequest:
     """What one caller sent, unparsed; ``generic`` is true at the compatibility door."""
 
-    credential: Credential
     thing_name: object
     csr: object = field(repr=False)
+    source: str
+    """Network address of the caller."""
     attributes: Mapping[str, str] | None = None
     generic: bool = False
 
@@ -86,14 +87,30 @@ class RegistrationAuthority:
         self._failures = failures or FailureBudget()
         self._on_step = on_step
 
-    async def enroll(self, request: EnrollmentRequest) -> Enrollment:
+    async def authenticate(self, credential: Credential) -> Applicant:
+        """Prove the caller, before anything it sent is parsed.
+
+        Raises a leaf of Unauthenticated or Forbidden, Throttled after too many of those, or Unavailable.
+        """
+        try:
+            applicant = await self._authenticator.authenticate(credential)
+        except Unavailable:
+            raise
+        except KeybornError as refusal:
+            now = self._clock.now()
+            self._failures.charge(credential.source, now)
+            event = AuditEvent(now, "enroll", refusal.code, "", "unproved", credential.source)
+            await self._audit.append(event)
+            raise
+        self._on_step(SagaStep.AUTHENTICATED)
+        return applicant
+
+    async def enroll(self, applicant: Applicant, request: EnrollmentRequest) -> Enrollment:
         """Give the applicant the one certificate of this thing and key.
 
-        Raises a leaf of Unauthenticated, Forbidden, InputError, Conflict, Throttled or Unavailable; whatever
-        it raises, no new certificate is active.
+        Raises a leaf of Unauthenticated, Forbidden, InputError, Conflict or Unavailable; whatever it raises,
+        no new certificate is active.
         """
-        applicant = await self._authenticate(request)
-        self._on_step(SagaStep.AUTHENTICATED)
         async with self._admission.slot():
             self._on_step(SagaStep.ADMITTED)
             try:
@@ -103,16 +120,6 @@ class RegistrationAuthority:
             except KeybornError as refusal:
                 await self._audit.append(self._refusal(request, applicant.token, refusal))
                 raise
-
-    async def _authenticate(self, request: EnrollmentRequest) -> Applicant:
-        try:
-            return await self._authenticator.authenticate(request.credential)
-        except Unavailable:
-            raise
-        except KeybornError as refusal:
-            self._failures.charge(request.credential.source, self._clock.now())
-            await self._audit.append(self._refusal(request, "unproved", refusal))
-            raise
 
     async def _decide(self, request: EnrollmentRequest, applicant: Applicant) -> Enrollment:
         name, csr = self._parse(request, applicant)
@@ -127,7 +134,7 @@ class RegistrationAuthority:
         if isinstance(verdict, Repeat):
             return Enrollment(verdict.certificate, repeated=True)
         self._on_step(SagaStep.CLAIMED)
-        return await self._issue(verdict, csr, request.credential.source)
+        return await self._issue(verdict, csr, request.source)
 
     def _parse(
         self, request: EnrollmentRequest, applicant: Applicant
@@ -180,6 +187,4 @@ class RegistrationAuthority:
         subject = (
             ascii(asked)[1 : _SHOWN + 1].removesuffix("'") if isinstance(asked, str) else type(asked).__name__
         )
-        return AuditEvent(
-            self._clock.now(), "enroll", refusal.code, subject, actor, request.credential.source
-        )
+        return AuditEvent(self._clock.now(), "enroll", refusal.code, subject, actor, request.source)

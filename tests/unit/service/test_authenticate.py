@@ -7,7 +7,6 @@ from keyborn.domain.names import NameScope
 from keyborn.domain.token import encode_secret
 from keyborn.ports import Credential
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
-from keyborn.service.enroll import EnrollmentRequest
 from keyborn.service.tokens import TokenWish
 from support.csr_make import make_csr
 from support.office import OfficeWorld
@@ -73,9 +72,9 @@ async def test_open_enrollment_still_takes_tokens_from_anywhere(world: OfficeWor
 async def test_open_enrollment_never_replaces_and_ends_with_its_count(world: OfficeWorld) -> None:
     authority = world.build(await open_door(world, uses=2))
     for name in ("a", "b"):
-        await authority.enroll(EnrollmentRequest(LOCAL, name, make_csr(name)[1]))
+        await world.present(LOCAL, name, make_csr(name)[1], authority=authority)
     with pytest.raises(TokenExhausted):
-        await authority.enroll(EnrollmentRequest(LOCAL, "c", make_csr("c")[1]))
+        await world.present(LOCAL, "c", make_csr("c")[1], authority=authority)
 
 
 async def test_open_enrollment_takes_no_generic_name(world: OfficeWorld) -> None:
@@ -84,7 +83,7 @@ async def test_open_enrollment_takes_no_generic_name(world: OfficeWorld) -> None
     authority = world.build(await open_door(world))
     _, csr = make_csr("AWS IoT Certificate")
     with pytest.raises(GenericNameRefused):
-        await authority.enroll(EnrollmentRequest(LOCAL, "a", csr, generic=True))
+        await world.present(LOCAL, "a", csr, generic=True, authority=authority)
 
 
 async def test_open_enrollment_ends_when_its_token_is_withdrawn(world: OfficeWorld) -> None:

@@ -313,8 +313,8 @@ async def test_attributes_are_kept_with_the_thing_and_bad_ones_refused(world: Of
     credential = Credential(_secret(token), SOURCE)
     for bad in ({"a b": "c"}, {"a": "b c"}, {str(n): "x" for n in range(4)}):
         with pytest.raises(MalformedRequest):
-            await world.authority.enroll(EnrollmentRequest(credential, "sensor-1", csr, bad))
-    await world.authority.enroll(EnrollmentRequest(credential, "sensor-1", csr, {"site": "hall-3"}))
+            await world.present(credential, "sensor-1", csr, bad)
+    await world.present(credential, "sensor-1", csr, {"site": "hall-3"})
     thing = await world.registry.thing(ThingName("sensor-1"))
     assert thing is not None
     assert dict(thing.attributes) == {"site": "hall-3"}
@@ -333,7 +333,7 @@ async def test_without_a_good_credential_nothing_is_parsed_or_written(world: Off
         (_secret(token) + "=", CredentialRefused),
     ]:
         with pytest.raises((error, Throttled)):
-            await world.authority.enroll(EnrollmentRequest(Credential(bearer, SOURCE), "sensor-1", csr))
+            await world.present(Credential(bearer, SOURCE), "sensor-1", csr)
     assert world.steps == []
     assert await world.registry.thing(ThingName("sensor-1")) is None
 
@@ -377,8 +377,8 @@ async def test_every_decision_is_in_the_audit_trail_and_no_secret_or_csr_is(worl
 
 
 def test_a_request_and_a_credential_do_not_print_their_secrets() -> None:
-    request = EnrollmentRequest(Credential("the-secret", SOURCE), "sensor-1", "the-csr")
-    assert "the-secret" not in repr(request)
+    request = EnrollmentRequest("sensor-1", "the-csr", SOURCE)
+    assert "the-secret" not in repr(Credential("the-secret", SOURCE))
     assert "the-csr" not in repr(request)
 
 
