@@ -1,4 +1,4 @@
-"""The service's answers, parsed into frozen values: hostile bytes until every member has its type and its limit."""
+"""The service's answers, parsed into frozen values: hostile bytes until each has its type and limit."""
 
 import json
 import re
@@ -13,7 +13,7 @@ MAX_SENTENCE = 600
 _ENDPOINT = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _WORD = re.compile(r"[\x21-\x7e]{1,255}")
-_TOPIC = re.compile(r"[^\x00-\x1f\x7f#+]{1,256}")
+_TOPIC = re.compile(r"(?:(?![#+])[\x21-\x7e]){1,256}")
 _PEM = re.compile(r"[A-Za-z0-9+/=\s-]*")
 _PORTS = range(1, 65536)
 

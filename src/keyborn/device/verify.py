@@ -1,7 +1,7 @@
-"""Is this certificate ours? Checked before anything is stored (design MISSION flow 4, THREATS "wrong certificate").
+"""Is this certificate ours? Checked before anything is stored (design THREATS "wrong certificate returned").
 
-The path rules are those of RFC 5280 section 6 that a private hierarchy needs: signatures, names, dates, CA:TRUE,
-path lengths, keyCertSign, extended key usages that narrow on the way down, no unknown critical extension.
+The path rules are those of RFC 5280 section 6 that a private hierarchy needs: signatures, names, dates,
+CA:TRUE, path lengths, keyCertSign, extended key usages on the way down, no unknown critical extension.
 """
 
 from collections.abc import Iterator, Sequence
@@ -100,7 +100,7 @@ def _check_whose(answer: Enrolled, leaf: x509.Certificate, thing: ThingName, pub
 
 
 def _check_leaf(leaf: x509.Certificate, *, strict: bool) -> None:
-    """A client's leaf. AWS IoT leaves extended key usage out, and then any use is allowed (RFC 5280 4.2.1.12)."""
+    """A client's leaf. AWS IoT leaves extended key usage out: then any use is allowed (RFC 5280 4.2.1.12)."""
     _check_critical(leaf)
     basic = _extension(leaf, x509.BasicConstraints)
     usage = _extension(leaf, x509.KeyUsage)

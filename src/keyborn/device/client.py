@@ -1,0 +1,149 @@
+"""The enrolment client: first trust, then one idempotent request, repeated until it is answered or time is up."""
+
+import json
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from keyborn.device import https, tls
+from keyborn.device.answer import Enrolled, Malformed, parse_enrolled, parse_problem
+from keyborn.device.pace import Deadline
+from keyborn.device.trust import Trust, check_clock, fetch_root
+from keyborn.domain.errors import (
+    ApprovalPending,
+    DeviceError,
+    EnrollmentRefused,
+    ServiceUnreachable,
+    UntrustedService,
+    WrongAnswer,
+)
+from keyborn.domain.names import ThingName
+from keyborn.domain.token import EnrollmentCode, encode_secret
+from keyborn.ports import Clock
+
+ENROLL_PATH = "/v1/enroll"
+APPROVAL_POLL = 5.0
+"""Seconds between two looks at an open decision where the service names none."""
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+
+Say = Callable[[str], None]
+"""Tells the person what is happening; never given a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """Not this time: what to say, what to raise if there is no more time, and what the service asked for."""
+
+    why: str
+    failure: DeviceError
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnrollmentClient:
+    """Talks to the service that one enrolment code names."""
+
+    code: EnrollmentCode
+    deadline: Deadline
+    say: Say
+
+    def establish_trust(self, clock: Clock) -> Trust:
+        """Decide whom to believe: the pinned root, fetched and compared, or the public authorities.
+
+        Raises ClockUnusable, UntrustedService, ServiceUnreachable, WrongAnswer.
+        """
+        now, overruled = check_clock(self.code, clock.now())
+        if overruled:
+            self.say(
+                f"The clock is outside the code's dates; certificates are checked against {now:%Y-%m-%d}."
+            )
+        if not self.code.fingerprint:
+            return Trust(None, now, skip_dates=False)
+        # its own connection: nothing is verified on it, so nothing that matters may travel on it
+        root = fetch_root(
+            self.code, lambda request: self._persist(request, tls.blind_context, self._judge_bundle)
+        )
+        return Trust(root, now, skip_dates=overruled)
+
+    def enroll(self, trust: Trust, thing: ThingName, csr_pem: str) -> Enrolled:
+        """Ask for the certificate; the same request each time. Raises leaves of DeviceError."""
+        headers = {
+            "Authorization": f"Bearer {encode_secret(self.code.secret)}",
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+        }
+        body = json.dumps({"thingName": thing, "csr": csr_pem}).encode()
+        request = https.Request("POST", ENROLL_PATH, body, headers)
+        answer = self._persist(request, trust.context, self._judge)
+        try:
+            return parse_enrolled(answer.body)
+        except Malformed as wrong:
+            raise WrongAnswer(url=self.code.url, detail=str(wrong)) from None
+
+    def _persist(
+        self,
+        request: https.Request,
+        context: Callable[[], ssl.SSLContext],
+        judge: Callable[[https.Answer], https.Answer | _Again],
+    ) -> https.Answer:
+        attempt = 0
+        while True:
+            outcome = self._try(request, context(), judge)
+            if isinstance(outcome, https.Answer):
+                return outcome
+            self._wait(outcome, attempt)
+            attempt += 1
+
+    def _try(
+        self,
+        request: https.Request,
+        context: ssl.SSLContext,
+        judge: Callable[[https.Answer], https.Answer | _Again],
+    ) -> https.Answer | _Again:
+        service = https.Service(self.code.url)
+        try:
+            return judge(https.exchange(service, context, request, seconds=self.deadline.left()))
+        except https.Unanswered as wrong:
+            return _Again(str(wrong), ServiceUnreachable(url=self.code.url, detail=str(wrong)))
+        except https.Distrusted as wrong:
+            raise UntrustedService(url=self.code.url, detail=str(wrong)) from None
+        except https.Oversized:
+            detail = f"more than {https.MAX_ANSWER} bytes"
+            raise WrongAnswer(url=self.code.url, detail=detail) from None
+
+    def _wait(self, again: _Again, attempt: int) -> None:
+        pace = self.deadline.pace
+        pause = pace.backoff(attempt) if again.retry_after is None else pace.requested(again.retry_after)
+        if not self.deadline.allows(pause):
+            raise again.failure
+        self.say(f"{again.why[0].upper()}{again.why[1:]}; trying again in {pause:.1f} s.")
+        pace.sleep(pause)
+
+    def _judge(self, answer: https.Answer) -> https.Answer | _Again:
+        """Done, again, or a refusal that is raised."""
+        if answer.status in (HTTPStatus.OK, HTTPStatus.CREATED):
+            return answer
+        if answer.status == HTTPStatus.ACCEPTED:
+            pause = answer.retry_after or APPROVAL_POLL
+            return _Again("a person must approve this device", ApprovalPending(seconds=pause), pause)
+        if answer.status in _PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            return _Again(f"the service answered {answer.status}", self._refusal(answer), answer.retry_after)
+        raise self._refusal(answer)
+
+    def _judge_bundle(self, answer: https.Answer) -> https.Answer | _Again:
+        """On the connection that trusts nobody only an overload is worth a second try."""
+        if answer.status in _PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            why = f"the service answered {answer.status}"
+            return _Again(why, ServiceUnreachable(url=self.code.url, detail=why), answer.retry_after)
+        return answer
+
+    def _refusal(self, answer: https.Answer) -> DeviceError:
+        code, detail = parse_problem(answer.body, encode_secret(self.code.secret))
+        if code is None:
+            return WrongAnswer(url=self.code.url, detail=f"status {answer.status}")
+        refusal = EnrollmentRefused(
+            status=answer.status, detail=detail or f"status {answer.status}", code=code
+        )
+        refusal.retry_after = answer.retry_after
+        return refusal

@@ -1,0 +1,210 @@
+"""Enrolment on the device: key, request, verification, storage; once, and repaired wherever it was interrupted.
+
+Every effect has a name and is announced before it happens. A run that dies at any of them leaves a home in
+which the next run continues: with the same key, and without a request once everything is there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from keyborn.device import files, identity, keys
+from keyborn.device.answer import Enrolled
+from keyborn.device.client import EnrollmentClient, Say
+from keyborn.device.home import Home
+from keyborn.device.identity import Identity, Standing, State
+from keyborn.device.keystore import FileKeyStore, require_sound
+from keyborn.device.pace import Deadline, Pace
+from keyborn.device.subject import Subject, parse_subject
+from keyborn.device.trust import Trust, check_clock
+from keyborn.domain.errors import KeybornError, KeyExists, OtherThing, ThingNameMissing
+from keyborn.domain.names import ThingName, parse_thing_name
+from keyborn.domain.token import EnrollmentCode
+from keyborn.ports import Clock
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+DEFAULT_TIMEOUT = 60.0
+LOCK_PATIENCE = 5.0
+_NOT_A_NAME = frozenset({"localhost"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the person asked for; None leaves the choice to the device."""
+
+    thing: str | None = None
+    key_type: str | None = None
+    subject: str = ""
+    adopt: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the device side needs from the machine."""
+
+    clock: Clock
+    hostname: str
+    pace: Pace
+    say: Say
+    checkpoint: files.Checkpoint = files.no_checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The identity, and whether this run obtained it (False: it was there, no request was made)."""
+
+    identity: Identity
+    obtained: bool
+
+
+def enroll(
+    home: Home,
+    wish: Wish,
+    code: Callable[[], EnrollmentCode],
+    around: Surroundings,
+    *,
+    timeout: float = DEFAULT_TIMEOUT,
+) -> Outcome:
+    """Give this device its identity, or say that it has one.
+
+    ``code`` is called only if a request is needed. Raises leaves of DeviceError and InputError; whatever it
+    raises, nothing but a key has been stored.
+    """
+    home.prepare()
+    present = _present(home, wish, around)
+    if present is not None:
+        return Outcome(present, obtained=False)
+    with home.session(patience=LOCK_PATIENCE):
+        home.clean()
+        present = _present(home, wish, around)
+        if present is not None:
+            return Outcome(present, obtained=False)
+        return Outcome(_obtain(home, wish, code(), around, timeout), obtained=True)
+
+
+def _present(home: Home, wish: Wish, around: Surroundings) -> Identity | None:
+    standing = identity.assess(home, around.clock.now())
+    if standing.state is not State.READY or standing.identity is None:
+        return None
+    _choose_thing(standing, wish, around)
+    _check_key(FileKeyStore(home.key), wish)
+    return standing.identity
+
+
+def _obtain(home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, timeout: float) -> Identity:
+    thing = _choose_thing(identity.assess(home, around.clock.now()), wish, around)
+    subject = parse_subject(wish.subject, thing)
+    check_clock(code, around.clock.now())  # before a key is made for nothing
+    store = _ensure_key(home, wish, subject, around)
+    client = EnrollmentClient(code, Deadline.after(timeout, around.pace), around.say)
+    around.checkpoint("ask whom to trust")
+    trust = client.establish_trust(around.clock)
+    around.checkpoint("send the request")
+    around.say(f"Asking {code.url} for a certificate for {thing}.")
+    answer = client.enroll(trust, thing, store.sign_request(subject))
+    return _store(home, _Obtained(thing, store, code, trust, answer), around)
+
+
+@dataclass(frozen=True, slots=True)
+class _Obtained:
+    """Everything that one successful exchange brought together."""
+
+    thing: ThingName
+    store: FileKeyStore
+    code: EnrollmentCode
+    trust: Trust
+    answer: Enrolled
+
+
+def _store(home: Home, obtained: _Obtained, around: Surroundings) -> Identity:
+    """Verify, then write: certificate and roots first, and last the file that binds them."""
+    from keyborn.device import verify
+
+    answer, trust = obtained.answer, obtained.trust
+    facts = obtained.store.facts()
+    roots = _roots(answer, trust)
+    pinned = [verify.read_one(trust.root_pem)] if trust.root_pem else roots
+    leaf = verify.verify_enrolled(
+        answer, thing=obtained.thing, public_key_der=facts.public_key_der, anchors=pinned, now=trust.now
+    )
+    certificate_pem = verify.to_pem([leaf, *verify.read_many(answer.chain_pem)])
+    roots_pem = verify.to_pem(roots)
+    made = Identity(
+        thing=obtained.thing,
+        certificate_id=answer.certificate_id,
+        key_type=facts.key_type,
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        certificate_hash=identity.file_hash(certificate_pem.encode()),
+        roots_hash=identity.file_hash(roots_pem.encode()),
+        service_url=obtained.code.url,
+        root_fingerprint=obtained.code.fingerprint.hex(),
+        proved_time=max(leaf.not_valid_before_utc, obtained.code.issued_at),
+        broker=answer.broker,
+    )
+    files.run_steps(identity.storage_steps(home, certificate_pem, roots_pem, made), around.checkpoint)
+    around.checkpoint("done")
+    return made
+
+
+def _roots(answer: Enrolled, trust: Trust) -> "list[x509.Certificate]":
+    """What the device will believe from now on: the answer's roots and the pinned one, each once."""
+    from keyborn.device import verify
+    from keyborn.domain.errors import WrongCertificate
+
+    roots = verify.read_many(answer.roots_pem) + verify.read_many(trust.root_pem or "")
+    if not roots:
+        raise WrongCertificate(detail="no root came with it")
+    return list(dict.fromkeys(roots))
+
+
+def _choose_thing(standing: Standing, wish: Wish, around: Surroundings) -> ThingName:
+    """The name asked for, the one this home has, or the host name; raises OtherThing, ThingNameMissing."""
+    asked = parse_thing_name(wish.thing) if wish.thing is not None else None
+    current = standing.identity.thing if standing.identity else None
+    if current is not None:
+        if asked not in (None, current):
+            raise OtherThing(current=current, asked=asked)
+        return current
+    return asked if asked is not None else _from_hostname(around)
+
+
+def _from_hostname(around: Surroundings) -> ThingName:
+    label = around.hostname.partition(".")[0]
+    try:
+        name = parse_thing_name(label)
+    except KeybornError:
+        raise ThingNameMissing(hostname=repr(around.hostname[:80])) from None
+    if label.lower() in _NOT_A_NAME:
+        raise ThingNameMissing(hostname=repr(around.hostname[:80]))
+    around.say(f"No --thing given: the thing name is this machine's host name, {name}.")
+    return name
+
+
+def _ensure_key(home: Home, wish: Wish, subject: Subject, around: Surroundings) -> FileKeyStore:
+    """The home's key: the one that is there, the adopted one, or a new one."""
+    store = FileKeyStore(home.key)
+    if store.exists():
+        _check_key(store, wish)
+        return store
+    if wish.adopt is not None:
+        require_sound(wish.adopt, subject)
+        steps = store.adoption(wish.adopt)
+        around.say(f"Taking over the key in {wish.adopt}; that file stays where it is.")
+    else:
+        key_type = wish.key_type or keys.DEFAULT_KEY_TYPE
+        around.say(f"Making a {key_type} key in {home.key}.")
+        steps = store.creation(key_type)
+    files.run_steps(steps, around.checkpoint)
+    return store
+
+
+def _check_key(store: FileKeyStore, wish: Wish) -> None:
+    """An existing key stays; a wish for another one is refused, with KeyExists."""
+    if wish.adopt is not None and not store.holds(wish.adopt):
+        raise KeyExists(path=store.path, detail=f"it is not the one in {wish.adopt}")
+    if wish.key_type is not None and store.facts().key_type != wish.key_type:
+        raise KeyExists(path=store.path, detail=f"it is {store.facts().key_type}, not {wish.key_type}")

@@ -1,0 +1,272 @@
+"""The device's identity on disk: what ``device.toml`` says, and whether all files still belong together.
+
+``device.toml`` is written last and names the hashes of the others: an identity is either whole or not there.
+Everything here is standard library: a device that only publishes never loads a certificate parser.
+"""
+
+import base64
+import hashlib
+import json
+import ssl
+import tomllib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+from keyborn.device import files
+from keyborn.device.answer import Broker
+from keyborn.device.home import Home
+from keyborn.device.keystore import FileKeyStore
+from keyborn.domain.errors import FileNotPrivate, KeybornError, KeyUnusable, NoIdentity
+from keyborn.domain.names import ThingName, certificate_id, is_certificate_id, parse_thing_name
+
+MAX_FILE = 262144
+_VERSION = 1
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+
+
+class State(StrEnum):
+    """Where an identity stands."""
+
+    NONE = "none"
+    KEY_ONLY = "key-only"
+    INCOMPLETE = "incomplete"
+    EXPIRED = "expired"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this device is and where it talks."""
+
+    thing: ThingName
+    certificate_id: str
+    key_type: str
+    not_before: datetime
+    not_after: datetime
+    certificate_hash: str
+    """SHA-256 of ``device.crt``, chain included."""
+    roots_hash: str
+    """SHA-256 of ``roots.pem``."""
+    service_url: str
+    root_fingerprint: str
+    """Hex SHA-256 of the pinned root; empty where public authorities vouch for the service."""
+    proved_time: datetime
+    """A time that has certainly come: from the enrolment, never from the clock alone."""
+    broker: Broker
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the device trusts one root by fingerprint."""
+        return bool(self.root_fingerprint)
+
+    def time(self, wall: datetime) -> datetime:
+        """The wall clock, unless a later time has been proved."""
+        return max(wall, self.proved_time)
+
+    def in_dates(self, moment: datetime) -> bool:
+        """Whether the certificate is valid at ``moment`` (RFC 5280 4.1.2.5: both ends count)."""
+        return self.not_before <= moment <= self.not_after
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a home holds: its state, the identity where one can be read, and every trouble found."""
+
+    state: State
+    identity: Identity | None = None
+    problems: tuple[str, ...] = ()
+
+
+def assess(home: Home, wall: datetime) -> Standing:
+    """Look at a home without changing it. A file that is not private is a problem, never used."""
+    store = FileKeyStore(home.key)
+    if not store.exists():
+        return Standing(State.NONE, None, ())
+    if not home.settings.exists():
+        return Standing(State.KEY_ONLY, None, _key_problems(home))
+    try:
+        identity = from_toml(_read(home, "device.toml").decode())
+    except _UNREADABLE as wrong:
+        return Standing(State.INCOMPLETE, None, (f"device.toml: {_told(wrong)}",))
+    problems = (*_key_problems(home), *_file_problems(home, identity))
+    if problems:
+        return Standing(State.INCOMPLETE, identity, problems)
+    ready = identity.in_dates(identity.time(wall))
+    return Standing(State.READY if ready else State.EXPIRED, identity, () if ready else (_dates(identity),))
+
+
+def require_identity(home: Home, wall: datetime) -> Identity:
+    """The identity to work with, an expired one too: the broker decides. Raises NoIdentity, HomeUnusable."""
+    home.check()
+    standing = assess(home, wall)
+    if standing.state in (State.READY, State.EXPIRED) and standing.identity is not None:
+        return standing.identity
+    detail = "; ".join(standing.problems) or "it was never enrolled"
+    raise NoIdentity(path=home.path, detail=detail)
+
+
+def storage_steps(home: Home, certificate_pem: str, roots_pem: str, identity: Identity) -> list[files.Step]:
+    """The effects that make an identity: certificate, roots, and last what binds them."""
+    return [
+        *files.replacement_steps(home.certificate, certificate_pem.encode()),
+        *files.replacement_steps(home.roots, roots_pem.encode()),
+        *files.replacement_steps(home.settings, to_toml(identity).encode()),
+    ]
+
+
+def file_hash(data: bytes) -> str:
+    """Lower-case hex SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def to_toml(identity: Identity) -> str:
+    """``device.toml``; every text in it is printable ASCII, for which JSON and TOML strings are the same."""
+    broker = identity.broker
+    sections: dict[str, dict[str, object]] = {
+        "certificate": {
+            "id": identity.certificate_id,
+            "key_type": identity.key_type,
+            "not_before": identity.not_before,
+            "not_after": identity.not_after,
+            "file_sha256": identity.certificate_hash,
+        },
+        "roots": {"file_sha256": identity.roots_hash},
+        "service": {
+            "url": identity.service_url,
+            "root_fingerprint": identity.root_fingerprint,
+            "proved_time": identity.proved_time,
+        },
+        "broker": {
+            "endpoint": broker.endpoint,
+            "port": broker.port,
+            "alpn": broker.alpn or "",
+            "protocol": broker.protocol,
+            "client_id": broker.client_id,
+            "topic": broker.topic,
+        },
+    }
+    lines = ["# Written by `keyborn enroll`, which also repairs it. Do not edit.", f"version = {_VERSION}"]
+    lines.append(f"thing = {json.dumps(identity.thing)}")
+    for name, members in sections.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in members.items())]
+    return "\n".join(lines) + "\n"
+
+
+def from_toml(text: str) -> Identity:
+    """Read ``device.toml``; raises ValueError or KeyError for anything else, and says which."""
+    table = _Table(tomllib.loads(text))
+    if table.number("version") != _VERSION:
+        raise ValueError("it was written by another version")
+    certificate, service, broker = table.table("certificate"), table.table("service"), table.table("broker")
+    if not is_certificate_id(certificate.text("id")):
+        raise ValueError("its certificate id is not one")
+    return Identity(
+        thing=parse_thing_name(table.text("thing")),
+        certificate_id=certificate.text("id"),
+        key_type=certificate.text("key_type"),
+        not_before=certificate.moment("not_before"),
+        not_after=certificate.moment("not_after"),
+        certificate_hash=certificate.text("file_sha256"),
+        roots_hash=table.table("roots").text("file_sha256"),
+        service_url=service.text("url"),
+        root_fingerprint=service.text("root_fingerprint"),
+        proved_time=service.moment("proved_time"),
+        broker=Broker(
+            endpoint=broker.text("endpoint"),
+            port=broker.number("port"),
+            alpn=broker.text("alpn") or None,
+            protocol=broker.text("protocol"),
+            client_id=broker.text("client_id"),
+            topic=broker.text("topic"),
+        ),
+    )
+
+
+class _Table:
+    """A TOML table whose members are taken with their types."""
+
+    def __init__(self, members: dict[str, object]) -> None:
+        self._members = members
+
+    def text(self, name: str) -> str:
+        value = self._members.get(name)
+        if not isinstance(value, str):
+            raise ValueError(f"its {name} is missing")  # noqa: TRY004 - one kind of error for one file
+        return value
+
+    def number(self, name: str) -> int:
+        value = self._members.get(name)
+        if not isinstance(value, int):
+            raise ValueError(f"its {name} is missing")  # noqa: TRY004 - as above
+        return value
+
+    def moment(self, name: str) -> datetime:
+        value = self._members.get(name)
+        if not isinstance(value, datetime) or value.tzinfo is None:
+            raise ValueError(f"its {name} is missing")
+        return value.astimezone(UTC)
+
+    def table(self, name: str) -> "_Table":
+        value = self._members.get(name)
+        if not isinstance(value, dict):
+            raise ValueError(f"its [{name}] is missing")  # noqa: TRY004 - as above
+        return _Table(value)
+
+
+_UNREADABLE = (KeybornError, ValueError, OSError)
+
+
+def _key_problems(home: Home) -> tuple[str, ...]:
+    try:
+        files.read_private(home.key, MAX_FILE)
+    except (FileNotPrivate, OSError) as wrong:
+        return (f"device.key: {_told(wrong)}",)
+    return ()
+
+
+def _file_problems(home: Home, identity: Identity) -> tuple[str, ...]:
+    found = []
+    for name, expected in (("device.crt", identity.certificate_hash), ("roots.pem", identity.roots_hash)):
+        try:
+            if file_hash(_read(home, name)) != expected:
+                found.append(f"{name}: it is not the file that was stored at enrolment")
+        except _UNREADABLE as wrong:
+            found.append(f"{name}: {_told(wrong)}")
+    return tuple(found) or _fit_problems(home, identity)
+
+
+def _fit_problems(home: Home, identity: Identity) -> tuple[str, ...]:
+    """Key and certificate must fit; TLS itself is asked, so that no certificate parser is loaded."""
+    if certificate_id(_leaf_der(_read(home, "device.crt").decode())) != identity.certificate_id:
+        return ("device.crt: it is not the certificate that device.toml names",)
+    try:
+        FileKeyStore(home.key).authenticate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), home.certificate)
+    except (KeyUnusable, FileNotPrivate) as wrong:
+        return (f"device.key: {_told(wrong)}",)
+    return ()
+
+
+def _leaf_der(pem: str) -> bytes:
+    body = pem.partition(_BEGIN)[2].partition(_END)[0]
+    return base64.b64decode("".join(body.split()))
+
+
+def _read(home: Home, name: str) -> bytes:
+    return files.read_private(home.path / name, MAX_FILE)
+
+
+def _dates(identity: Identity) -> str:
+    return f"device.crt: it is valid from {identity.not_before:%Y-%m-%d} to {identity.not_after:%Y-%m-%d}"
+
+
+def _told(wrong: Exception) -> str:
+    if isinstance(wrong, KeybornError):
+        return str(wrong.facts.get("detail", wrong))
+    if isinstance(wrong, OSError):
+        return wrong.strerror or "it cannot be read"
+    return str(wrong)
+
+
+def _toml(value: object) -> str:
+    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else json.dumps(value)

@@ -1,0 +1,82 @@
+"""First trust: the root that a fingerprint names, and how much a wrong clock may excuse.
+
+Design PROTOCOL "Enrolment code and first trust" and "The clock".
+"""
+
+import hashlib
+import hmac
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from keyborn.device import https, tls
+from keyborn.domain.errors import ClockUnusable, UntrustedService, WrongAnswer
+from keyborn.domain.token import EnrollmentCode
+
+BUNDLE_PATH = "/v1/trust-bundle"
+MAX_ROOTS = 16
+_OK = 200
+_PEM_END = "-----END CERTIFICATE-----"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Whom the device believes while it enrols."""
+
+    root_pem: str | None
+    """The pinned root; None is the system's public authorities."""
+    now: datetime
+    """The time against which certificates are checked."""
+    skip_dates: bool
+    """Whether TLS leaves out dates because the clock is known to be wrong."""
+
+    def context(self) -> ssl.SSLContext:
+        """A TLS context that believes nobody else."""
+        return tls.verifying_context(self.root_pem, skip_dates=self.skip_dates)
+
+
+def check_clock(code: EnrollmentCode, wall: datetime) -> tuple[datetime, bool]:
+    """The time to use, and whether the wall clock had to be overruled.
+
+    With a pinned root, a clock outside the code's window is replaced by the nearer end of it; without one
+    there is nothing to go by: raises ClockUnusable.
+    """
+    if code.issued_at <= wall <= code.expires_at:
+        return wall, False
+    if not code.fingerprint:
+        raise ClockUnusable(now=_shown(wall), issued=_shown(code.issued_at), expires=_shown(code.expires_at))
+    return min(max(wall, code.issued_at), code.expires_at), True
+
+
+def fetch_root(code: EnrollmentCode, fetch: Callable[[https.Request], https.Answer]) -> str:
+    """The root whose SHA-256 the code names, PEM, out of the service's bundle.
+
+    ``fetch`` must use a connection that verifies nothing and carries nothing. Raises UntrustedService where
+    no root of the bundle is the one.
+    """
+    answer = fetch(https.Request("GET", BUNDLE_PATH, headers={"Accept": "application/pem-certificate-chain"}))
+    if answer.status != _OK:
+        raise WrongAnswer(url=code.url, detail=f"status {answer.status} instead of its trust bundle")
+    for pem, der in _certificates(answer.body):
+        if hmac.compare_digest(hashlib.sha256(der).digest(), code.fingerprint):
+            return pem
+    detail = "none of the roots that it shows has the fingerprint that the enrolment code names"
+    raise UntrustedService(url=code.url, detail=detail)
+
+
+def _certificates(body: bytes) -> list[tuple[str, bytes]]:
+    """Each PEM block and its DER; blocks that do not decode are nobody's root."""
+    found = []
+    for block in body.decode("ascii", "replace").split(_PEM_END)[:-1][:MAX_ROOTS]:
+        begin = block.find("-----BEGIN CERTIFICATE-----")
+        try:
+            der = ssl.PEM_cert_to_DER_cert(block[max(begin, 0) :] + _PEM_END)
+        except ValueError:
+            continue
+        found.append((ssl.DER_cert_to_PEM_cert(der), der))
+    return found
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
