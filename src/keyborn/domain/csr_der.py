@@ -62,6 +62,8 @@ def read_der(data: bytes) -> Element:
 def _read(data: bytes, at: int, depth: int, budget: _Budget) -> tuple[Element, int]:
     """Read the element at ``at``; return it and the offset behind it."""
     budget.spend()
+    if depth > MAX_DEPTH:
+        raise CsrMalformed(detail="its DER is nested too deep")
     tag = _tag(data, at)
     start, length = _length(data, at + 1)
     end = start + length
@@ -76,8 +78,6 @@ def _read(data: bytes, at: int, depth: int, budget: _Budget) -> tuple[Element, i
 
 def _children(content: bytes, depth: int, budget: _Budget) -> tuple[Element, ...]:
     """Read the elements that fill ``content``."""
-    if depth > MAX_DEPTH:
-        raise CsrMalformed(detail="its DER is nested too deep")
     found = []
     at = 0
     while at < len(content):
