@@ -1,4 +1,4 @@
-"""The enrolment client: first trust, then one idempotent request, repeated until it is answered or time is up."""
+"""The enrolment client: first trust, then one idempotent request, repeated until answered or out of time."""
 
 import json
 import ssl

@@ -1,4 +1,4 @@
-"""Enrolment on the device: key, request, verification, storage; once, and repaired wherever it was interrupted.
+"""Enrolment on the device: key, request, verification, storage; once, and repaired where interrupted.
 
 Every effect has a name and is announced before it happens. A run that dies at any of them leaves a home in
 which the next run continues: with the same key, and without a request once everything is there.

@@ -75,6 +75,13 @@ class OtherThing(DeviceError):
     )
 
 
+class ThingNameMissing(DeviceError):
+    """No ``--thing``, and the host name will not do."""
+
+    code = "thing_name_missing"
+    sentence = "This machine's host name, {hostname}, cannot be the thing name. Say which one: --thing NAME"
+
+
 class ClockUnusable(DeviceError):
     """The clock is outside the code's window and no root is pinned."""
 
