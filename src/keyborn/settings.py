@@ -15,7 +15,8 @@ from typing import Any
 from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.profile import DEFAULT_DEVICE_LIFETIME, MAX_DEVICE_LIFETIME, CertificateProfile
 
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+LOOPBACK_NAMES = ("127.0.0.1", "::1")
+"""In every service certificate; ``localhost`` is not: linters rightly refuse host names of one label."""
 _MAX_PORT = 65535
 _MAX_FILE = 64 * 1024
 
@@ -77,13 +78,13 @@ class ServerSettings:
     @property
     def reserved_names(self) -> frozenset[str]:
         """Thing names nobody may take, lower case."""
-        return frozenset(name.lower() for name in (*self.names, *LOOPBACK_NAMES))
+        return frozenset(name.lower() for name in (*self.names, *LOOPBACK_NAMES, "localhost"))
 
     def public_host(self, address: Address) -> str:
         """How devices are told to reach a listener on ``address``."""
         if not address.is_wildcard:
             return address.host
-        return next((name for name in self.names if name not in LOOPBACK_NAMES), "localhost")
+        return next((name for name in self.names if name not in LOOPBACK_NAMES), "127.0.0.1")
 
 
 def read_settings(path: Path) -> ServerSettings:

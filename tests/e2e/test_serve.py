@@ -212,6 +212,12 @@ def test_secrets_and_requests_are_in_no_file_and_no_log(tmp_path: Path) -> None:
         sys.stdout.write(f"canaries: {len(canaries)} searched for in {len(files)} files, none found\n")
 
 
+def test_a_service_on_every_address_tells_devices_the_machine_s_name(tmp_path: Path) -> None:
+    words = ("--https", "0.0.0.0:0", "--mqtt", "0.0.0.0:0")
+    with running(tmp_path, *words) as server:
+        assert f"https://{socket.gethostname()}:" in server.about["url"]
+
+
 def test_two_starts_at_once_have_one_winner(tmp_path: Path) -> None:
     data = tmp_path / "data"
     words = [sys.executable, "-m", "keyborn", "serve", "--data", str(data)]

@@ -119,10 +119,10 @@ def test_a_file_that_is_not_toml_is_said_to_be_so(tmp_path: Path, content: bytes
 
 
 def test_devices_are_told_a_name_they_can_reach() -> None:
-    settings = ServerSettings(names=("gateway.example", "localhost", "127.0.0.1"))
+    settings = ServerSettings(names=("gateway.example", "127.0.0.1"))
     assert settings.public_host(Address("0.0.0.0", 8443)) == "gateway.example"
     assert settings.public_host(Address("127.0.0.1", 8443)) == "127.0.0.1"
-    assert ServerSettings().public_host(Address("::", 8443)) == "localhost"
+    assert ServerSettings().public_host(Address("::", 8443)) == "127.0.0.1"
 
 
 def test_the_service_s_own_names_are_reserved() -> None:

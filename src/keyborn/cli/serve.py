@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,6 +75,10 @@ def _settings(
         settings = replace(settings, https=Address.parse(https, "--https"))
     if mqtt is not None:
         settings = replace(settings, mqtt=Address.parse(mqtt, "--mqtt"))
+    if not names and (settings.https.is_wildcard or settings.mqtt.is_wildcard):
+        names = (
+            socket.gethostname(),
+        )  # devices elsewhere must be told a name, and find it in the certificate
     if names:
         settings = replace(settings, names=tuple(dict.fromkeys((*names, *settings.names))))
     folder.write_once(folder.settings, write_settings(settings))
