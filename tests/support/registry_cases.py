@@ -78,10 +78,16 @@ class Desk:
         self.now += span
 
     async def token(
-        self, secret: str, pattern: str = "*", uses: int | None = None, *, replaces: bool = False
+        self,
+        secret: str,
+        pattern: str = "*",
+        uses: int | None = None,
+        *,
+        replaces: bool = False,
+        ttl: timedelta = HOUR,
     ) -> EnrollmentToken:
-        """A new token at rest, good for an hour from now."""
-        token = make_token(secret, pattern, uses, replaces=replaces, now=self.now)
+        """A new token at rest, good for ``ttl`` from now."""
+        token = make_token(secret, pattern, uses, ttl=ttl, replaces=replaces, now=self.now)
         await self.registry.add(token, event("token.create", token.id, self.now))
         return token
 

@@ -1,0 +1,372 @@
+"""Random walks over a registry: enroll, retry, crash, expire, withdraw, suspend, revoke, replace, sweep.
+
+After every step the real registry, in memory and on SQLite, holds exactly what the model says, and what must
+never happen has not happened.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import Coroutine, Sequence
+from datetime import timedelta
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from keyborn.adapters.memory import MemoryRegistry
+from keyborn.adapters.sql import SqliteRegistry
+from keyborn.domain.audit import verify
+from keyborn.domain.certificate import Certificate, CertificateStatus
+from keyborn.domain.enrollment import Issue, Verdict
+from keyborn.domain.errors import KeybornError
+from keyborn.domain.intent import Intent
+from keyborn.domain.names import KeyHash, ThingName
+from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.token import EnrollmentToken
+from keyborn.ports import Registry
+from support.registry_cases import LIFETIME, Desk, certificate_for, event, key
+from support.registry_model import Model, ModelIntent, ModelToken, Refused
+
+T = TypeVar("T")
+
+NAMES = ["lamp-1", "LAMP-1", "lamp-2"]
+KEYS = [f"k{number}" for number in range(1, 9)]
+PATTERNS = ["*", "lamp-*", *NAMES]
+SPANS = [timedelta(seconds=1), timedelta(minutes=20), LIFETIME / 3, LIFETIME]
+TTL = LIFETIME / 2
+ORDERS = [one for one in ThingStatus if one is not ThingStatus.CLAIMED]
+PICK = st.integers(0, 999)
+"""Picks one of however many there are."""
+STAGES = ["claimed", "stored", "activated"]
+"""How far a saga comes before its process dies, or its answer is lost."""
+KEY_NAMES = {key(name): name for name in KEYS}
+"""The model calls keys by their short names."""
+
+
+def intent_of(certificate: Certificate) -> str:
+    """The intent that a certificate was signed for (see ``certificate_for``)."""
+    return certificate.der.split()[2].decode()
+
+
+class RegistryMachine(RuleBasedStateMachine):
+    """One registry and its model, taken through the same steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.registry = self.open()
+        self.desk = Desk(self.registry)
+        self.model = Model()
+        self.tokens: list[EnrollmentToken] = []
+        self.requests: list[tuple[EnrollmentToken, str, str]] = []
+        self.sagas: list[Intent] = []
+        """Every intent ever recorded: its saga may wake up at any time."""
+        self.ever_revoked: set[str] = set()
+        self.key_homes: dict[KeyHash, ThingName] = {}
+
+    def open(self) -> Registry:
+        """The registry under test."""
+        raise AssertionError("a subclass opens one")
+
+    def run(self, task: Coroutine[Any, Any, T]) -> T:
+        return self.runner.run(task)
+
+    def teardown(self) -> None:
+        self.runner.close()
+
+    def both(self, real: Coroutine[Any, Any, T], expected: str | None) -> T | None:
+        """Run the real step; it must be refused with just this code, or not at all."""
+        result = code = None
+        try:
+            result = self.run(real)
+        except KeybornError as refusal:
+            code = refusal.code
+        assert code == expected
+        return result
+
+    # ── tokens ────────────────────────────────────────────────────────────────────────────────────────
+
+    @initialize()
+    def begin_with_two_tokens(self) -> None:
+        """One for everything and one to replace with: walks should soon come to where it is interesting."""
+        self.create_token("*", None, "enroll")
+        self.create_token("lamp-1", None, "replace")
+
+    @rule(
+        pattern=st.sampled_from(PATTERNS),
+        uses=st.sampled_from([1, 2, None]),
+        power=st.sampled_from(["enroll", "replace"]),
+    )
+    def create_token(self, pattern: str, uses: int | None, power: str) -> None:
+        replaces = power == "replace"
+        task = self.desk.token(f"secret {len(self.tokens)}", pattern, uses, replaces=replaces, ttl=TTL)
+        token = self.run(task)
+        self.tokens.append(token)
+        self.model.tokens[token.id] = ModelToken(pattern, uses, replaces, token.expires_at)
+        self.model.events += 1
+
+    @precondition(lambda self: self.tokens)
+    @rule(pick=PICK)
+    def withdraw(self, pick: int) -> None:
+        token = self.tokens[pick % len(self.tokens)]
+        self.run(self.registry.withdraw(token.id, event(at=self.desk.now)))
+        self.model.withdraw(token.id)
+
+    # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────
+
+    @rule(
+        pick=PICK,
+        thing=st.sampled_from(NAMES),
+        key_name=st.sampled_from(KEYS),
+        stage=st.sampled_from([*STAGES, "activated", "activated"]),
+    )
+    def enroll(self, pick: int, thing: str, key_name: str, stage: str) -> None:
+        """A request that comes as far as ``stage``."""
+        self._request(self.tokens[pick % len(self.tokens)], thing, key_name, stage)
+
+    @precondition(lambda self: self.requests)
+    @rule(pick=PICK, stage=st.sampled_from(STAGES))
+    def retry(self, pick: int, stage: str) -> None:
+        """The same request once more."""
+        self._request(*self.requests[pick % len(self.requests)], stage)
+
+    def _request(self, token: EnrollmentToken, thing: str, key_name: str, stage: str) -> None:
+        self.requests.append((token, thing, key_name))
+        attempt = self.desk.attempt(token, thing, key_name)
+        ends = attempt.proposal.not_after
+        fresh = ModelIntent(attempt.proposal.id, thing, key_name, "", self.desk.now, ends)
+        expected = code = None
+        try:
+            expected = self.model.claim(token.id, thing, key_name, self.desk.now, fresh)
+        except Refused as refusal:
+            code = str(refusal)
+        verdict = self.both(self.registry.claim(attempt), code)
+        if verdict is None or expected is None:
+            return
+        assert self._told(verdict) == expected
+        if isinstance(verdict, Issue):
+            self.sagas.append(verdict.intent)
+            for step in STAGES[1 : STAGES.index(stage) + 1]:
+                self._step(verdict.intent, step)
+
+    def _told(self, verdict: Verdict) -> tuple[str, str]:
+        if isinstance(verdict, Issue):
+            return "issue", verdict.intent.id
+        return "repeat", intent_of(verdict.certificate)
+
+    @precondition(lambda self: self.sagas)
+    @rule(pick=PICK, step=st.sampled_from(STAGES[1:]))
+    def wake_a_saga(self, pick: int, step: str) -> None:
+        """A process that was slow, or dead, or asleep does its next step now, whatever happened meanwhile."""
+        self._step(self.sagas[pick % len(self.sagas)], step)
+
+    def _step(self, intent: Intent, step: str) -> None:
+        code = None
+        name = KEY_NAMES[intent.key_hash]
+        try:
+            if step == "stored":
+                self.model.store(intent.id, intent.thing, name, intent.slot.value, intent.not_after)
+            else:
+                self.model.activate(intent.id, intent.thing)
+        except Refused as refusal:
+            code = str(refusal)
+        if step == "stored":
+            self.both(self.registry.store(intent, certificate_for(intent)), code)
+        else:
+            self.both(self.registry.activate(intent.id, self.desk.done(intent.thing)), code)
+
+    # ── afterwards ────────────────────────────────────────────────────────────────────────────────────
+
+    @rule(
+        thing=st.sampled_from(NAMES),
+        status=st.sampled_from(ORDERS),
+    )
+    def order(self, thing: str, status: ThingStatus) -> None:
+        """Suspend, activate, revoke, retire."""
+        code = None
+        try:
+            self.model.order(thing, status.value)
+        except Refused as refusal:
+            code = str(refusal)
+        self.both(self.desk.order(thing, status), code)
+
+    @precondition(lambda self: self.model.certificates)
+    @rule(pick=PICK)
+    def connect(self, pick: int) -> None:
+        intent = sorted(self.model.certificates)[pick % len(self.model.certificates)]
+        self.model.connect(intent, self.desk.now)
+        saga = next(one for one in self.sagas if one.id == intent)
+        self.run(self.desk.connect(certificate_for(saga)))
+
+    @rule()
+    def sweep(self) -> None:
+        """Drop what is overdue, as the sweeper does."""
+        before = self.desk.now - timedelta(minutes=15)
+        overdue = self.run(self.registry.leftovers(before=before))
+        assert {one.id for one in overdue} == {
+            one.id for one in self.model.intents.values() if one.made < before
+        }
+        for intent in overdue:
+            self.model.drop(intent.id)
+            assert self.run(self.registry.drop(intent.id, event("sweep", at=self.desk.now)))
+
+    @rule(span=st.sampled_from(SPANS))
+    def pass_time(self, span: timedelta) -> None:
+        self.desk.pass_time(span)
+
+    # ── what always holds ─────────────────────────────────────────────────────────────────────────────
+
+    @invariant()
+    def all_is_well(self) -> None:
+        """One look at everything after each step."""
+        things = self.run(self.registry.things())
+        certificates: list[Certificate] = []
+        for name in NAMES:
+            certificates += self.run(self.registry.certificates(ThingName(name)))
+        self.the_registry_is_what_the_model_says(things, certificates)
+        self.what_is_revoked_stays_revoked_and_a_key_stays_at_home(certificates)
+        self.active_certificates_belong_to_active_things(things, certificates)
+        trail = self.run(self.registry.records())
+        assert verify(trail).sequence == self.model.events, "each effect is told once"
+
+    def the_registry_is_what_the_model_says(
+        self, things: Sequence[Thing], certificates: Sequence[Certificate]
+    ) -> None:
+        model = self.model
+        assert {one.name: (one.status.value, KEY_NAMES[one.key_hash]) for one in things} == {
+            name: (one.status, one.key) for name, one in model.things.items()
+        }
+        assert {
+            intent_of(one): (one.status.value, one.slot.value, one.connected_at is not None)
+            for one in certificates
+        } == {name: (one.status, one.slot, one.connected) for name, one in model.certificates.items()}
+        open_ones = self.run(self.registry.leftovers(before=self.desk.now + LIFETIME))
+        assert {one.id: one.slot.value for one in open_ones} == {
+            one.id: one.slot for one in model.intents.values()
+        }
+        taken = {use.token.id: use.uses_taken for use in self.run(self.registry.tokens())}
+        assert taken == {name: len(one.spent) for name, one in model.tokens.items()}
+
+    def what_is_revoked_stays_revoked_and_a_key_stays_at_home(
+        self, certificates: Sequence[Certificate]
+    ) -> None:
+        revoked = {one.id for one in certificates if one.status is CertificateStatus.REVOKED}
+        assert self.ever_revoked <= revoked
+        self.ever_revoked |= revoked
+        for one in certificates:
+            if one.status is CertificateStatus.ACTIVE:
+                assert self.key_homes.setdefault(one.key_hash, one.thing) == one.thing
+
+    def active_certificates_belong_to_active_things(
+        self, things: Sequence[Thing], certificates: Sequence[Certificate]
+    ) -> None:
+        active = [one for one in certificates if one.status is CertificateStatus.ACTIVE]
+        places = [(one.thing, one.slot) for one in active]
+        assert len(places) == len(set(places)), "one for each slot"
+        assert {one.thing for one in active} <= {
+            one.name for one in things if one.status is ThingStatus.ACTIVE
+        }
+
+
+class MemoryMachine(RegistryMachine):
+    """The walk in memory."""
+
+    def open(self) -> Registry:
+        return MemoryRegistry()
+
+
+class SqliteMachine(RegistryMachine):
+    """The walk on disk, with a restart now and then."""
+
+    def open(self) -> Registry:
+        self.folder = Path(tempfile.mkdtemp())
+        return self._start()
+
+    def _start(self) -> SqliteRegistry:
+        self.sqlite = SqliteRegistry(self.folder / "registry.db")
+        self.run(self.sqlite.open())
+        return self.sqlite
+
+    @rule()
+    def restart(self) -> None:
+        self.run(self.sqlite.close())
+        self.registry = self.desk.registry = self._start()
+
+    def teardown(self) -> None:
+        self.run(self.sqlite.close())
+        shutil.rmtree(self.folder)
+        super().teardown()
+
+
+SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.filter_too_much]
+
+TestMemory = MemoryMachine.TestCase
+TestMemory.settings = settings(
+    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=SLOW_IS_FINE
+)
+TestSqlite = SqliteMachine.TestCase
+TestSqlite.settings = settings(
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=SLOW_IS_FINE
+)
+
+
+WEIGHTS = {
+    "token": 2, "withdraw": 1, "enroll": 10, "replace": 4, "retry": 4, "wake": 4,
+    "order": 2, "connect": 5, "sweep": 1, "time": 4,
+}  # fmt: skip
+
+
+def stride(machine: RegistryMachine, random: Random) -> None:  # noqa: C901 - a table, one row for each rule
+    pick = random.randrange(1000)
+    thing = random.choice(["lamp-1", "lamp-1", *NAMES])
+    match random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]:
+        case "token":
+            machine.create_token(random.choice(PATTERNS), random.choice([1, 2, None]), "enroll")
+        case "withdraw":
+            machine.withdraw(pick)
+        case "enroll":
+            machine.enroll(pick, thing, random.choice(KEYS), random.choice(STAGES))
+        case "replace":
+            machine.create_token(thing, 1, "replace")
+            machine.enroll(len(machine.tokens) - 1, thing, random.choice(KEYS), random.choice(STAGES))
+        case "retry" if machine.requests:
+            machine.retry(pick, random.choice(STAGES))
+        case "wake" if machine.sagas:
+            machine.wake_a_saga(pick, random.choice(STAGES[1:]))
+        case "order":
+            machine.order(thing, random.choice([ThingStatus.SUSPENDED, *[ThingStatus.ACTIVE] * 3, *ORDERS]))
+        case "connect" if machine.model.certificates:
+            machine.connect(pick)
+        case "sweep":
+            machine.sweep()
+        case "time":
+            machine.pass_time(random.choice(SPANS))
+
+
+def wander(machine: RegistryMachine, random: Random, steps: int) -> None:
+    """The same rules in even proportions: Hypothesis likes short and lopsided walks, which never grow old."""
+    machine.begin_with_two_tokens()
+    for _ in range(steps):
+        stride(machine, random)
+        machine.all_is_well()
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_long_walk_in_memory(seed: int) -> None:
+    machine = MemoryMachine()
+    wander(machine, Random(seed), 120)
+    machine.teardown()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_long_walk_on_sqlite(seed: int) -> None:
+    machine = SqliteMachine()
+    wander(machine, Random(seed), 120)
+    machine.restart()
+    machine.all_is_well()
+    machine.teardown()

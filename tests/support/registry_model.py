@@ -1,0 +1,285 @@
+"""What a registry should do, written a second time, as plainly as possible, from PROTOCOL and the ports.
+
+No code of the adapters or of ``domain.enrollment`` is used: the state machine compares this with the real
+ones. Certificates are called by the id of the intent they were signed for.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+
+HORIZON = timedelta(minutes=15)
+
+
+@dataclass
+class ModelToken:
+    """A permission, and which (thing, key) pairs it has been spent on, by which intent."""
+
+    pattern: str
+    uses: int | None
+    replaces: bool
+    expires: datetime
+    withdrawn: bool = False
+    spent: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass
+class ModelThing:
+    """A record; ``grave`` is the status and key to fall back to if a freed name's claim comes to nothing."""
+
+    status: str
+    key: str
+    grave: tuple[str, str] | None = None
+
+
+@dataclass
+class ModelCertificate:
+    """One certificate; ``attached`` once it was activated, until it is revoked."""
+
+    intent: str
+    thing: str
+    key: str
+    slot: str
+    ends: datetime
+    status: str = "inactive"
+    attached: bool = False
+    connected: bool = False
+
+
+@dataclass
+class ModelIntent:
+    """An open intent."""
+
+    id: str
+    thing: str
+    key: str
+    slot: str
+    made: datetime
+    ends: datetime
+
+
+class Refused(Exception):
+    """The code of the refusal that is expected."""
+
+
+class Model:
+    """The whole registry, as small as it can be."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[str, ModelToken] = {}
+        self.things: dict[str, ModelThing] = {}
+        self.owners: dict[str, tuple[str, str]] = {}
+        self.dead_keys: set[str] = set()
+        self.certificates: dict[str, ModelCertificate] = {}
+        self.intents: dict[str, ModelIntent] = {}
+        self.events = 0
+
+    # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────
+
+    def claim(self, spent: str, thing: str, key: str, now: datetime, fresh: ModelIntent) -> tuple[str, str]:
+        """``("repeat", intent)`` or ``("issue", intent)``; raises Refused."""
+        token = self.tokens[spent]
+        slot = self._slot(token, thing, key, now)
+        held = self._held(thing, slot)
+        paid = (thing, key) in token.spent
+        exhausted = not paid and token.uses is not None and len(token.spent) >= token.uses
+        late = now >= token.expires
+        if held and held.key == key and held.status == "active" and now <= held.ends:
+            if late and held.connected:
+                raise Refused("token_expired")
+            if exhausted:
+                raise Refused("token_exhausted")
+            return "repeat", held.intent
+        waiting = self._waiting(thing)
+        resumable = waiting is not None and waiting.key == key and now < waiting.ends
+        if late and not resumable:
+            raise Refused("token_expired")
+        if exhausted:
+            raise Refused("token_exhausted")
+        if waiting is None or not resumable:
+            fresh.slot = slot
+            self._record(fresh, waiting)
+            waiting = fresh
+        token.spent.setdefault((thing, key), waiting.id)
+        return "issue", waiting.id
+
+    def _slot(self, token: ModelToken, thing: str, key: str, now: datetime) -> str:
+        """Everything that is refused whatever has been issued; else the slot that the attempt is about."""
+        self._permit(token, thing, key, now)
+        record = self.things.get(thing)
+        may_replace = token.replaces and token.pattern == thing
+        gone = record is not None and record.status in ("revoked", "retired")
+        if record and (record.status == "suspended" or (gone and not may_replace)):
+            raise Refused("thing_revoked")
+        if record is None or gone or record.key == key:
+            return "current"
+        if not may_replace:
+            raise Refused("thing_name_taken")
+        successor, waiting = self._held(thing, "successor"), self._waiting(thing)
+        if (successor and now <= successor.ends and successor.key != key) or (waiting and waiting.key != key):
+            raise Refused("replacement_pending")
+        return "successor"
+
+    def _permit(self, token: ModelToken, thing: str, key: str, now: datetime) -> None:
+        """Rules about the permission, the key and the spelling of the name."""
+        if token.withdrawn:
+            raise Refused("credential_refused")
+        if now >= token.expires and (thing, key) not in token.spent:
+            raise Refused("token_expired")
+        if not fnmatchcase(thing, token.pattern):
+            raise Refused("name_not_permitted")
+        if key in self.dead_keys:
+            raise Refused("key_revoked")
+        if self.owners.get(key, (thing, ""))[0] != thing:
+            raise Refused("key_in_use")
+        if any(other != thing and other.lower() == thing.lower() for other in self.things):
+            raise Refused("thing_name_case")
+
+    def _record(self, fresh: ModelIntent, old: ModelIntent | None) -> None:
+        if old:
+            del self.intents[old.id]
+            self._revoke_staged(old)
+            if old.key == fresh.key:
+                self._hand_over(old.id, fresh.id)
+            else:
+                self._take_back(old)
+        record = self.things.get(fresh.thing)
+        if record is None:
+            self.things[fresh.thing] = ModelThing("claimed", fresh.key)
+        elif record.status in ("revoked", "retired"):
+            record.grave = (record.status, record.key)
+            record.status, record.key = "claimed", fresh.key
+        self.owners.setdefault(fresh.key, (fresh.thing, fresh.id))
+        self.intents[fresh.id] = fresh
+
+    def _hand_over(self, old: str, new: str) -> None:
+        for token in self.tokens.values():
+            token.spent = {pair: new if by == old else by for pair, by in token.spent.items()}
+        self.owners = {key: (thing, new if by == old else by) for key, (thing, by) in self.owners.items()}
+
+    def _take_back(self, intent: ModelIntent) -> None:
+        for token in self.tokens.values():
+            token.spent = {pair: by for pair, by in token.spent.items() if by != intent.id}
+        record = self.things.get(intent.thing)
+        owns_the_name = record is not None and record.key == intent.key
+        if self.owners.get(intent.key, ("", ""))[1] == intent.id and not owns_the_name:
+            del self.owners[intent.key]
+
+    def _revoke_staged(self, intent: ModelIntent) -> None:
+        if intent.id in self.certificates:
+            self.certificates[intent.id].status = "revoked"
+
+    def store(self, intent: str, thing: str, key: str, slot: str, ends: datetime) -> None:
+        """Keep it, or find that somebody did; raises Refused."""
+        known = self.certificates.get(intent)
+        if known and known.status != "revoked":
+            return
+        if intent not in self.intents:
+            raise self._gone(thing)
+        self.certificates[intent] = ModelCertificate(intent, thing, key, slot, ends)
+
+    def activate(self, intent: str, thing: str) -> None:
+        """Make it active; raises Refused."""
+        known = self.certificates.get(intent)
+        if known is None:
+            raise Refused("enrollment_interrupted")
+        if intent not in self.intents:
+            if known.status == "active":
+                return
+            raise self._gone(thing)
+        if self.things[thing].status == "suspended":
+            raise Refused("thing_revoked")
+        before = self._held(thing, known.slot)
+        if before:
+            before.status, before.attached = "revoked", False
+        known.status, known.attached = "active", True
+        record = self.things[thing]
+        record.status, record.grave = "active", None
+        del self.intents[intent]
+        self.events += 1
+
+    def _gone(self, thing: str) -> Refused:
+        record = self.things.get(thing)
+        stopped = record is not None and record.status in ("suspended", "revoked", "retired")
+        return Refused("thing_revoked" if stopped else "enrollment_interrupted")
+
+    # ── afterwards ────────────────────────────────────────────────────────────────────────────────────
+
+    def withdraw(self, token: str) -> None:
+        """End a token."""
+        self.events += not self.tokens[token].withdrawn
+        self.tokens[token].withdrawn = True
+
+    def order(self, thing: str, status: str) -> None:
+        """The operator's order; raises Refused."""
+        record = self.things.get(thing)
+        if record is None:
+            raise Refused("not_found")
+        if record.status == status:
+            return
+        ending = status in ("revoked", "retired")
+        if (record.status in ("revoked", "retired") and not ending) or (
+            status == "active" and record.status != "suspended"
+        ):
+            raise Refused("thing_revoked")
+        self.events += 1
+        mine = [one for one in self.certificates.values() if one.thing == thing]
+        if ending:
+            for one in mine:
+                one.status, one.attached = "revoked", False
+            self.dead_keys |= {key for key, (owner, _) in self.owners.items() if owner == thing}
+            self.intents = {name: one for name, one in self.intents.items() if one.thing != thing}
+            record.status, record.grave = status, None
+            return
+        held = [one for one in mine if one.attached]
+        for one in held:
+            one.status = "inactive" if status == "suspended" else "active"
+        record.status = status if held or status == "suspended" else "claimed"
+
+    def connect(self, certificate: str, now: datetime) -> None:
+        """The first connection of a live certificate."""
+        met = self.certificates[certificate]
+        if met.connected or met.status != "active" or now > met.ends:
+            return
+        met.connected = True
+        if met.slot == "current":
+            return
+        record = self.things[met.thing]
+        waiting = self._waiting(met.thing)
+        if waiting and waiting.slot == "current":
+            self.drop(waiting.id)
+            self.events -= 1
+        before = self._held(met.thing, "current")
+        if before:
+            before.status, before.attached = "revoked", False
+        met.slot = "current"
+        self.dead_keys.add(record.key)
+        record.key = met.key
+
+    def drop(self, intent: str) -> None:
+        """What the sweeper does to one open intent."""
+        dropped = self.intents.pop(intent)
+        self.events += 1
+        self._revoke_staged(dropped)
+        record = self.things[dropped.thing]
+        if record.status == "claimed":
+            mine = [key for key, (owner, _) in self.owners.items() if owner == dropped.thing]
+            for key in set(mine) - self.dead_keys:
+                del self.owners[key]
+            if record.grave:
+                self.things[dropped.thing] = ModelThing(*record.grave)
+            else:
+                del self.things[dropped.thing]
+        self._take_back(dropped)
+
+    def _held(self, thing: str, slot: str) -> ModelCertificate | None:
+        held = [
+            one
+            for one in self.certificates.values()
+            if one.attached and (one.thing, one.slot) == (thing, slot)
+        ]
+        assert len(held) <= 1
+        return held[0] if held else None
+
+    def _waiting(self, thing: str) -> ModelIntent | None:
+        return next((one for one in self.intents.values() if one.thing == thing), None)
