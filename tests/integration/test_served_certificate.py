@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+
+from keyborn.cli.console import ask
 from support.ca_world import lint, openssl_refusals
 from support.csr_make import make_csr
 from support.server import Server, running
-
-from keyborn.cli.console import ask
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ IntentId = NewType("IntentId", str)
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One certificate that may be signed: for this thing, this key, on this permission, with these contents."""
+    """One certificate that may be signed: for this thing and key, on this permission, with these contents."""
 
     id: IntentId
     thing: ThingName

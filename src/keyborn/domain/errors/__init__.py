@@ -17,8 +17,8 @@
     └── OperatorError            the operator's commands: data folder …  exit 1
 
 Only these errors are public. Each leaf has a stable ``code`` and a ``sentence`` that says what happened and
-what to do. Anything else that is raised is a fault of ours: the edge answers ``internal`` and says nothing more.
-Each edge maps the tree once: ``http/problems.py`` to problem documents, ``cli/failures.py`` to exit codes.
+what to do. Anything else that is raised is a fault of ours: the edge answers ``internal`` and says nothing
+more. Each edge maps the tree once: ``http/problems.py`` to problem documents, ``cli/failures.py`` to exit codes.
 """
 
 from keyborn.domain.errors.devices import (
@@ -206,8 +206,8 @@ __all__ = [
     "SessionRefused",
     "SmallFactor",
     "SubscribeDenied",
-    "ThingNameMissing",
     "ThingNameCase",
+    "ThingNameMissing",
     "ThingNameTaken",
     "ThingRevoked",
     "Throttled",

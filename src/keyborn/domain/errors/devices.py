@@ -122,7 +122,10 @@ class WrongCertificate(DeviceError):
     """The service handed out a certificate that is not this device's. Nothing was stored."""
 
     code = "wrong_certificate"
-    sentence = "The certificate that the service sent is not usable: {detail}. Nothing was stored. Tell the operator."
+    sentence = (
+        "The certificate that the service sent is not usable: {detail}. "
+        "Nothing was stored. Tell the operator."
+    )
 
 
 class ApprovalPending(DeviceError):

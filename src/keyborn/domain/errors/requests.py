@@ -86,7 +86,7 @@ class SmallFactor(CsrRefused):
 
 
 class WeakKey(CsrRefused):
-    """A key known to be public or otherwise malformed (point off the curve, bad parameters, repeated bytes)."""
+    """A key that is malformed or has no secret: a point off the curve, bad parameters, repeated bytes."""
 
     code = "key_weak"
     sentence = "The key is not usable: {detail}. Make a new key."
@@ -100,7 +100,7 @@ class CsrNameMismatch(CsrRefused):
 
 
 class CsrSubjectRefused(CsrRefused):
-    """Two common names, control characters, MQTT specials, oversized attributes …"""
+    """Two common names, control characters, MQTT specials, oversized attributes and their like."""
 
     code = "csr_subject_refused"
     sentence = "The CSR's subject is not acceptable: {detail}. Use a plain subject with one CN."
