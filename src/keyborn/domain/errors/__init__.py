@@ -18,7 +18,8 @@
 
 Only these errors are public. Each leaf has a stable ``code`` and a ``sentence`` that says what happened and
 what to do. Anything else that is raised is a fault of ours: the edge answers ``internal`` and says nothing
-more. Each edge maps the tree once: ``http/problems.py`` to problem documents, ``cli/failures.py`` to exit codes.
+more. Each edge maps the tree once: ``http/problems.py`` to problem documents, ``cli/failures.py`` to exit
+codes.
 """
 
 from keyborn.domain.errors.devices import (
