@@ -1,0 +1,31 @@
+"""``keyborn serve`` without TLS on its HTTPS address, so that plain HTTP can be compared like with like.
+
+Everything else is the product: the same composition, the same application, the same limits. There is no such
+option in the product, because an enrolment token must not travel in the clear.
+"""
+
+import asyncio
+import ssl
+
+from keyborn import wiring
+from keyborn.cli.main import main
+from keyborn.http.server import HttpServer
+
+_BACKLOG = 4096
+
+
+class PlainServer(HttpServer):
+    """Listens without the TLS context that it is given."""
+
+    async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> tuple[str, int]:  # noqa: ARG002
+        listener = await asyncio.get_running_loop().create_server(
+            self._connection, host, port, backlog=_BACKLOG
+        )
+        self._add(listener)
+        bound = listener.sockets[0].getsockname()
+        return bound[0], bound[1]
+
+
+if __name__ == "__main__":
+    vars(wiring)["HttpServer"] = PlainServer  # the one part that is exchanged
+    main()
