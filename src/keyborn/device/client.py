@@ -9,6 +9,7 @@ from http import HTTPStatus
 from keyborn.device import https, tls
 from keyborn.device.answer import Enrolled, Malformed, parse_enrolled, parse_problem
 from keyborn.device.pace import Deadline
+from keyborn.device.surroundings import Say
 from keyborn.device.trust import Trust, check_clock, fetch_root
 from keyborn.domain.errors import (
     ApprovalPending,
@@ -26,9 +27,6 @@ ENROLL_PATH = "/v1/enroll"
 APPROVAL_POLL = 5.0
 """Seconds between two looks at an open decision where the service names none."""
 _PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
-
-Say = Callable[[str], None]
-"""Tells the person what is happening; never given a secret."""
 
 
 @dataclass(frozen=True, slots=True)

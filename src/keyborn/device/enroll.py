@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from keyborn.device import files, identity, keys
 from keyborn.device.answer import Enrolled
-from keyborn.device.client import EnrollmentClient, Say
+from keyborn.device.client import EnrollmentClient
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity, Standing, State
 from keyborn.device.keystore import FileKeyStore, require_sound
-from keyborn.device.pace import Deadline, Pace
+from keyborn.device.pace import Deadline
 from keyborn.device.subject import Subject, parse_subject
+from keyborn.device.surroundings import Surroundings
 from keyborn.device.trust import Trust, check_clock
 from keyborn.domain.errors import KeybornError, KeyExists, OtherThing, ThingNameMissing
 from keyborn.domain.names import ThingName, parse_thing_name
 from keyborn.domain.token import EnrollmentCode
-from keyborn.ports import Clock
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -39,17 +39,6 @@ class Wish:
     key_type: str | None = None
     subject: str = ""
     adopt: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the device side needs from the machine."""
-
-    clock: Clock
-    hostname: str
-    pace: Pace
-    say: Say
-    checkpoint: files.Checkpoint = files.no_checkpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The outbox: messages on disk, in order, until the broker has acknowledged them.
 
-SQLite with a rollback journal and ``synchronous=EXTRA``: when ``append`` returns, the message survives a power
-cut. A message leaves only by acknowledgement; what the broker will never take is set aside with the reason.
+SQLite with a rollback journal and ``synchronous=EXTRA``: when ``append`` returns, the message survives a
+power cut. A message leaves only by acknowledgement; what the broker will never take is set aside with the
+reason.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ CREATE TABLE IF NOT EXISTS message (
     payload BLOB NOT NULL,
     created_at TEXT NOT NULL,
     refused TEXT
-) STRICT
+)
 """
 
 

@@ -1,0 +1,176 @@
+"""Publishing and listening: the outbox, the session and the home's lock put together.
+
+A message is kept first and sent afterwards. Whoever holds the home's lock empties the outbox: a publisher, or a
+listener that is connected anyway; then a publisher only watches its message leave.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from keyborn.device import topics
+from keyborn.device.home import Home
+from keyborn.device.identity import Identity, require_identity
+from keyborn.device.keystore import FileKeyStore
+from keyborn.device.outbox import Counts, Message, Outbox, open_outbox
+from keyborn.device.pace import Deadline
+from keyborn.device.session import Received, Session, connect, tls_context
+from keyborn.device.surroundings import Surroundings
+from keyborn.domain.errors import BrokerUnreachable, HomeBusy, PublishDenied, SessionLost
+
+DEFAULT_RATE = 2.0
+"""Messages per second while the outbox empties; the first one goes at once."""
+DEFAULT_WAIT = 30.0
+_GLANCE = 0.1
+_LISTEN = 0.5
+
+
+class Delivery(StrEnum):
+    """What became of a message: acknowledged by the broker, or durable and waiting."""
+
+    DELIVERED = "delivered"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """The outcome of ``publish``."""
+
+    delivery: Delivery
+    outbox: Counts
+
+
+class Throttle:
+    """At most ``rate`` per second, the first at once."""
+
+    def __init__(self, rate: float, monotonic: Callable[[], float]) -> None:
+        self._gap = 1.0 / rate
+        self._monotonic = monotonic
+        self._next = monotonic()
+
+    def delay(self) -> float:
+        """Seconds until the next one may go."""
+        return max(0.0, self._next - self._monotonic())
+
+    def spend(self) -> None:
+        """One goes now."""
+        self._next = self._monotonic() + self._gap
+
+
+@dataclass(frozen=True, slots=True)
+class Messenger:
+    """Publishing and listening for one home."""
+
+    home: Home
+    around: Surroundings
+    rate: float = DEFAULT_RATE
+
+    def publish(self, topic: str, payload: bytes, *, wait: float = DEFAULT_WAIT) -> Published:
+        """Keep a message, then send what waits, in order, for up to ``wait`` seconds.
+
+        Raises PublishDenied where the broker will never take it; InvalidTopic, MessageTooLarge, NoIdentity and
+        OutboxUnusable before anything is kept; SessionRefused and BrokerUntrusted with the message kept.
+        """
+        topics.check_topic(topic)
+        topics.check_payload(payload)
+        with self._work() as work:
+            number = work.outbox.append(topic, payload, self.around.clock.now())
+            try:
+                work.send_until(number, Deadline.after(wait, self.around.pace))
+            except (BrokerUnreachable, SessionLost) as wrong:
+                self.around.say(str(wrong))
+            fate = work.outbox.fate(number)
+            if fate.refused is not None:
+                raise PublishDenied(topic=topic, reason=fate.refused, own=work.identity.broker.topic)
+            return Published(Delivery.KEPT if fate.waiting else Delivery.DELIVERED, work.outbox.counts())
+
+    def listen(self, topic_filter: str, *, seconds: float | None = None) -> Iterator[Received]:
+        """Messages as they arrive, for ``seconds`` or without end; the outbox is emptied meanwhile.
+
+        A lost connection is made again, with full jitter. Raises HomeBusy, SubscribeDenied, SessionRefused,
+        BrokerUntrusted, and BrokerUnreachable if the first connection fails.
+        """
+        topics.check_filter(topic_filter)
+        deadline = Deadline.after(math.inf if seconds is None else seconds, self.around.pace)
+        with self._work() as work, self.home.session():
+            yield from work.listen(topic_filter, deadline)
+
+    @contextmanager
+    def _work(self) -> Iterator["_Work"]:
+        identity = require_identity(self.home, self.around.clock.now())
+        with open_outbox(self.home.outbox) as outbox:
+            yield _Work(
+                self.home, self.around, identity, outbox, Throttle(self.rate, self.around.pace.monotonic)
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """One command's work: everything that is open while it runs."""
+
+    home: Home
+    around: Surroundings
+    identity: Identity
+    outbox: Outbox
+    throttle: Throttle
+
+    def send_until(self, number: int, deadline: Deadline) -> None:
+        """Send until message ``number`` has left, or watch another session do it."""
+        while self.outbox.fate(number).waiting and deadline.left() > 0:
+            try:
+                with self.home.session(), closing(self._connect()) as session:
+                    self._drain(session, number, deadline)
+            except HomeBusy:
+                self.around.pace.sleep(min(_GLANCE, deadline.left()))
+
+    def listen(self, topic_filter: str, deadline: Deadline) -> Iterator[Received]:
+        """Connections one after the other, until ``deadline``."""
+        attempt: int | None = None
+        while deadline.left() > 0:
+            try:
+                for received in self._listen_once(topic_filter, deadline):
+                    attempt = 0
+                    if received is not None:
+                        yield received
+            except (BrokerUnreachable, SessionLost) as wrong:
+                if attempt is None:
+                    raise
+                self.around.say(str(wrong))
+                self.around.pace.sleep(min(self.around.pace.backoff(attempt), deadline.left()))
+                attempt += 1
+
+    def _listen_once(self, topic_filter: str, deadline: Deadline) -> Iterator[Received | None]:
+        """First None, once the subscription stands; then messages."""
+        with closing(self._connect()) as session:
+            session.subscribe(topic_filter)
+            self.around.say(f"Listening for {topic_filter} (interrupt to end).")
+            yield None
+            while deadline.left() > 0:
+                message = self.outbox.oldest()
+                if message is not None and self.throttle.delay() == 0:
+                    self._send(session, message)
+                received = session.receive(min(_LISTEN, deadline.left()))
+                if received is not None:
+                    yield received
+
+    def _connect(self) -> Session:
+        store = FileKeyStore(self.home.key)
+        return connect(self.identity, tls_context(self.home, store, self.identity, self.around.clock.now()))
+
+    def _drain(self, session: Session, number: int, deadline: Deadline) -> None:
+        while self.outbox.fate(number).waiting and (message := self.outbox.oldest()) is not None:
+            if not deadline.allows(self.throttle.delay()):
+                return
+            session.idle(self.throttle.delay())
+            self._send(session, message)
+
+    def _send(self, session: Session, message: Message) -> None:
+        self.throttle.spend()
+        reason = session.publish(message)
+        if reason.permanent:
+            self.outbox.refuse(message.id, reason.name)
+            self.around.say(f"The broker refused a message for {message.topic} ({reason.name}): set aside.")
+        else:
+            self.outbox.delivered(message.id)

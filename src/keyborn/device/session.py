@@ -1,0 +1,264 @@
+"""One MQTT session over mutual TLS: MQTT 5, or 3.1.1 where the broker does not speak 5.
+
+Single-threaded: the network moves only inside these methods, each of which ends by its time-out. The broker
+must prove itself against ``roots.pem``, host name included; the device proves itself through its key store.
+"""
+
+import socket
+import ssl
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from keyborn.device import files, tls
+from keyborn.device.home import Home
+from keyborn.device.identity import MAX_FILE, Identity
+from keyborn.device.keystore import KeyStore
+from keyborn.device.outbox import Message
+from keyborn.domain.errors import (
+    BrokerUnreachable,
+    BrokerUntrusted,
+    DeviceError,
+    SessionLost,
+    SessionRefused,
+    SubscribeDenied,
+)
+
+CONNECT_TIMEOUT = 10.0
+OPERATION_TIMEOUT = 5.0
+KEEP_ALIVE = 60
+MQTT_5, MQTT_3_1_1 = 5, 4
+_FAILURE = 0x80
+_WRONG_VERSION = 0x84
+_NEVER = frozenset({0x87, 0x90, 0x95, 0x99})
+"""Not authorized, topic invalid, packet too large, payload format invalid: sending it again will not help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message that arrived."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What a broker answered: MQTT 5 reason code and its name."""
+
+    code: int
+    name: str
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the same packet will never be taken."""
+        return self.code in _NEVER
+
+
+def tls_context(home: Home, store: KeyStore, identity: Identity, wall: datetime) -> ssl.SSLContext:
+    """The context of a session: the home's roots, the store's key.
+
+    A clock outside the certificate's dates excuses dates, and only where a root is pinned (PROTOCOL "The
+    clock"). Raises KeyUnusable, FileNotPrivate, HomeUnusable.
+    """
+    skip = identity.pinned and not identity.in_dates(wall)
+    try:
+        roots = files.read_private(home.roots, MAX_FILE).decode()
+        context = tls.verifying_context(roots, skip_dates=skip)
+    except OSError as wrong:
+        raise files.trouble(home.roots, wrong) from None
+    if identity.broker.alpn:
+        context.set_alpn_protocols([identity.broker.alpn])
+    store.authenticate(context, home.certificate)
+    return context
+
+
+class Session:
+    """An open session; make one with ``connect``, and close it."""
+
+    def __init__(self, identity: Identity, context: ssl.SSLContext, version: int) -> None:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+        self._identity = identity
+        self._accepted: Reason | None = None
+        self._ended: Reason | None = None
+        self._answers: dict[int, list[Reason]] = {}
+        self._inbox: deque[Received] = deque()
+        self._client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=identity.broker.client_id,
+            protocol=MQTTProtocolVersion(version),
+            reconnect_on_failure=False,
+        )
+        self._client.tls_set_context(context)
+        self._client.connect_timeout = CONNECT_TIMEOUT
+        self._listen()
+
+    @property
+    def version(self) -> int:
+        """MQTT_5 or MQTT_3_1_1."""
+        return int(self._client.protocol)
+
+    def open(self) -> Reason | None:
+        """Connect; returns the broker's answer, or None if it hung up without one.
+
+        Raises BrokerUnreachable, BrokerUntrusted.
+        """
+        broker = self._identity.broker
+        try:
+            self._client.connect(broker.endpoint, broker.port, KEEP_ALIVE)
+            answered = self._pump(lambda: self._accepted is not None, CONNECT_TIMEOUT)
+        except SessionLost:
+            return self._accepted or self._ended
+        except ssl.SSLCertVerificationError as wrong:
+            raise BrokerUntrusted(broker=self._name, detail=tls.explain(wrong)) from None
+        except OSError as wrong:
+            raise BrokerUnreachable(broker=self._name, detail=_explain(wrong)) from None
+        if not answered:
+            detail = f"it did not answer within {CONNECT_TIMEOUT:g} s"
+            raise BrokerUnreachable(broker=self._name, detail=detail)
+        return self._accepted
+
+    def publish(self, message: Message) -> Reason:
+        """Publish with QoS 1 and wait for the acknowledgement; returns its reason, also a permanent refusal.
+
+        Raises SessionLost where nobody can say whether the broker has it: sending it again is right.
+        """
+        sent = self._client.publish(message.topic, message.payload, qos=1)
+        try:
+            answer = self._answer(sent.mid, "acknowledge the message")[0]
+        except SessionLost:
+            if self._ended is not None and self._ended.permanent:
+                return self._ended
+            raise
+        if answer.code >= _FAILURE and not answer.permanent:
+            raise self._lost(f"it did not take the message ({answer.name})")
+        return answer
+
+    def subscribe(self, topic_filter: str) -> None:
+        """Ask for messages with QoS 1; raises SubscribeDenied or SessionLost."""
+        _, mid = self._client.subscribe(topic_filter, qos=1)
+        assert mid is not None
+        answer = self._answer(mid, "answer the subscription")[0]
+        if answer.code >= _FAILURE:
+            own = self._identity.broker.topic
+            raise SubscribeDenied(topic=topic_filter, reason=answer.name, own=own)
+
+    def receive(self, seconds: float) -> Received | None:
+        """The next message, or None if none came within ``seconds``; raises SessionLost."""
+        self._pump(lambda: bool(self._inbox), seconds)
+        return self._inbox.popleft() if self._inbox else None
+
+    def idle(self, seconds: float) -> None:
+        """Let time pass with the session alive; raises SessionLost."""
+        self._pump(lambda: False, seconds)
+
+    def close(self) -> None:
+        """Say goodbye, if anybody is still there."""
+        client = self._client
+        client.disconnect()
+        client.on_connect = client.on_disconnect = client.on_publish = None
+        client.on_subscribe = client.on_message = None
+
+    def _listen(self) -> None:
+        """Callbacks only note what happened; whoever waits for it acts on it."""
+
+        def on_connect(_client: object, _data: object, _flags: object, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
+            self._accepted = Reason(reason.value, str(reason))
+
+        def on_disconnect(_client: object, _data: object, flags: Any, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
+            if flags.is_disconnect_packet_from_server:
+                self._ended = Reason(reason.value, str(reason))
+
+        def on_publish(_client: object, _data: object, mid: int, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
+            self._answers[mid] = [Reason(reason.value, str(reason))]
+
+        def on_subscribe(_client: object, _data: object, mid: int, reasons: Any, _more: object) -> None:  # noqa: ANN401 - paho's
+            self._answers[mid] = [Reason(each.value, str(each)) for each in reasons]
+
+        def on_message(_client: object, _data: object, message: Any) -> None:  # noqa: ANN401 - paho's
+            self._inbox.append(Received(message.topic, message.payload, message.qos, message.retain))
+
+        self._client.on_connect = on_connect
+        self._client.on_disconnect = on_disconnect
+        self._client.on_publish = on_publish
+        self._client.on_subscribe = on_subscribe
+        self._client.on_message = on_message
+
+    def _answer(self, mid: int, what: str) -> list[Reason]:
+        if not self._pump(lambda: mid in self._answers, OPERATION_TIMEOUT):
+            raise self._lost(f"it did not {what} within {OPERATION_TIMEOUT:g} s")
+        return self._answers.pop(mid)
+
+    def _pump(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Move the network until ``done``; False when time is up. Raises SessionLost."""
+        deadline = time.monotonic() + seconds
+        while not done():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            self._turn(min(left, 1.0))
+        return True
+
+    def _turn(self, seconds: float) -> None:
+        from paho.mqtt.client import error_string
+        from paho.mqtt.enums import MQTTErrorCode
+
+        try:
+            outcome = self._client.loop(seconds)
+        except Exception as wrong:  # noqa: BLE001 - a broker's bytes can raise anything inside the parser
+            raise self._lost(f"it sent something that is not MQTT ({type(wrong).__name__})") from None
+        if self._ended is not None:
+            raise self._lost(self._ended.name)
+        if outcome is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise self._lost(error_string(outcome).rstrip(".").lower())
+
+    def _lost(self, detail: str) -> SessionLost:
+        return SessionLost(broker=self._name, detail=detail)
+
+    @property
+    def _name(self) -> str:
+        return f"{self._identity.broker.endpoint}:{self._identity.broker.port}"
+
+
+def connect(identity: Identity, context: ssl.SSLContext) -> Session:
+    """Open a session, with MQTT 5 first and 3.1.1 where that is refused.
+
+    Raises BrokerUnreachable, BrokerUntrusted, SessionRefused.
+    """
+    answer = None
+    for version in (MQTT_5, MQTT_3_1_1):
+        session = Session(identity, context, version)
+        try:
+            answer = session.open()
+            if answer is not None and answer.code == 0:
+                return session
+        except DeviceError:
+            session.close()
+            raise
+        session.close()
+        if answer is not None and answer.code != _WRONG_VERSION:
+            break
+    raise _refused(identity, answer)
+
+
+def _refused(identity: Identity, answer: Reason | None) -> SessionRefused:
+    silent = "it closed the connection without a reason, as brokers do with a certificate they do not know"
+    name = f"{identity.broker.endpoint}:{identity.broker.port}"
+    return SessionRefused(broker=name, detail=answer.name if answer else silent, thing=identity.thing)
+
+
+def _explain(wrong: OSError) -> str:
+    if isinstance(wrong, ssl.SSLError):
+        return f"TLS: {tls.explain(wrong)}"
+    if isinstance(wrong, TimeoutError):
+        return f"no answer within {CONNECT_TIMEOUT:g} s"
+    if isinstance(wrong, socket.gaierror):
+        return f"its name has no address ({wrong.strerror})"
+    return wrong.strerror or "the connection broke"
