@@ -5,13 +5,13 @@ The list of steps is the code's own (``SagaStep``): a step without a case would 
 
 import http.client
 import ssl
-import sys
 from pathlib import Path
 
 import pytest
 
 from keyborn.service.saga import SagaStep
 from support.csr_make import make_csr
+from support.figures import Figure
 from support.server import MODULE, Server
 
 CRASHING = ("-m", "support.crashing")
@@ -19,9 +19,9 @@ NAME = "walker"
 CASES = tuple(SagaStep)
 
 
-def test_every_step_of_the_saga_has_a_case() -> None:
+def test_every_step_of_the_saga_has_a_case(figure: Figure) -> None:
     assert set(CASES) == set(SagaStep)
-    sys.stdout.write(f"steps of the saga at which a server is killed: {len(CASES)}\n")
+    figure(f"steps of the saga at which a server is killed: {len(CASES)}")
 
 
 @pytest.mark.parametrize("step", CASES)

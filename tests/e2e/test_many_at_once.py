@@ -1,12 +1,12 @@
 """Many requests at one moment, against a running server over TLS."""
 
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from support.csr_make import make_csr
+from support.figures import Figure
 from support.server import Answer, Server, running
 
 MANY = 50
@@ -23,13 +23,15 @@ def at_once(send: Callable[[int], Answer]) -> list[Answer]:
         return list(pool.map(send, range(MANY)))
 
 
-def test_fifty_equal_enrolments_give_one_certificate_and_fifty_equal_bodies(server: Server) -> None:
+def test_fifty_equal_enrolments_give_one_certificate_and_fifty_equal_bodies(
+    server: Server, figure: Figure
+) -> None:
     secret, (_, csr) = server.token(thing="equal")["secret"], make_csr("equal")
     answers = at_once(lambda _: server.enroll("equal", csr, secret))
     bodies = {answer.body for answer in answers}
     certificates = server.thing("equal")["certificates"]
-    sys.stdout.write(
-        f"equal enrolments: {len(answers)}, distinct bodies {len(bodies)}, certificates {len(certificates)}\n"
+    figure(
+        f"equal enrolments: {len(answers)}, distinct bodies {len(bodies)}, certificates {len(certificates)}"
     )
     assert {answer.status for answer in answers} <= {200, 201}
     assert len(bodies) == 1
@@ -44,13 +46,13 @@ def test_fifty_equal_requests_at_the_compatibility_door_give_one_certificate(ser
     assert len(server.thing("door")["certificates"]) == 1
 
 
-def test_fifty_keys_for_one_name_have_one_winner(server: Server) -> None:
+def test_fifty_keys_for_one_name_have_one_winner(server: Server, figure: Figure) -> None:
     secret = server.token(thing="contested", uses=0)["secret"]
     requests = [make_csr("contested")[1] for _ in range(MANY)]
     answers = at_once(lambda number: server.enroll("contested", requests[number], secret))
     won = [answer for answer in answers if answer.status == 201]
     lost = [answer for answer in answers if answer.status == 409]
-    sys.stdout.write(f"keys for one name: {MANY}, winners {len(won)}, refused {len(lost)}\n")
+    figure(f"keys for one name: {MANY}, winners {len(won)}, refused {len(lost)}")
     assert (len(won), len(lost)) == (1, MANY - 1)
     assert {answer.json["code"] for answer in lost} == {"thing_name_taken"}
     assert [row["certificateId"] for row in server.thing("contested")["certificates"]] == [

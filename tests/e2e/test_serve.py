@@ -14,6 +14,7 @@ import pytest
 
 from support.csr_make import make_csr
 from support.device import keyborn, keyborn_json
+from support.figures import Figure
 from support.server import running
 
 
@@ -99,7 +100,9 @@ def test_a_signal_ends_it_cleanly_and_everything_is_there_after_a_restart(
         assert (again.status, again.body) == (200, first.body)
 
 
-def test_answers_under_way_are_finished_when_it_stops_and_none_is_lost(tmp_path: Path) -> None:
+def test_answers_under_way_are_finished_when_it_stops_and_none_is_lost(
+    tmp_path: Path, figure: Figure
+) -> None:
     """Every certificate that a client was given is in the registry afterwards."""
     with running(tmp_path) as server:
         secret = server.token(match="load-*", uses=0)["secret"]
@@ -125,9 +128,7 @@ def test_answers_under_way_are_finished_when_it_stops_and_none_is_lost(tmp_path:
         for worker in workers:
             worker.join(20)
         held = {row["thingName"] for row in keyborn_json("thing", "list", "--data", server.data)}
-        sys.stdout.write(
-            f"certificates given under load before the stop: {len(given)}, all in the registry\n"
-        )
+        figure(f"certificates given under load before the stop: {len(given)}, all in the registry")
         assert set(given) <= held
         name, certificate = next(iter(given.items()))
         report = keyborn_json("thing", "show", name, "--data", server.data)
@@ -196,7 +197,7 @@ def test_the_certificate_authority_may_have_a_passphrase(tmp_path: Path) -> None
     assert "ca_locked" in refused.stderr
 
 
-def test_secrets_and_requests_are_in_no_file_and_no_log(tmp_path: Path) -> None:
+def test_secrets_and_requests_are_in_no_file_and_no_log(tmp_path: Path, figure: Figure) -> None:
     with running(tmp_path) as server:
         token, (_, csr) = server.token(thing="canary"), make_csr("canary")
         server.enroll("canary", csr, token["secret"])
@@ -209,7 +210,7 @@ def test_secrets_and_requests_are_in_no_file_and_no_log(tmp_path: Path) -> None:
             content = path.read_bytes()
             for canary in canaries:
                 assert canary.encode() not in content, path.name
-        sys.stdout.write(f"canaries: {len(canaries)} searched for in {len(files)} files, none found\n")
+        figure(f"canaries: {len(canaries)} searched for in {len(files)} files, none found")
 
 
 def test_a_service_on_every_address_tells_devices_the_machine_s_name(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from keyborn.domain.errors import KeybornError
 from keyborn.http import guards, problems
 from keyborn.http.protocol import HttpLimits
 from keyborn.http.server import HttpServer, quiet_uvicorn
+from support.figures import Figure
 
 QUICK = HttpLimits(headers=0.2, body=0.2, idle=0.3, connections=1000)
 GET = b"GET /length HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -195,7 +195,9 @@ async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
     assert bodies == [b"1", b"22", b"333"]
 
 
-async def test_five_hundred_silent_connections_leave_others_unharmed_and_are_closed(tmp_path: Path) -> None:
+async def test_five_hundred_silent_connections_leave_others_unharmed_and_are_closed(
+    tmp_path: Path, figure: Figure
+) -> None:
     async with serving(tmp_path) as path:
         silent = [asyncio.create_task(speak(path, b"POST /length HTTP/1.1\r\nHo")) for _ in range(500)]
         await asyncio.sleep(0.05)
@@ -203,8 +205,8 @@ async def test_five_hundred_silent_connections_leave_others_unharmed_and_are_clo
         assert answer.startswith(b"HTTP/1.1 200")
         assert took < 1
         closed = await asyncio.gather(*silent)
-    sys.stdout.write(
-        f"half-open connections: {len(closed)} closed, the slowest after {max(t for _, t in closed):.2f} s\n"
+    figure(
+        f"half-open connections: {len(closed)} closed, the slowest after {max(t for _, t in closed):.2f} s"
     )
     assert max(took for _, took in closed) < 4
 

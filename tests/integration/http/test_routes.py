@@ -1,7 +1,6 @@
 """The routes of a running service, over real TLS: statuses, problem documents, headers."""
 
 import json
-import sys
 from base64 import b64encode
 from collections import Counter
 
@@ -10,6 +9,7 @@ from cryptography import x509
 
 from support.csr_hostile import as_json, hostile
 from support.csr_make import csr_for, make_csr, make_key
+from support.figures import Figure
 from support.server import Answer, Server
 
 PROBLEM = "application/problem+json"
@@ -143,7 +143,9 @@ def test_one_key_is_one_thing(server: Server) -> None:
     assert statuses == [201, 409]
 
 
-def test_hostile_requests_are_refused_with_their_code_and_none_is_a_5xx(server: Server) -> None:
+def test_hostile_requests_are_refused_with_their_code_and_none_is_a_5xx(
+    server: Server, figure: Figure
+) -> None:
     secret = server.token(thing="sensor-1", uses=0)["secret"]
     rows = [row for row in hostile() if as_json(row[1])]
     unexpected, statuses = [], Counter[int]()
@@ -156,7 +158,7 @@ def test_hostile_requests_are_refused_with_their_code_and_none_is_a_5xx(server: 
             "too_large",
         }:
             unexpected.append((name, code, answer.status, answer.body))
-    sys.stdout.write(f"hostile requests over HTTPS: {len(rows)}, by status {dict(statuses)}, no 5xx\n")
+    figure(f"hostile requests over HTTPS: {len(rows)}, by status {dict(statuses)}, no 5xx")
     assert len(rows) >= 500
     assert not unexpected
     assert server.request("GET", "/readyz").status == 200
