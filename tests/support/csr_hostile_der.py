@@ -197,12 +197,17 @@ def weak_signatures() -> Iterator[Row]:
         "Ed448": seq(oid("1.3.101.113")),
         "an unknown algorithm": seq(oid("1.2.3.4.5")),
         "an algorithm with long numbers": seq(tlv(0x06, b"\x2a" + b"\xff" * 30 + b"\x7f")),
-        "ECDSA with NULL parameters": seq(oid("1.2.840.10045.4.3.2"), NULL),
         "no algorithm but proof of nothing": seq(oid("1.3.6.1.5.5.7.6.2"), NULL),
     }.items():
         yield f"signed with {name}", pem(request_der(info, algorithm=algorithm)), WEAK
-    no_parameters = request_der(rsa_info, algorithm=seq(oid("1.2.840.113549.1.1.11")), sign=signer(rsa_key))
-    yield "RSA without its NULL", pem(no_parameters), WEAK
+    for name, parameters in {
+        "a number for parameters": integer(1),
+        "two NULLs": NULL * 2,
+        "an empty sequence for parameters": seq(),
+        "a digest for parameters": seq(oid("2.16.840.1.101.3.4.2.1")),
+    }.items():
+        algorithm = seq(oid("1.2.840.10045.4.3.2"), parameters)
+        yield f"ECDSA with {name}", pem(request_der(info, algorithm=algorithm)), MALFORMED
     yield "RSA signed with PSS", pem(_pss()), WEAK
     yield "RSA signed with PSS and its defaults", pem(_pss(seq(oid("1.2.840.113549.1.1.10"), seq()))), WEAK
 

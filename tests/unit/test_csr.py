@@ -13,6 +13,7 @@ from keyborn.domain.csr_pem import der_from_pem, pem_from_der
 from keyborn.domain.errors import CsrBadSignature, CsrMalformed, CsrTooLarge
 from support.csr_build import (
     CN,
+    ECDSA_SHA256,
     OU,
     RSA_SHA256,
     ST,
@@ -72,6 +73,20 @@ def test_an_rsa_key_whose_primes_are_close_but_out_of_fermats_reach_is_accepted(
 def test_a_larger_exponent_is_accepted() -> None:
     owner = type(FAR)(FAR.p, FAR.q, (1 << 64) + 13)
     assert parse_csr(with_key(owner.spki, owner)).public_key_der == owner.spki
+
+
+def test_parameters_of_the_signature_algorithm_may_be_null_or_absent() -> None:
+    """RFC 4055 asks to accept RSA without its NULL, and mbed TLS 2.28 writes one for ECDSA."""
+    rsa = shared_key("rsa2048")
+    for key, sent, right in (
+        (shared_key(), seq(oid("1.2.840.10045.4.3.2"), tlv(0x05)), ECDSA_SHA256),
+        (rsa, seq(oid("1.2.840.113549.1.1.11")), RSA_SHA256),
+    ):
+        info = info_der(spki=spki_of(key))
+        signature = bits(signer(key)(info))
+        request = parse_csr(pem(seq(info, sent, signature)))
+        assert request.public_key_der == spki_of(key)
+        assert request.pem == pem(seq(info, right, signature))
 
 
 # ── the text ──────────────────────────────────────────────────────────────────────────────────────────

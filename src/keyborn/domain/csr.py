@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from keyborn.domain.csr_der import BIT_STRING, INTEGER, SEQUENCE, Element, fields, read_der
+from keyborn.domain.csr_der import BIT_STRING, INTEGER, SEQUENCE, Element, fields, read_der, sequence
 from keyborn.domain.csr_key import RequestKey, read_key, read_signature_algorithm
 from keyborn.domain.csr_pem import MAX_CSR, der_from_pem, pem_from_der, quoted
 from keyborn.domain.csr_subject import read_subject
@@ -41,7 +41,9 @@ class CertificateRequest:
     key_type: str
     """``p256``, ``p384``, ``p521`` or ``rsa2048`` … ``rsa4096``."""
     pem: str
-    """One PEM block, label CERTIFICATE REQUEST, LF, newline at the end; at most 4096 characters."""
+    """One PEM block, label CERTIFICATE REQUEST, LF, newline at the end; at most 4096 characters.
+
+    Byte for byte what was sent, but for the parameters of the signature's algorithm (see ``csr_key``)."""
     own_names: frozenset[str]
     """Subject alternative names asked for, of the alphabet of thing names; each must equal the thing name."""
 
@@ -53,16 +55,17 @@ class CertificateRequest:
 
 def parse_csr(text: object) -> CertificateRequest:
     """Parse and check a request; raises a leaf of CsrRefused, and nothing else, for any input whatever."""
-    der = der_from_pem(text)
-    info, algorithm, signature = fields(read_der(der), (SEQUENCE, SEQUENCE, BIT_STRING), "request")
+    request = read_der(der_from_pem(text))
+    info, algorithm, signature = fields(request, (SEQUENCE, SEQUENCE, BIT_STRING), "request")
     version, subject, spki, attributes = fields(info, (INTEGER, SEQUENCE, SEQUENCE, _ATTRIBUTES), "request")
     _check_frame(version, signature)
     key = read_key(spki)
     common_name = read_subject(subject)
     own_names = read_wishes(attributes)
-    digest = read_signature_algorithm(algorithm, key)
+    signed_with = read_signature_algorithm(algorithm, key)
+    der = sequence(info.whole, signed_with.der, signature.whole)
     pem = pem_from_der(der)
-    _second_opinion(der, key, common_name, digest)
+    _second_opinion(der, key, common_name, signed_with.digest)
     return CertificateRequest(common_name, key.spki, key_hash(key.spki), key.kind, pem, own_names)
 
 

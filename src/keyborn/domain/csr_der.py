@@ -178,6 +178,16 @@ def fields(element: Element, tags: tuple[int, ...], what: str) -> tuple[Element,
     return element.children
 
 
+def sequence(*parts: bytes) -> bytes:
+    """Write a SEQUENCE of finished elements, at most 65,535 octets long."""
+    content = b"".join(parts)
+    size = len(content)
+    if size < _LONG_LENGTH:
+        return bytes([SEQUENCE, size]) + content
+    octets = size.to_bytes((size.bit_length() + 7) // 8)
+    return bytes([SEQUENCE, _LONG_LENGTH | len(octets)]) + octets + content
+
+
 def dotted(oid: bytes) -> str:
     """Write the content of an OBJECT IDENTIFIER, checked by ``read_der``, as ``1.2.840…`` for a sentence."""
     arcs = [0]

@@ -1,8 +1,8 @@
 """The key and the signature algorithm of a certificate request: what they are, and whether we take them.
 
-Algorithm identifiers are compared byte for byte with the few encodings that CA/B Forum Baseline Requirements
-7.1.3 permits, so that neither odd parameters nor explicit curves can hide in one. Everything that is refused
-is refused by name where we know the name.
+Identifiers of a key's algorithm are compared byte for byte with the few encodings that CA/B Forum Baseline
+Requirements 7.1.3 permits, so that neither odd parameters nor explicit curves can hide in one. Everything
+that is refused is refused by name where we know the name.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from keyborn.domain.csr_der import (
     BIT_STRING,
     INTEGER,
+    NULL,
     OID,
     SEQUENCE,
     Element,
@@ -135,13 +136,36 @@ def _algorithm_name(algorithm: Element) -> str:
 
 # ── signatures ────────────────────────────────────────────────────────────────────────────────────────
 
-_SIGNATURES: dict[bytes, tuple[bool, hashes.HashAlgorithm]] = {
-    bytes.fromhex("300d06092a864886f70d01010b0500"): (True, hashes.SHA256()),
-    bytes.fromhex("300d06092a864886f70d01010c0500"): (True, hashes.SHA384()),
-    bytes.fromhex("300d06092a864886f70d01010d0500"): (True, hashes.SHA512()),
-    bytes.fromhex("300a06082a8648ce3d040302"): (False, hashes.SHA256()),
-    bytes.fromhex("300a06082a8648ce3d040303"): (False, hashes.SHA384()),
-    bytes.fromhex("300a06082a8648ce3d040304"): (False, hashes.SHA512()),
+
+@dataclass(frozen=True, slots=True)
+class SignatureAlgorithm:
+    """How a request is signed."""
+
+    is_rsa: bool
+    digest: hashes.HashAlgorithm
+    der: bytes
+    """The AlgorithmIdentifier in the one form that the standards want, whatever was sent."""
+
+
+_SIGNATURES = {
+    "1.2.840.113549.1.1.11": SignatureAlgorithm(
+        is_rsa=True, digest=hashes.SHA256(), der=bytes.fromhex("300d06092a864886f70d01010b0500")
+    ),
+    "1.2.840.113549.1.1.12": SignatureAlgorithm(
+        is_rsa=True, digest=hashes.SHA384(), der=bytes.fromhex("300d06092a864886f70d01010c0500")
+    ),
+    "1.2.840.113549.1.1.13": SignatureAlgorithm(
+        is_rsa=True, digest=hashes.SHA512(), der=bytes.fromhex("300d06092a864886f70d01010d0500")
+    ),
+    "1.2.840.10045.4.3.2": SignatureAlgorithm(
+        is_rsa=False, digest=hashes.SHA256(), der=bytes.fromhex("300a06082a8648ce3d040302")
+    ),
+    "1.2.840.10045.4.3.3": SignatureAlgorithm(
+        is_rsa=False, digest=hashes.SHA384(), der=bytes.fromhex("300a06082a8648ce3d040303")
+    ),
+    "1.2.840.10045.4.3.4": SignatureAlgorithm(
+        is_rsa=False, digest=hashes.SHA512(), der=bytes.fromhex("300a06082a8648ce3d040304")
+    ),
 }
 _SIGNATURE_NAMES = {
     "1.2.840.113549.1.1.2": "MD2 and RSA",
@@ -150,30 +174,33 @@ _SIGNATURE_NAMES = {
     "1.2.840.113549.1.1.5": "SHA-1 and RSA",
     "1.3.14.3.2.29": "SHA-1 and RSA",
     "1.2.840.113549.1.1.10": "RSA-PSS, where Keyborn takes PKCS#1 v1.5",
-    "1.2.840.113549.1.1.11": "SHA-256 and RSA, but with wrong parameters",
     "1.2.840.113549.1.1.14": "SHA-224 and RSA",
     "1.2.840.113549.1.1.15": "SHA-512/224 and RSA",
     "1.2.840.10045.4.1": "SHA-1 and ECDSA",
     "1.2.840.10045.4.3.1": "SHA-224 and ECDSA",
-    "1.2.840.10045.4.3.2": "SHA-256 and ECDSA, but with wrong parameters",
     "1.2.840.10040.4.3": "SHA-1 and DSA",
     "1.3.101.112": "Ed25519, which AWS IoT refuses",
     "1.3.101.113": "Ed448, which AWS IoT refuses",
 }
 
 
-def read_signature_algorithm(algorithm: Element, key: RequestKey) -> hashes.HashAlgorithm:
-    """Return the digest of the signature. Raises CsrWeakSignature, or CsrMalformed if it is not for this key.
+def read_signature_algorithm(algorithm: Element, key: RequestKey) -> SignatureAlgorithm:
+    """Say how the request is signed. Raises CsrWeakSignature, or CsrMalformed if it is not for this key.
+
+    Parameters may be NULL or absent. With RSA they should be NULL and absent is to be accepted (RFC 4055, 5);
+    with ECDSA they must be absent (RFC 5758, 3.2), but mbed TLS 2.28 writes NULL. They mean nothing either
+    way, and they stand outside what is signed: so the value has them put right.
 
     RSA-PSS is refused: no client we know writes it unasked, its parameters are a grammar of their own whose
     defaults mean SHA-1, it is not established that AWS IoT's CreateCertificateFromCsr takes it, and whoever
     owns the key can sign PKCS#1 v1.5 as well. It would only add ways to go wrong.
     """
-    known = _SIGNATURES.get(algorithm.whole)
+    name = _algorithm_name(algorithm)
+    known = _SIGNATURES.get(name)
     if known is None:
-        name = _algorithm_name(algorithm)
         raise CsrWeakSignature(algorithm=_SIGNATURE_NAMES.get(name, f"the unknown algorithm {name}"))
-    is_rsa, digest = known
-    if is_rsa != key.is_rsa:
+    if tuple(field.tag for field in algorithm.children) not in ((OID,), (OID, NULL)):
+        raise CsrMalformed(detail="its signature algorithm has parameters, which it should not")
+    if known.is_rsa != key.is_rsa:
         raise CsrMalformed(detail="its signature algorithm is not one for its key")
-    return digest
+    return known
