@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -76,15 +77,12 @@ class Device:
     """A thing with certificate and key on disk."""
 
     thing: ThingName
-    leaf: Leaf
+    id: CertificateId
     chain: Path
     key: Path
     roots: Path
 
-    @property
-    def id(self) -> CertificateId:
-        return certificate_id(self.leaf.der)
-
+    @cached_property
     def context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=str(self.roots))
         context.load_cert_chain(self.chain, self.key)
@@ -116,7 +114,7 @@ class World:
         leaf = leaf or self.pki.devices.leaf(name)
         number = len(list(self.folder.glob("*.crt")))
         chain, key = leaf.write(self.folder, f"{number}-{name}")
-        device = Device(ThingName(name), leaf, chain, key, self.roots)
+        device = Device(ThingName(name), certificate_id(leaf.der), chain, key, self.roots)
         if status is not None:
             self.directory.certificates[device.id] = Certificate(
                 device.id,
@@ -132,7 +130,7 @@ class World:
     async def dial(self, device: Device, version: int = 4) -> "Raw":
         """TLS only."""
         reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(self.host, self.port, ssl=device.context(), server_hostname="localhost"),
+            asyncio.open_connection(self.host, self.port, ssl=device.context, server_hostname="localhost"),
             PATIENCE,
         )
         raw = Raw(reader, writer, version)

@@ -3,8 +3,8 @@
 Reading order, from pure to wired: ``packets``, ``wire``, ``properties``, ``decode`` and ``encode`` (bytes and
 values), ``topics``, ``message``, ``session``, ``store``, ``gate`` and ``hub`` (state and rules), ``tls`` and
 ``link`` (transport), ``admission`` (who may come in), ``connection``, ``publishing``, ``subscribing`` and
-``delivery`` (one client), ``gateway`` (the listener). ``AccessRules`` is asked on connect, publish, retain, will,
-subscribe and each delivery.
+``delivery`` (one client), ``gateway`` (the listener). ``AccessRules`` is asked on connect, publish, retain,
+will, subscribe and each delivery.
 
 Sessions, queues and retained messages live in memory: a restart of the broker forgets them, and clients learn
 it from "session present" being 0. ``store`` is the seam behind which a durable store will stand.

@@ -79,6 +79,7 @@ class Connection:
         """Plain bytes from the client."""
         try:
             if self._state is State.OPEN:
+                self._heard = self._loop.time()
                 self._handle_all(self._decoder.feed(data))
             elif self._state is not State.CLOSED:
                 self._decoder.push(data)
@@ -202,8 +203,6 @@ class Connection:
     # ── while open ────────────────────────────────────────────────────────────────────────────────────
 
     def _handle_all(self, packets: list[Packet]) -> None:
-        if packets:
-            self._heard = self._loop.time()
         for packet in packets:
             if self._state is not State.OPEN:
                 return

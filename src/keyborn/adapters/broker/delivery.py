@@ -1,4 +1,4 @@
-"""What goes out to one client: every delivery asks the rules; a slow client loses QoS 0 and waits for QoS 1."""
+"""What goes out to one client: every delivery asks the rules; what a slow client cannot take yet waits."""
 
 from collections import deque
 
@@ -21,63 +21,68 @@ class Sender:
         self._window = window
         self._max_packet = max_packet
         self._sent: set[int] = set()
-        self._again: deque[tuple[int, Delivery]] = deque(client.session.unacknowledged())
+        self._again = deque(client.session.unacknowledged())
 
     def deliver(self, message: Message, qos: int, *, retain: bool) -> None:
-        """Send now, or queue at QoS 1; at QoS 0 a client that does not keep up loses the message."""
-        if qos:
-            if self._session.offer(message, retain=retain):
-                self.pump()
-            else:
-                self._dropped("queue full, message dropped", message)
-        elif not self._link.writable:
-            self._dropped("slow reader, QoS 0 message dropped", message)
-        elif self._client.allows(Action.RECEIVE, message.topic):
+        """Send now, or queue while the client is slow or owes acknowledgements; drop if that is full."""
+        if not qos and self._link.writable and not self._session.queued:
             self._send0(message, retain=retain)
+        elif self._session.offer(message, qos, retain=retain):
+            self.pump()
+        else:
+            self._dropped(message)
 
     def pump(self) -> None:
-        """Send what waits, as far as the client takes it; first what an earlier connection left unacknowledged."""
-        while self._link.writable and len(self._sent) < self._window:
+        """Send what waits, as far as the client takes it; first what an earlier one left unacknowledged."""
+        link, session = self._link, self._session
+        while link.writable and (delivery := session.take0()) is not None:
+            self._send0(delivery.message, retain=delivery.retain)
+        while link.writable and len(self._sent) < self._window:
             if self._again:
-                packet_id, delivery = self._again.popleft()
-                dup = True
-            elif (taken := self._session.take()) is not None:
-                packet_id, delivery = taken
-                dup = False
+                packet_id = self._again.popleft()
+                self._send1(packet_id, session.sent(packet_id), dup=True)
+            elif (taken := session.take()) is not None:
+                self._send1(*taken, dup=False)
             else:
                 return
-            self._send1(packet_id, delivery, dup=dup)
 
     def acknowledged(self, packet_id: int) -> None:
         """A PUBACK: an unknown identifier is harmless, the message may have been purged."""
         self._session.acknowledge(packet_id)
         self._sent.discard(packet_id)
-        if self._again:
-            self._again = deque(each for each in self._again if each[0] != packet_id)
         self.pump()
 
     def _send0(self, message: Message, *, retain: bool) -> None:
-        now = self._client.house.now()
-        if message.expired(now):
+        packet = self._packet(message, 0, retain=retain)
+        if packet is not None:
+            self._link.send(packet[0] + packet[1])
+
+    def _send1(self, packet_id: int, delivery: Delivery | None, *, dup: bool) -> None:
+        if delivery is None:
             return
-        head, tail = message.parts(self._client.version, 0, retain=retain, dup=False, now=now)
-        if len(head) + len(tail) <= self._max_packet:
-            self._link.send(head + tail)
+        packet = self._packet(delivery.message, 1, retain=delivery.retain, dup=dup)
+        if packet is None:
+            self._session.acknowledge(packet_id)
+            return
+        self._sent.add(packet_id)
+        self._link.send(packet[0] + packet_id.to_bytes(2) + packet[1])
 
-    def _send1(self, packet_id: int, delivery: Delivery, *, dup: bool) -> None:
-        message = delivery.message
-        now = self._client.house.now()
-        if not message.expired(now) and self._client.allows(Action.RECEIVE, message.topic):
-            version = self._client.version
-            head, tail = message.parts(version, 1, retain=delivery.retain, dup=dup, now=now)
-            if len(head) + len(tail) + 2 <= self._max_packet:
-                self._sent.add(packet_id)
-                self._link.send(head + packet_id.to_bytes(2) + tail)
-                return
-        self._session.acknowledge(packet_id)
+    def _packet(
+        self, message: Message, qos: int, *, retain: bool, dup: bool = False
+    ) -> tuple[bytes, bytes] | None:
+        """The two parts of a PUBLISH, or None where it may not, or need not, be sent any more."""
+        client = self._client
+        now = 0.0 if message.expires is None else client.house.now()
+        if message.expired(now) or not client.allows(Action.RECEIVE, message.topic):
+            return None
+        head, tail = message.parts(client.version, qos, retain=retain, dup=dup, now=now)
+        return (head, tail) if len(head) + len(tail) + 2 <= self._max_packet else None
 
-    def _dropped(self, event: str, message: Message) -> None:
+    def _dropped(self, message: Message) -> None:
         principal = self._client.principal
         self._client.house.refusals.say(
-            f"slow {principal.certificate}", event, thing=principal.thing, topic=message.topic
+            f"slow {principal.certificate}",
+            "queue full, message dropped",
+            thing=principal.thing,
+            topic=message.topic,
         )

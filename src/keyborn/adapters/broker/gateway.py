@@ -113,7 +113,7 @@ class Gateway:
     # ── the ports ─────────────────────────────────────────────────────────────────────────────────────
 
     def tap(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
-        """Call ``handler`` for each accepted message that matches; returns the end of it. Raises InvalidTopic."""
+        """Call ``handler`` for each accepted message that matches; returns its end. Raises InvalidTopic."""
         return self._hub.tap(topic_filter, handler)
 
     async def evict(self, name: ThingName, reason: str) -> int:

@@ -50,7 +50,7 @@ class Hub:
     def attach(
         self, client_id: str, principal: Principal, outlet: Outlet, *, clean: bool
     ) -> tuple[Session, bool] | None:
-        """Give an admitted connection its session, and whether that is an old one; None if there are too many.
+        """Give an admitted connection its session, and whether it is an old one; None if there are too many.
 
         An older connection of the same client id is displaced, a session of another thing is not inherited.
         """
@@ -75,6 +75,7 @@ class Hub:
         """A connection is gone: send its will, now or after its delay, and let the session wait or end."""
         now = self._now()
         session.outlet = None
+        session.forget_qos0()
         if will is not None:
             session.will = (now + will.delay, will)
         if session.expiry <= 0:
@@ -123,7 +124,7 @@ class Hub:
                 self.end(session)
 
     def _send_will_if_due(self, session: Session, now: float | None) -> None:
-        """Send a session's will if its delay is over; ``now`` None means that the session ends, and the delay too."""
+        """Send a session's will if its delay is over; with ``now`` None the session ends, so it is."""
         if session.will is None or (now is not None and session.will[0] > now):
             return
         will = session.will[1].message(session.principal.thing, self._now())
@@ -181,6 +182,7 @@ class Hub:
         for topic_filter, handler in list(self._taps.values()):
             if matches(topic_filter, message.topic):
                 self._tell(handler, message)
+        message.settle()
         return True
 
     def _retain(self, message: Message) -> bool:
@@ -194,10 +196,10 @@ class Hub:
         retain = message.retain and subscription.retain_as_published
         if session.outlet is not None:
             session.outlet.deliver(message, qos, retain=retain)
-        elif qos and self._gate.allows(session.principal, Action.RECEIVE, message.topic):
-            message.forget_encodings()
-            if not session.offer(message, retain=retain):
-                self._refusals.say(session.client_id, "queue full, message dropped", client=session.client_id)
+        elif not qos or not self._gate.allows(session.principal, Action.RECEIVE, message.topic):
+            return
+        elif not session.offer(message, qos, retain=retain):
+            self._refusals.say(session.client_id, "queue full, message dropped", client=session.client_id)
 
     @staticmethod
     def _tell(handler: MessageHandler, message: Message) -> None:
@@ -207,7 +209,7 @@ class Hub:
             LOG.exception("a tap failed; the message went its way")
 
     def tap(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
-        """Call ``handler`` for each accepted message that matches; returns the end of it. Raises InvalidTopic."""
+        """Call ``handler`` for each accepted message that matches; returns its end. Raises InvalidTopic."""
         fault = filter_fault(topic_filter)
         if fault:
             raise InvalidTopic(detail=fault)

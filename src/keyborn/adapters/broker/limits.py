@@ -36,7 +36,7 @@ class Limits:
     sessions: int = 10_000
     """Connected and waiting ones together."""
     queue_messages: int = 1000
-    """QoS 1 messages waiting in one session."""
+    """Waiting in one session, of each QoS; QoS 0 ones wait only while the client is connected and slow."""
     queue_bytes: int = MIB
     total_queue_bytes: int = 64 * MIB
     retained_messages: int = 5000
@@ -56,7 +56,7 @@ class Limits:
     """How often an open session's certificate is looked up again; its expiry is watched exactly."""
 
     write_buffer: int = 256 * KIB
-    """Bytes a slow reader may leave unread before its QoS 0 messages are dropped and its QoS 1 ones wait."""
+    """Bytes a slow reader may leave unread before its messages wait in its queue, and it is not read from."""
     stall_seconds: float = 30
     """How long a slow reader may read nothing at all before it is disconnected."""
     close_seconds: float = 1

@@ -1,8 +1,8 @@
 """One TLS connection over a plain asyncio transport.
 
-Not asyncio's own TLS: that swallows the reasons of failed handshakes and keeps a 256 KiB buffer per connection.
-Here the handshake's fault reaches the log, all connections of a loop share one receive buffer, and what is
-written in one turn of the loop leaves as one record and one system call.
+Not asyncio's own TLS: that swallows the reasons of failed handshakes and keeps a 256 KiB buffer per
+connection. Here the handshake's fault reaches the log, all connections of a loop share one receive buffer,
+and what is written in one turn of the loop leaves as one record and one system call.
 """
 
 import asyncio

@@ -38,7 +38,7 @@ class Message:
         self.thing = thing
         self.properties = properties
         self.expires = expires
-        self._wire: dict[int, tuple[bytes, bytes]] = {}
+        self._wire: dict[int, tuple[bytes, bytes]] | None = {}
 
     @property
     def cost(self) -> int:
@@ -50,22 +50,24 @@ class Message:
         return self.expires is not None and now >= self.expires
 
     def parts(self, version: int, qos: int, *, retain: bool, dup: bool, now: float) -> tuple[bytes, bytes]:
-        """Head and tail of the PUBLISH, see ``publish_parts``; remembered unless it changes with time."""
+        """Head and tail of the PUBLISH, see ``publish_parts``; remembered while the message is routed."""
         first = Kind.PUBLISH << 4 | qos << 1 | retain
         if dup:
             first |= DUP
         if version == V5 and self.expires is not None:
             return self._encode(first, self.properties + self._expiry(self.expires - now))
+        wire = self._wire
         key = first << 4 | version
-        parts = self._wire.get(key)
-        if parts is None:
-            parts = self._encode(first, self.properties if version == V5 else None)
-            self._wire[key] = parts
+        if wire is not None and key in wire:
+            return wire[key]
+        parts = self._encode(first, self.properties if version == V5 else None)
+        if wire is not None:
+            wire[key] = parts
         return parts
 
-    def forget_encodings(self) -> None:
-        """Give back the memory of encodings when the message will wait."""
-        self._wire.clear()
+    def settle(self) -> None:
+        """Routing is over: remember no encodings, so that a message that waits costs what ``cost`` says."""
+        self._wire = None
 
     def _encode(self, first: int, properties: bytes | None) -> tuple[bytes, bytes]:
         return publish_parts(first, self.topic.encode(), properties, self.payload)

@@ -1,7 +1,6 @@
 """One client's session: what it wants, what waits for it, what it has not acknowledged. No I/O."""
 
 from collections import deque
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 from keyborn.adapters.broker.limits import Limits
@@ -14,7 +13,7 @@ _MAX_PACKET_ID = 0xFFFF
 
 
 class Delivery(NamedTuple):
-    """A QoS 1 message on its way to one session; ``retain`` is the flag the client will see."""
+    """A message on its way to one session; ``retain`` is the flag the client will see."""
 
     message: Message
     retain: bool
@@ -75,14 +74,15 @@ class Session:
         self._limits = limits
         self._budget = budget
         self._queue: deque[Delivery] = deque()
+        self._queue0: deque[Delivery] = deque()
         self._in_flight: dict[int, Delivery] = {}
         self._bytes = 0
         self._last_id = 0
 
     @property
     def queued(self) -> int:
-        """Messages that have not been sent yet."""
-        return len(self._queue)
+        """Messages that have not been sent yet, of both QoS."""
+        return len(self._queue) + len(self._queue0)
 
     @property
     def in_flight(self) -> int:
@@ -94,17 +94,30 @@ class Session:
         """What queue and flight cost together."""
         return self._bytes
 
-    def offer(self, message: Message, *, retain: bool) -> bool:
+    def offer(self, message: Message, qos: int, *, retain: bool) -> bool:
         """Queue a message; False if the session, or all of them, hold as much as they may."""
-        cost = message.cost
-        full = (
-            len(self._queue) >= self._limits.queue_messages or self._bytes + cost > self._limits.queue_bytes
-        )
-        if full or not self._budget.take(cost):
+        cost, limits = message.cost, self._limits
+        queue = self._queue if qos else self._queue0
+        if len(queue) >= limits.queue_messages or self._bytes + cost > limits.queue_bytes:
+            return False
+        if not self._budget.take(cost):
             return False
         self._bytes += cost
-        self._queue.append(Delivery(message, retain))
+        queue.append(Delivery(message, retain))
         return True
+
+    def take0(self) -> Delivery | None:
+        """The next QoS 0 message, which is forgotten by that; None if none waits."""
+        if not self._queue0:
+            return None
+        delivery = self._queue0.popleft()
+        self._release(delivery)
+        return delivery
+
+    def forget_qos0(self) -> None:
+        """QoS 0 messages do not wait for another connection."""
+        while self.take0() is not None:
+            pass
 
     def take(self) -> tuple[int, Delivery] | None:
         """The next message, under way from now on with a packet identifier of its own; None if none waits."""
@@ -123,29 +136,29 @@ class Session:
         self._release(delivery)
         return True
 
-    def unacknowledged(self) -> list[tuple[int, Delivery]]:
+    def unacknowledged(self) -> list[int]:
         """What must be sent again after a reconnection, in the order of the first sending."""
-        return list(self._in_flight.items())
+        return list(self._in_flight)
 
-    def purge(self, unwanted: Callable[[Message], bool]) -> int:
-        """Forget waiting messages, sent ones too, that are unwanted; returns how many."""
-        gone = [delivery for delivery in self._queue if unwanted(delivery.message)]
-        if gone:
-            self._queue = deque(each for each in self._queue if not unwanted(each.message))
-        for packet_id, delivery in list(self._in_flight.items()):
-            if unwanted(delivery.message):
-                gone.append(self._in_flight.pop(packet_id))
-        for delivery in gone:
-            self._release(delivery)
-        return len(gone)
+    def sent(self, packet_id: int) -> Delivery | None:
+        """An unacknowledged message."""
+        return self._in_flight.get(packet_id)
 
     def purge_from(self, thing: ThingName) -> int:
-        """Forget waiting messages that ``thing`` published."""
-        return self.purge(lambda message: message.thing == thing)
+        """Forget messages that ``thing`` published, waiting or unacknowledged; returns how many."""
+        before = self._bytes, self.queued + self.in_flight
+        kept = [each for each in self._queue if each.message.thing != thing]
+        kept0 = [each for each in self._queue0 if each.message.thing != thing]
+        flight = {key: each for key, each in self._in_flight.items() if each.message.thing != thing}
+        self._queue, self._queue0, self._in_flight = deque(kept), deque(kept0), flight
+        self._bytes = sum(each.message.cost for each in (*kept, *kept0, *flight.values()))
+        self._budget.give(before[0] - self._bytes)
+        return before[1] - self.queued - self.in_flight
 
     def clear(self) -> None:
         """Forget every message."""
         self._queue.clear()
+        self._queue0.clear()
         self._in_flight.clear()
         self._budget.give(self._bytes)
         self._bytes = 0

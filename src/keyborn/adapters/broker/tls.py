@@ -16,8 +16,8 @@ def server_context(
     """TLS 1.2 with AEAD suites or 1.3, a client certificate required (RFC 8996, RFC 9325).
 
     ``client_ca_pem`` holds root and device intermediates, since clients usually show their leaf alone.
-    OpenSSL checks that leaf and intermediates are good for client authentication, so that a certificate for servers is
-    refused. Renew with ``load_cert_chain`` on the same context: new connections use the new certificate.
+    OpenSSL checks that leaf and intermediates are good for client authentication, so that a certificate for
+    servers is refused. Renew with ``load_cert_chain`` on the same context: new connections use the new one.
     Raises OSError or ssl.SSLError where a file does not load.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
