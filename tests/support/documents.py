@@ -60,9 +60,9 @@ def matches(prints: str, output: str) -> bool:
 
 
 def replaced(text: str, table: Mapping[str, str]) -> str:
-    """The text with each port of the table exchanged, where it follows a host."""
+    """The text with each port of the table exchanged, where it follows a host or ``-p``."""
     for old, new in table.items():
-        text = re.sub(rf"(127\.0\.0\.1|localhost):{old}\b", rf"\1:{new}", text)
+        text = re.sub(rf"(127\.0\.0\.1:|localhost:|-p ){old}\b", rf"\g<1>{new}", text)
     return text
 
 
