@@ -24,7 +24,7 @@ def describe(folder: Path) -> list[str]:
         f"CPython {platform.python_version()}, {ssl.OPENSSL_VERSION} (TLS), SQLite {sqlite3.sqlite_version}",
         f"{packages}; cryptography signs with {backend.openssl_version_text()}",
         f"cfssl {cfssl_version()}",
-        f"databases on {_file_system(folder)}: a 4 KiB write with fdatasync takes {_sync_time(folder):.0f} µs",
+        f"databases on {_file_system(folder)}: 4 KiB written with fdatasync in {_sync_time(folder):.0f} µs",
     ]
 
 
