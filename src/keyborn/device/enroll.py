@@ -43,10 +43,13 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The identity, and whether this run obtained it (False: it was there, no request was made)."""
+    """The identity, and how it came."""
 
     identity: Identity
     obtained: bool
+    """False: it was there, and no request was made."""
+    subject: str | None = None
+    """The subject of the request, as openssl writes it, where one was made."""
 
 
 def enroll(
@@ -71,7 +74,7 @@ def enroll(
         present = _present(home, wish, around)
         if present is not None:
             return Outcome(present, obtained=False)
-        return Outcome(_obtain(home, wish, code(), around, timeout), obtained=True)
+        return _obtain(home, wish, code(), around, timeout)
 
 
 def _present(home: Home, wish: Wish, around: Surroundings) -> Identity | None:
@@ -83,7 +86,7 @@ def _present(home: Home, wish: Wish, around: Surroundings) -> Identity | None:
     return standing.identity
 
 
-def _obtain(home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, timeout: float) -> Identity:
+def _obtain(home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, timeout: float) -> Outcome:
     thing = _choose_thing(identity.assess(home, around.clock.now()), wish, around)
     subject = parse_subject(wish.subject, thing)
     check_clock(code, around.clock.now())  # before a key is made for nothing
@@ -94,7 +97,8 @@ def _obtain(home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, 
     around.checkpoint("send the request")
     around.say(f"Asking {code.url} for a certificate for {thing}.")
     answer = client.enroll(trust, thing, store.sign_request(subject))
-    return _store(home, _Obtained(thing, store, code, trust, answer), around)
+    stored = _store(home, _Obtained(thing, store, code, trust, answer), around)
+    return Outcome(stored, obtained=True, subject=subject.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Publishing and listening: the outbox, the session and the home's lock put together.
 
-A message is kept first and sent afterwards. Whoever holds the home's lock empties the outbox: a publisher, or a
-listener that is connected anyway; then a publisher only watches its message leave.
+A message is kept first and sent afterwards. Whoever holds the home's lock empties the outbox: a publisher, or
+a listener that is connected anyway; then a publisher only watches its message leave.
 """
 
 import math
@@ -70,8 +70,8 @@ class Messenger:
     def publish(self, topic: str, payload: bytes, *, wait: float = DEFAULT_WAIT) -> Published:
         """Keep a message, then send what waits, in order, for up to ``wait`` seconds.
 
-        Raises PublishDenied where the broker will never take it; InvalidTopic, MessageTooLarge, NoIdentity and
-        OutboxUnusable before anything is kept; SessionRefused and BrokerUntrusted with the message kept.
+        Raises PublishDenied where the broker will never take it; InvalidTopic, MessageTooLarge, NoIdentity
+        and OutboxUnusable before anything is kept; SessionRefused and BrokerUntrusted with the message kept.
         """
         topics.check_topic(topic)
         topics.check_payload(payload)

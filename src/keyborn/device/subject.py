@@ -9,6 +9,8 @@ from keyborn.domain.names import ThingName
 ATTRIBUTES = ("C", "ST", "L", "O", "OU", "CN", "serialNumber")
 MAX_SUBJECT = 1024
 _PART = re.compile(r"/(?P<type>[A-Za-z]+)=(?P<value>(?:\\.|[^/\\])*)", re.DOTALL)
+_SPECIAL = re.compile(r"([/\\])")
+_BACKSLASHED = r"\\\1"
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -17,6 +19,11 @@ class Subject:
     """Attribute types and values in order; the common name is the thing name and comes last."""
 
     attributes: tuple[tuple[str, str], ...]
+
+    @property
+    def text(self) -> str:
+        """The subject as openssl writes it."""
+        return "".join(f"/{kind}={re.sub(_SPECIAL, _BACKSLASHED, value)}" for kind, value in self.attributes)
 
 
 def parse_subject(text: str, thing: ThingName) -> Subject:
