@@ -79,12 +79,24 @@ def parse_event(text: str) -> AuditEvent:
     try:
         fields = json.loads(text)
         event = AuditEvent(**{**fields, "at": datetime.fromisoformat(fields["at"])})
-        exact = canonical(event) == text
+        words = [
+            event.action,
+            event.actor,
+            event.outcome,
+            event.source,
+            event.subject,
+            *event.details.values(),
+        ]
+        exact = canonical(event) == text and event.at.tzinfo is not None and all(map(_is_text, words))
     except (TypeError, KeyError, AttributeError, RecursionError):
         exact = False
     if not exact:
         raise ValueError("not a canonical event")
     return event
+
+
+def _is_text(word: object) -> bool:
+    return isinstance(word, str)
 
 
 def link(previous: str, sequence: int, body: str) -> str:
