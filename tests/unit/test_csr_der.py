@@ -5,7 +5,16 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyborn.domain.csr_der import MAX_DEPTH, MAX_ELEMENTS, MAX_OID, dotted, expect, fields, read_der
+from keyborn.domain.csr_der import (
+    MAX_DEPTH,
+    MAX_ELEMENTS,
+    MAX_OID,
+    dotted,
+    expect,
+    fields,
+    read_der,
+    sequence,
+)
 from keyborn.domain.errors import CsrMalformed
 from support.csr_build import bits, boolean, integer, length, octets, oid, seq, set_of, tlv, utf8
 
@@ -195,3 +204,10 @@ def test_the_fields_of_a_sequence_must_be_these_in_this_order() -> None:
     with pytest.raises(CsrMalformed, match="its pair is not"):
         fields(read_der(set_of()), (), "pair")
     assert expect(element, 0x30, "pair") is element
+
+
+@given(st.lists(LEAVES, max_size=40))
+def test_a_sequence_is_written_as_it_is_read(parts: list[bytes]) -> None:
+    written = sequence(*parts)
+    assert written == seq(*parts)
+    assert [child.whole for child in read_der(written).children] == parts
