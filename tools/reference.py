@@ -22,27 +22,24 @@ NOTE = "<!-- Written by `make docs` from the code; edit the code instead. -->\n"
 WIDTH = 100
 
 
-def commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
     """The command's full name and its help, then those of its subcommands."""
-    context = click.Context(command, info_name=" ".join(path), terminal_width=WIDTH, max_content_width=WIDTH)
-    yield " ".join(path), command.get_help(context)
+    yield context.command_path, command.get_help(context)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             child = command.get_command(context, name)
             if child is not None and not child.hidden:
-                yield from commands(child, (*path, name))
+                yield from commands(child, click.Context(child, info_name=name, parent=context))
 
 
 def cli_page() -> str:
     """Every command with its help, in the order of the table."""
-    top = click.Context(cli)
+    settings = {**cli.context_settings, "terminal_width": WIDTH, "max_content_width": WIDTH}
+    top = click.Context(cli, info_name="keyborn", **settings)
     parts = [NOTE, "# Commands\n", "Exit codes: 0 done, 1 refused or failed, 2 usage, 130 interrupted.\n"]
     parts += [f"- [`keyborn {name}`](#keyborn-{name}): {summary}" for name, (_, summary) in COMMANDS.items()]
-    for name in COMMANDS:
-        command = cli.get_command(top, name)
-        assert command is not None
-        for title, text in commands(command, ("keyborn", name)):
-            parts.append(f"\n## {title}\n\n```text\n{text}\n```")
+    for title, text in list(commands(cli, top))[1:]:
+        parts.append(f"\n## {title}\n\n```text\n{text}\n```")
     return "\n".join(parts) + "\n"
 
 
