@@ -1,0 +1,169 @@
+"""Small values of the domain: applicants, things, certificates, lifecycle, access."""
+
+from dataclasses import FrozenInstanceError, replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keyborn.domain.access import Access, Action, OwnTopics, Principal
+from keyborn.domain.applicant import Applicant
+from keyborn.domain.certificate import Certificate, CertificateStatus
+from keyborn.domain.errors import ThingRevoked
+from keyborn.domain.lifecycle import moves
+from keyborn.domain.names import CertificateId, NameScope, ThingName
+from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.token import TokenId
+from support.registry_cases import START, key
+
+TICK = timedelta(milliseconds=1)
+LAMP = ThingName("lamp-1")
+CERTIFICATE = Certificate(
+    CertificateId("0" * 64),
+    LAMP,
+    key("k"),
+    b"der",
+    START,
+    START + timedelta(days=1),
+    CertificateStatus.ACTIVE,
+)
+
+
+# ── applicants ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_applicant_is_bound_only_by_an_exact_scope() -> None:
+    bound = Applicant("token", TokenId("t"), NameScope("lamp-1"))
+    assert bound.bound_to == LAMP
+    assert replace(bound, scope=NameScope("lamp-?")).bound_to is None
+
+
+def test_an_applicant_is_fresh_until_its_credential_ends() -> None:
+    applicant = Applicant("token", TokenId("t"), NameScope("*"), expires_at=START)
+    assert applicant.fresh(START - TICK)
+    assert not applicant.fresh(START)
+    assert replace(applicant, expires_at=None).fresh(START + timedelta(days=10**4))
+
+
+def test_an_applicant_has_one_use_and_no_powers_unless_it_says_so() -> None:
+    applicant = Applicant("open", TokenId("open"), NameScope("*"))
+    assert (applicant.uses, applicant.may_replace) == (1, False)
+
+
+# ── certificates ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_certificate_is_valid_through_its_last_moment() -> None:
+    """RFC 5280 section 4.1.2.5: notAfter is inclusive."""
+    assert CERTIFICATE.live(CERTIFICATE.not_after)
+    assert not CERTIFICATE.live(CERTIFICATE.not_after + TICK)
+    assert not CERTIFICATE.expired(CERTIFICATE.not_after)
+    assert CERTIFICATE.expired(CERTIFICATE.not_after + TICK)
+
+
+@pytest.mark.parametrize("status", CertificateStatus)
+def test_only_an_active_certificate_is_live(status: CertificateStatus) -> None:
+    assert replace(CERTIFICATE, status=status).live(START) == (status is CertificateStatus.ACTIVE)
+
+
+def test_values_do_not_change() -> None:
+    with pytest.raises(FrozenInstanceError):
+        CERTIFICATE.status = CertificateStatus.REVOKED  # type: ignore[misc] # that is the point
+
+
+# ── the lifecycle of a thing ──────────────────────────────────────────────────────────────────────────
+
+CLAIMED, ACTIVE, SUSPENDED, REVOKED, RETIRED = ThingStatus
+ALLOWED = {
+    CLAIMED: {SUSPENDED, REVOKED, RETIRED},
+    ACTIVE: {SUSPENDED, REVOKED, RETIRED},
+    SUSPENDED: {ACTIVE, REVOKED, RETIRED},
+    REVOKED: {RETIRED},
+    RETIRED: {REVOKED},
+}
+
+
+@pytest.mark.parametrize("status", ThingStatus)
+@pytest.mark.parametrize("target", [ACTIVE, SUSPENDED, REVOKED, RETIRED])
+def test_every_move_of_a_thing_is_allowed_refused_or_nothing(
+    status: ThingStatus, target: ThingStatus
+) -> None:
+    thing = Thing(LAMP, status, key("k"), START)
+    if target is status or target in ALLOWED[status]:
+        assert moves(thing, target) == (target is not status)
+        return
+    with pytest.raises(ThingRevoked, match=status.value):
+        moves(thing, target)
+
+
+@pytest.mark.parametrize("status", ThingStatus)
+def test_nobody_orders_a_claim(status: ThingStatus) -> None:
+    with pytest.raises(ValueError, match="enrolment alone"):
+        moves(Thing(LAMP, status, key("k"), START), CLAIMED)
+
+
+def test_revoked_and_retired_are_gone() -> None:
+    assert [status for status in ThingStatus if status.is_gone] == [REVOKED, RETIRED]
+
+
+# ── access ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def allowed(action: Action, resource: str, thing: str = "lamp-1") -> bool:
+    principal = Principal(CERTIFICATE.id, ThingName(thing))
+    ruling = OwnTopics().decide(Access(principal, action, resource))
+    assert ruling.reason
+    return ruling.allowed
+
+
+TOPIC_ACTIONS = [Action.PUBLISH, Action.RECEIVE, Action.RETAIN, Action.SUBSCRIBE]
+
+
+@pytest.mark.parametrize("action", TOPIC_ACTIONS)
+@pytest.mark.parametrize("topic", ["certtest/lamp-1", "certtest/lamp-1/", "certtest/lamp-1/a/b"])
+def test_a_device_has_its_own_topics(action: Action, topic: str) -> None:
+    assert allowed(action, topic)
+
+
+@pytest.mark.parametrize("action", TOPIC_ACTIONS)
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "",
+        "#",
+        "+",
+        "certtest",
+        "certtest/#",
+        "certtest/+",
+        "certtest/+/x",
+        "certtest/lamp-10",
+        "certtest/lamp-1x/y",
+        "certtest/lamp-2",
+        "Certtest/lamp-1",
+        "certtest/LAMP-1",
+        "/certtest/lamp-1",
+        "other/lamp-1",
+        "$SYS/certtest/lamp-1",
+    ],
+)
+def test_a_device_has_nothing_else(action: Action, topic: str) -> None:
+    assert not allowed(action, topic)
+
+
+def test_a_filter_below_the_own_topic_is_the_device_s_own() -> None:
+    assert allowed(Action.SUBSCRIBE, "certtest/lamp-1/#")
+    assert allowed(Action.SUBSCRIBE, "certtest/lamp-1/+/x")
+
+
+def test_a_client_id_is_the_thing_name_byte_for_byte() -> None:
+    assert allowed(Action.CONNECT, "lamp-1")
+    for other in ("", "lamp-2", "LAMP-1", "lamp-1 ", "certtest/lamp-1"):
+        assert not allowed(Action.CONNECT, other)
+
+
+@given(st.sampled_from(Action), st.text(), st.from_regex(r"[A-Za-z0-9:_-]{1,64}", fullmatch=True))
+def test_no_resource_makes_the_rules_fail(action: Action, resource: str, thing: str) -> None:
+    if allowed(action, resource, thing):
+        own = f"certtest/{thing}"
+        assert resource == thing or resource == own or resource.startswith(own + "/")
