@@ -10,6 +10,7 @@ from keyborn.domain.csr import parse_csr
 from keyborn.domain.errors import CsrNameMismatch, CsrRefused
 from support.csr_build import Row
 from support.csr_hostile import as_json, hostile
+from support.figures import Figure
 
 SENTENCE = re.compile(r"[ -~…]{20,300}")
 """What may reach a client or a log: printable ASCII (and our own ellipsis), of a readable length."""
@@ -27,14 +28,11 @@ def _outcome(row: Row) -> str:
     return f"{name}: accepted"
 
 
-def test_every_hostile_request_is_refused_with_the_code_of_its_fault(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_every_hostile_request_is_refused_with_the_code_of_its_fault(figure: Figure) -> None:
     outcomes = Counter(map(_outcome, hostile()))
     refused = outcomes.pop("refused")
     assert not outcomes
-    with capsys.disabled():
-        print(f"\nhostile CSRs: {refused} refused, 0 accepted, 0 unexpected errors")  # noqa: T201 - asked for
+    figure(f"hostile CSRs: {refused} refused, 0 accepted, 0 unexpected errors")
     assert refused == len(hostile()) >= 600
 
 
