@@ -47,11 +47,11 @@ class _Walk:
             self.enroll,
             self.look_at_key,
             self.check_certificate,
-            self.search_for_key,
             self.publish,
             self.enroll_again,
             self.refuse_other_topic,
             self.enroll_fifty_times,
+            self.search_for_key,
         ):
             step()
 
@@ -118,7 +118,7 @@ class _Walk:
         found, forms = key_traces(self._stage.home / "device.key", files)
         require(not found, f"the private key appears in no server-side file, not in {found}")
         size = sum(path.stat().st_size for path in files)
-        self._title("Every file the server wrote is searched for the private key")
+        self._title("Every file the server wrote meanwhile is searched for the private key")
         self._evidence(f"{forms} forms of the key, {len(files)} files, {size:,} bytes: not found")
 
     def publish(self) -> None:
