@@ -1,0 +1,176 @@
+"""Who is admitted, what the registry is asked, and what happens when it changes its mind meanwhile."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from keyborn.adapters.broker.admission import Doorkeeper, Refused
+from keyborn.adapters.broker.gate import Gate
+from keyborn.adapters.broker.limits import Limits
+from keyborn.adapters.broker.packets import Connect, Prop, Reason, Refused311, Will
+from keyborn.adapters.broker.refusals import Refusals
+from keyborn.domain.access import OwnTopics
+from keyborn.domain.certificate import Certificate, CertificateStatus
+from keyborn.domain.names import CertificateId, KeyHash, ThingName
+from support.broker import Directory
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+ID = CertificateId("a" * 64)
+DEV = ThingName("dev")
+
+
+class FixedClock:
+    def now(self) -> datetime:
+        return NOW
+
+
+def certificate(**changes: object) -> Certificate:
+    facts: dict[str, object] = {
+        "id": ID,
+        "thing": DEV,
+        "key_hash": KeyHash("0" * 64),
+        "der": b"",
+        "not_before": NOW - timedelta(days=1),
+        "not_after": NOW + timedelta(days=1),
+        "status": CertificateStatus.ACTIVE,
+    }
+    return Certificate(**{**facts, **changes})  # type: ignore[arg-type] # each value has its field's type
+
+
+class Door:
+    def __init__(self, found: Certificate | None, limits: Limits | None = None) -> None:
+        self.directory = Directory({} if found is None else {ID: found})
+        gate = Gate(OwnTopics(), Refusals())
+        self.keeper = Doorkeeper(self.directory, gate, FixedClock(), limits or Limits())
+
+    async def refusal(self, connect: Connect) -> Refused:
+        with pytest.raises(Refused) as caught:
+            await self.keeper.admit(ID, connect, "1.2.3.4:5")
+        assert self.directory.first_connections == []
+        return caught.value
+
+
+def hello(client_id: str = "dev", will: Will | None = None) -> Connect:
+    return Connect(5, client_id, will=will)
+
+
+async def test_the_first_connection_is_recorded_once() -> None:
+    door = Door(certificate())
+    admitted = await door.keeper.admit(ID, hello(), "peer")
+    assert (admitted.principal.thing, admitted.principal.certificate) == ("dev", ID)
+    assert admitted.certificate.connected_at == NOW
+    await door.keeper.admit(ID, hello(), "peer")
+    assert door.directory.first_connections == [ID]
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (None, "the registry does not know the certificate"),
+        (certificate(status=CertificateStatus.INACTIVE), "the certificate is inactive"),
+        (certificate(status=CertificateStatus.REVOKED), "the certificate is revoked"),
+        (certificate(not_after=NOW - timedelta(milliseconds=1)), "the certificate is expired"),
+        (certificate(not_before=NOW + timedelta(milliseconds=1)), "the certificate is not valid yet"),
+    ],
+)
+async def test_a_certificate_that_is_not_live_is_refused(found: Certificate | None, why: str) -> None:
+    refused = await Door(found).refusal(hello())
+    assert (refused.why, refused.reason) == (why, Reason.NOT_AUTHORIZED)
+    assert refused.return_code == Refused311.NOT_AUTHORIZED
+
+
+@pytest.mark.parametrize(
+    ("client_id", "reason", "code"),
+    [
+        ("other", Reason.NOT_AUTHORIZED, 5),
+        ("DEV", Reason.NOT_AUTHORIZED, 5),
+        ("dev ", Reason.NOT_AUTHORIZED, 5),
+        ("", Reason.CLIENT_ID_NOT_VALID, 2),
+        ("é" * 65, Reason.CLIENT_ID_NOT_VALID, 2),
+    ],
+)
+async def test_another_client_id_is_refused(client_id: str, reason: Reason, code: int) -> None:
+    refused = await Door(certificate()).refusal(hello(client_id))
+    assert (refused.reason, refused.return_code) == (reason, code)
+
+
+@pytest.mark.parametrize(
+    ("will", "reason"),
+    [
+        (Will("certtest/other", b""), Reason.NOT_AUTHORIZED),
+        (Will("$aws/things/dev", b""), Reason.NOT_AUTHORIZED),
+        (Will("certtest/dev", b"", 2), Reason.QOS_NOT_SUPPORTED),
+        (Will("certtest/dev/#", b""), Reason.TOPIC_NAME_INVALID),
+        (Will("", b""), Reason.TOPIC_NAME_INVALID),
+        (Will("certtest/dev" + "/x" * 7, b""), Reason.TOPIC_NAME_INVALID),
+        (Will("certtest/dev", b"x" * 131_073), Reason.PACKET_TOO_LARGE),
+    ],
+)
+async def test_a_will_that_may_not_be_sent_is_refused_at_the_door(will: Will, reason: Reason) -> None:
+    assert (await Door(certificate()).refusal(hello(will=will))).reason is reason
+
+
+async def test_extended_authentication_is_not_offered() -> None:
+    connect = Connect(5, "dev", properties={Prop.AUTH_METHOD: "SCRAM"})
+    assert (await Door(certificate()).refusal(connect)).reason is Reason.BAD_AUTHENTICATION_METHOD
+
+
+async def test_a_registry_that_cannot_answer_means_later_not_never() -> None:
+    door = Door(certificate())
+    door.directory.available = False
+    refused = await door.refusal(hello())
+    assert (refused.reason, refused.return_code) == (Reason.SERVER_UNAVAILABLE, 3)
+
+
+async def test_a_registry_that_does_not_answer_is_not_waited_for_for_ever() -> None:
+    door = Door(certificate(), Limits(admission_seconds=0.01))
+    door.directory.open.clear()
+    assert (await door.refusal(hello())).reason is Reason.SERVER_UNAVAILABLE
+
+
+async def test_a_certificate_that_vanishes_between_two_questions_is_refused() -> None:
+    class Forgetful(Directory):
+        async def certificate(self, certificate: CertificateId) -> Certificate | None:
+            return self.certificates.pop(certificate)
+
+    door = Door(certificate())
+    door.keeper._directory = Forgetful({ID: certificate()})
+    with pytest.raises(Refused) as caught:
+        await door.keeper.admit(ID, hello(), "peer")
+    assert caught.value.reason is Reason.NOT_AUTHORIZED
+
+
+async def test_who_is_evicted_while_the_registry_is_asked_does_not_slip_in() -> None:
+    door = Door(certificate())
+    door.directory.open.clear()
+    task = asyncio.create_task(door.keeper.admit(ID, hello(), "peer"))
+    await asyncio.sleep(0)
+    door.keeper.evicted(DEV)
+    door.directory.open.set()
+    with pytest.raises(Refused, match="evicted while connecting"):
+        await task
+    await door.keeper.admit(ID, hello(), "peer")
+
+
+async def test_another_things_eviction_disturbs_nobody() -> None:
+    door = Door(certificate())
+    door.keeper.evicted(DEV)
+    door.directory.open.clear()
+    task = asyncio.create_task(door.keeper.admit(ID, hello(), "peer"))
+    await asyncio.sleep(0)
+    door.keeper.evicted(ThingName("other"))
+    door.directory.open.set()
+    assert (await task).principal.thing == DEV
+    assert door.keeper._evicted == {}, "nothing is remembered when nobody is asking"
+
+
+async def test_an_open_session_outlives_an_outage_and_not_a_revocation() -> None:
+    door = Door(certificate())
+    assert await door.keeper.still_live(ID)
+    door.directory.available = False
+    assert await door.keeper.still_live(ID)
+    door.directory.available = True
+    door.directory.set_status(ID, CertificateStatus.REVOKED)
+    assert not await door.keeper.still_live(ID)
+    assert not await door.keeper.still_live(CertificateId("f" * 64))
