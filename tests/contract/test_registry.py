@@ -276,6 +276,22 @@ async def test_two_certificates_never_share_a_serial(desk: Desk) -> None:
     assert isinstance(await desk.registry.claim(desk.attempt(token, "lamp-2", "k2")), Issue)
 
 
+async def test_ids_are_never_used_twice(desk: Desk) -> None:
+    token = await desk.token("secret")
+    done = await desk.stored(token, "lamp-1", "k1")
+    await desk.registry.activate(done.intent.id, desk.done("lamp-1"))
+    first, second = await desk.claim(token, "lamp-2", "k2"), await desk.claim(token, "lamp-3", "k3")
+    await desk.registry.store(first.intent, certificate_for(first.intent))
+
+    attempt = desk.attempt(token, "lamp-4", "k4")
+    with pytest.raises(RegistryUnavailable):
+        await desk.registry.claim(replace(attempt, proposal=replace(attempt.proposal, id=first.intent.id)))
+    same_id = replace(certificate_for(second.intent), id=certificate_for(first.intent).id)
+    with pytest.raises(RegistryUnavailable):
+        await desk.registry.store(second.intent, same_id)
+    assert await desk.registry.certificates(ThingName("lamp-3")) == []
+
+
 async def test_the_largest_serial_survives(desk: Desk) -> None:
     token = await desk.token("secret")
     attempt = desk.attempt(token, "lamp-1", "k1")

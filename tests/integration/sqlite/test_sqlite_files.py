@@ -122,6 +122,20 @@ async def test_a_reader_that_cannot_open_closes_everything_again(
     assert not registry._writer._thread.is_alive()
 
 
+async def test_a_writer_that_cannot_start_is_said_at_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = SqliteRegistry(tmp_path / "registry.db")
+
+    def refuse() -> sqlite3.Connection:
+        raise sqlite3.OperationalError("unable to open database file")
+
+    monkeypatch.setattr(registry._writer, "_connect", refuse)
+    with pytest.raises(RegistryUnusable):
+        await registry.open()
+    assert not registry._writer._thread.is_alive()
+
+
 # ── migrations ────────────────────────────────────────────────────────────────────────────────────────
 
 

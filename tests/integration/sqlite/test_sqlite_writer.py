@@ -78,6 +78,65 @@ async def test_a_refused_command_does_not_hurt_its_neighbours(tmp_path: Path) ->
         assert registry.counters.largest_batch == 4
 
 
+async def test_a_command_that_sqlite_cannot_even_bind_fails_alone(tmp_path: Path) -> None:
+    async with SqliteRegistry(tmp_path / "registry.db") as registry:
+        gate = Gate()
+        held = await gate.closed_behind(registry)
+        faults = [
+            lambda session: session.run("UPDATE things SET status = ?", object()),
+            lambda session: session.run("UPDATE things SET created_at = ?", 1 << 70),
+            lambda session: session.run("UPDATE things SET status = ?", "\ud800"),
+            lambda session: session.run("UPDATE things SET status = ?"),
+        ]
+        tasks = [asyncio.create_task(registry._writer.run(fault)) for fault in faults]
+        neighbour = asyncio.create_task(registry.append(event("neighbour")))
+        await asyncio.sleep(0)
+        gate.open()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(held, neighbour)
+
+        assert all(isinstance(one, Exception) for one in outcomes)
+        assert not any(isinstance(one, RegistryUnavailable) for one in outcomes)
+        assert [one.event.action for one in await registry.records()] == ["neighbour"]
+        assert registry.counters.failures == 0
+
+
+async def test_the_writer_outlives_any_fault_and_says_it_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with SqliteRegistry(tmp_path / "registry.db") as registry:
+
+        def disk(_session: Session) -> None:
+            raise sqlite3.OperationalError("database or disk is full")
+
+        with pytest.raises(RegistryUnavailable):
+            await registry._writer.run(disk)
+        assert [record.getMessage() for record in caplog.records] == [
+            "the registry cannot write: database or disk is full"
+        ]
+
+        def no_memory() -> sqlite3.Connection:
+            raise MemoryError
+
+        connect, registry._writer._connect = registry._writer._connect, no_memory
+        with pytest.raises(RegistryUnavailable):
+            await registry.append(event("lost"))
+        registry._writer._connect = connect
+        await registry.append(event("kept"))
+        assert [one.event.action for one in await registry.records()] == ["kept"]
+
+
+async def test_a_reader_in_trouble_is_unavailable(tmp_path: Path) -> None:
+    async with SqliteRegistry(tmp_path / "registry.db") as registry:
+        for reader in (registry._lookups, registry._pages):
+            assert reader._connection is not None
+            reader._connection.close()
+        with pytest.raises(RegistryUnavailable):
+            await registry.find(TokenId("t0000000000000000"))
+        with pytest.raises(RegistryUnavailable):
+            await registry.things()
+
+
 async def test_a_constraint_that_objects_makes_the_command_decide_again(tmp_path: Path) -> None:
     async with SqliteRegistry(tmp_path / "registry.db") as registry:
         turns = 0

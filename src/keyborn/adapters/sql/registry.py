@@ -15,7 +15,7 @@ from keyborn.adapters.sql.writer import Counters, Writer
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.enrollment import Attempt, Verdict
-from keyborn.domain.errors import RegistryUnusable
+from keyborn.domain.errors import RegistryUnavailable, RegistryUnusable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import Thing, ThingStatus
@@ -39,14 +39,17 @@ class SqliteRegistry:
         self._pages = Reader(path)
 
     async def open(self) -> None:
-        """Create or migrate the file, then take commands. Raises RegistryTooNew or RegistryUnusable."""
+        """Create or migrate the file, then take commands; once in the life of this object.
+
+        Raises RegistryTooNew or RegistryUnusable.
+        """
         await asyncio.to_thread(schema.prepare, self._path)
         self._writer.start()
-        await self._writer.run(Session.ready)  # the write-ahead log exists before readers look for it
         try:
+            await self._writer.run(Session.ready)  # the write-ahead log exists before readers look for it
             self._lookups.open()
             self._pages.open()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, RegistryUnavailable) as error:
             await self.close()
             raise RegistryUnusable(path=self._path, detail=error) from error
 

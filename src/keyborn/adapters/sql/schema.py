@@ -53,7 +53,7 @@ def migrations() -> list[Migration]:
 def prepare(path: Path, steps: list[Migration] | None = None) -> None:
     """Make the file if it is missing (0600 from the first byte) and bring its schema up to date.
 
-    Raises RegistryTooNew or RegistryUnusable; then nothing has been changed.
+    Raises RegistryTooNew or RegistryUnusable; only migrations that were completed before it stay.
     """
     try:
         _make_private(path)
@@ -81,9 +81,8 @@ def migrate(connection: sqlite3.Connection, path: Path, steps: list[Migration]) 
     )
     known = max(step.version for step in steps)
     for step in steps:
-        connection.execute(
-            "BEGIN IMMEDIATE"
-        )  # two processes that start at once: the second one finds it done
+        # Two processes may start at once: the second one waits here, and finds it done.
+        connection.execute("BEGIN IMMEDIATE")
         try:
             ((found,),) = connection.execute(
                 "SELECT coalesce(max(version), 0) FROM schema_versions"

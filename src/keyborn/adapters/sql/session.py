@@ -31,10 +31,6 @@ class Session:
         found = self._execute(sql, values).fetchall()
         return found[0] if found else None
 
-    def all(self, sql: str, *values: object) -> list[rows.Row]:
-        """All rows."""
-        return self._execute(sql, values).fetchall()
-
     def run(self, sql: str, *values: object) -> int:
         """Write; how many rows it touched."""
         return self._execute(sql, values).rowcount

@@ -6,6 +6,7 @@ Under load that is dozens of enrolments for each fsync, and alone a command wait
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
 import threading
 from collections import deque
@@ -18,8 +19,16 @@ from keyborn.domain.errors import RegistryUnavailable
 
 T = TypeVar("T")
 
+_log = logging.getLogger("keyborn.registry")
+
 Command = Callable[[Session], T]
 
+_FAULTS_OF_A_COMMAND = (
+    sqlite3.DataError,
+    sqlite3.InterfaceError,
+    sqlite3.NotSupportedError,
+    sqlite3.ProgrammingError,
+)
 _DECISIONS = 3
 """How often a command that meets a constraint reads and decides again."""
 
@@ -116,7 +125,6 @@ class Writer:
                 self._commit_together(batch)
                 _answer(batch)
         finally:
-            self._abandon()
             self._forget_connection()
 
     def _next_batch(self) -> list[Job]:
@@ -137,7 +145,8 @@ class Writer:
             for job in batch:
                 _perform(session, job)
             session.commit()
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - this thread must outlive whatever happens to one batch
+            _log.error("the registry cannot write: %s", error)
             self.counters.failures += 1
             self._forget_connection()
             for job in batch:
@@ -154,16 +163,6 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):
                 connection.close()
 
-    def _abandon(self) -> None:
-        """Refuse what waits; there is something only if this thread died of a fault of ours."""
-        with self._queue.changed:
-            self._queue.open = False
-            left = list(self._queue.jobs)
-            self._queue.jobs.clear()
-        for job in left:
-            job.error = RegistryUnavailable()
-        _answer(left)
-
 
 def _perform(session: Session, job: Job) -> None:
     """Run one command in a savepoint: what it refuses or breaks does not hurt its neighbours."""
@@ -176,9 +175,9 @@ def _perform(session: Session, job: Job) -> None:
             session.undo_command()
             session.begin_command()
             continue  # a constraint knew better than what was read: read and decide again
-        except sqlite3.Error:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to whoever sent the command
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _FAULTS_OF_A_COMMAND):
+                raise  # the disk, the file or the lock: nobody in this transaction can go on
             job.error = error
             session.undo_command()
             return
@@ -186,7 +185,7 @@ def _perform(session: Session, job: Job) -> None:
     session.keep_command()
 
 
-def _unavailable(cause: sqlite3.Error) -> RegistryUnavailable:
+def _unavailable(cause: Exception) -> RegistryUnavailable:
     refusal = RegistryUnavailable()
     refusal.__cause__ = cause
     return refusal
