@@ -99,9 +99,14 @@ def prepare_machine(level: str) -> None:
         sys.exit("keyborn: a virtual environment cannot be made without python3-venv")
 
 
+def maker() -> str:
+    """Which Python makes the environment, and where: it cannot be moved."""
+    return f"{sys.version} in {ROOT}"
+
+
 def digest(level: str) -> str:
     """Changes when the environment of ``level`` would come out differently."""
-    parts = [sys.version.encode(), str(ROOT).encode()]
+    parts = [maker().encode()]
     files = [
         ROOT / "pyproject.toml",
         ROOT / "requirements" / "build.lock",
@@ -117,7 +122,7 @@ def prepare_environment(level: str) -> None:
     done = json.loads(stamp.read_text()) if stamp.exists() else {}
     if done.get(lock) == digest(level):
         return
-    if done.get("python") != sys.version:
+    if done.get("made") != maker():
         say("making .venv")
         done = {}
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
@@ -126,7 +131,7 @@ def prepare_environment(level: str) -> None:
     pip("--require-hashes", "-r", "requirements/build.lock")
     pip("--require-hashes", "--no-build-isolation", "--use-pep517", "-r", f"requirements/{lock}")
     pip("--no-deps", "--no-build-isolation", "-e", ".")
-    stamp.write_text(json.dumps(done | {"python": sys.version, **stamps(level)}))
+    stamp.write_text(json.dumps(done | {"made": maker(), **stamps(level)}))
 
 
 def stamps(level: str) -> dict[str, str]:

@@ -209,6 +209,20 @@ def test_an_environment_for_tests_serves_the_demo_too(orders: list[str]) -> None
     assert orders.count("requirements/server.lock") == 0
 
 
+def test_an_environment_that_was_copied_elsewhere_is_made_anew(
+    orders: list[str], house: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bootstrap.prepare_environment("server")
+    stamp = json.loads((house / ".venv" / "keyborn-stamp.json").read_text())
+    write(
+        house / ".venv" / "keyborn-stamp.json", json.dumps(stamp | {"made": "elsewhere", "server.lock": "x"})
+    )
+    made: list[list[str]] = []
+    monkeypatch.setattr("bootstrap.subprocess.run", lambda order, **_: made.append(order))
+    bootstrap.prepare_environment("server")
+    assert [order[1:4] for order in made] == [["-m", "venv", "--clear"]]
+
+
 @pytest.mark.parametrize("name", ["pyproject.toml", "requirements/dev.lock", "requirements/build.lock"])
 def test_a_changed_file_builds_the_environment_anew(orders: list[str], house: Path, name: str) -> None:
     bootstrap.prepare_environment("dev")
@@ -236,7 +250,7 @@ def test_a_broken_installation_is_not_remembered(
 def test_the_stamp_is_plain_json(orders: list[str], house: Path) -> None:
     bootstrap.prepare_environment("server")
     stamp = json.loads((house / ".venv" / "keyborn-stamp.json").read_text())
-    assert set(stamp) == {"python", "server.lock"}
+    assert set(stamp) == {"made", "server.lock"}
 
 
 def test_every_need_of_the_tests_says_how_it_is_seen_and_what_brings_it() -> None:
