@@ -198,6 +198,13 @@ class Raw:
         await self.send(Publish(topic, payload, 1, retain, packet_id=9))
         return await self.expect(PubAck)
 
+    async def publish_and_hear(self, topic: str, payload: bytes, *, retain: bool = False) -> Publish:
+        """Publish to our own subscription; returns what came back."""
+        await self.send(Publish(topic, payload, 1, retain, packet_id=9))
+        heard = await self.expect(Publish)
+        await self.expect(PubAck)
+        return heard
+
     async def closed(self) -> list[Packet]:
         """Everything until the connection ends."""
         packets = []

@@ -1,0 +1,364 @@
+"""Sessions that wait, messages that are sent again, connections that are taken over, wills."""
+
+from collections.abc import Callable
+
+import pytest
+
+from keyborn.adapters.broker.packets import (
+    Connect,
+    Disconnect,
+    PingReq,
+    PingResp,
+    Prop,
+    Properties,
+    PubAck,
+    Publish,
+    SubAck,
+    Subscribe,
+    Subscription,
+    UnsubAck,
+    Unsubscribe,
+    Will,
+)
+from keyborn.domain.certificate import CertificateStatus
+from support.broker import Device, Raw, World, until
+
+Refusals = Callable[..., list[str]]
+BOTH = pytest.mark.parametrize("version", [4, 5])
+TOPIC = "certtest/dev/t"
+WILL = Will("certtest/dev/will", b"gone", 1)
+
+
+def lasting(version: int, *, clean: bool = False, **more: object) -> Connect:
+    """A CONNECT whose session waits for its client."""
+    properties: Properties = {Prop.SESSION_EXPIRY: 60} if version == 5 else {}
+    connect = Connect(version, "dev", clean, 60, properties=properties)
+    return connect._replace(**more)  # type: ignore[arg-type] # fields by name
+
+
+async def leave_a_subscription(world: World, device: Device, version: int) -> None:
+    """A session with one subscription whose client is gone."""
+    raw = await world.connect(device, lasting(version))
+    assert not raw.connack.session_present
+    await raw.subscribe(TOPIC)
+    await raw.leave()
+
+
+# ── queueing and redelivery ───────────────────────────────────────────────────────────────────────────
+
+
+@BOTH
+async def test_messages_wait_for_a_client_that_is_away(world: World, version: int) -> None:
+    device = world.device("dev")
+    await leave_a_subscription(world, device, version)
+    for number in range(3):
+        world.gateway.publish(TOPIC, str(number).encode(), qos=1)
+    world.gateway.publish(TOPIC, b"not this one", qos=0)
+    raw = await world.connect(device, lasting(version))
+    assert raw.connack.session_present
+    heard = [await raw.expect(Publish) for _ in range(3)]
+    assert [(each.payload, each.dup) for each in heard] == [(b"0", False), (b"1", False), (b"2", False)]
+    await raw.ping()
+
+
+@BOTH
+async def test_what_was_not_acknowledged_is_sent_again_with_dup_and_its_identifier(
+    world: World, version: int
+) -> None:
+    device = world.device("dev")
+    raw = await world.connect(device, lasting(version))
+    await raw.subscribe(TOPIC)
+    for number in range(3):
+        world.gateway.publish(TOPIC, str(number).encode(), qos=1)
+    first = [await raw.expect(Publish) for _ in range(3)]
+    assert not any(each.dup for each in first)
+    await raw.send(PubAck(first[1].packet_id))
+    await raw.ping()
+    raw.vanish()
+    again = await world.connect(device, lasting(version))
+    second = [await again.expect(Publish) for _ in range(2)]
+    assert second == [first[0]._replace(dup=True), first[2]._replace(dup=True)]
+    await again.send(*(PubAck(each.packet_id) for each in second))
+    await again.leave()
+    third = await world.connect(device, lasting(version))
+    assert third.connack.session_present
+    await third.ping()
+
+
+@BOTH
+async def test_a_clean_session_has_nothing_to_say(world: World, version: int) -> None:
+    device = world.device("dev")
+    await leave_a_subscription(world, device, version)
+    world.gateway.publish(TOPIC, b"x", qos=1)
+    raw = await world.connect(device, lasting(version, clean=True))
+    assert not raw.connack.session_present
+    await raw.ping()
+    world.gateway.publish(TOPIC, b"x", qos=1)
+    await raw.ping()
+
+
+async def test_a_session_of_version_5_without_expiry_ends_with_its_connection(world: World) -> None:
+    device = world.device("dev")
+    raw = await world.connect(device, lasting(5, properties={}))
+    await raw.subscribe(TOPIC)
+    raw.vanish()
+    await until(lambda: world.gateway.connected == 0)
+    again = await world.connect(device, lasting(5, properties={}))
+    assert not again.connack.session_present
+
+
+async def test_the_last_word_on_expiry_is_the_goodbyes(world: World) -> None:
+    device = world.device("dev")
+    raw = await world.connect(device, lasting(5))
+    await raw.send(Disconnect(0, {Prop.SESSION_EXPIRY: 0}))
+    assert await raw.closed() == []
+    again = await world.connect(device, lasting(5, properties={}))
+    assert not again.connack.session_present
+    await again.send(Disconnect(0, {Prop.SESSION_EXPIRY: 60}))
+    assert await again.closed() == [Disconnect(0x82)], "a session that was to end may not be kept"
+
+
+async def test_what_is_granted_is_announced_to_version_5(world: World) -> None:
+    properties: Properties = {Prop.SESSION_EXPIRY: 0xFFFFFFFF}
+    raw = await world.connect(world.device("dev"), Connect(5, "dev", keep_alive=0, properties=properties))
+    assert raw.connack.properties == {
+        Prop.RECEIVE_MAXIMUM: 100,
+        Prop.MAXIMUM_QOS: 1,
+        Prop.MAXIMUM_PACKET_SIZE: 149_504,
+        Prop.TOPIC_ALIAS_MAXIMUM: 8,
+        Prop.SUBSCRIPTION_ID_AVAILABLE: 0,
+        Prop.SHARED_AVAILABLE: 0,
+        Prop.SESSION_EXPIRY: 3600,
+        Prop.SERVER_KEEP_ALIVE: 1200,
+    }
+
+
+@pytest.mark.parametrize(("version", "window"), [(4, 100), (5, 3)])
+async def test_no_more_are_under_way_than_the_client_takes(world: World, version: int, window: int) -> None:
+    properties: Properties = {Prop.RECEIVE_MAXIMUM: 3} if version == 5 else {}
+    raw = await world.connect(world.device("dev"), Connect(version, "dev", properties=properties))
+    await raw.subscribe(TOPIC)
+    for number in range(window + 2):
+        world.gateway.publish(TOPIC, str(number).encode(), qos=1)
+    heard = [await raw.expect(Publish) for _ in range(window)]
+    await raw.ping()
+    await raw.send(PubAck(heard[0].packet_id))
+    assert (await raw.expect(Publish)).payload == str(window).encode()
+    await raw.ping()
+
+
+async def test_redelivery_keeps_to_a_smaller_window_too(world: World) -> None:
+    device = world.device("dev")
+    raw = await world.connect(device, lasting(5))
+    await raw.subscribe(TOPIC)
+    for number in range(4):
+        world.gateway.publish(TOPIC, str(number).encode(), qos=1)
+        await raw.expect(Publish)
+    raw.vanish()
+    narrow: Properties = {Prop.SESSION_EXPIRY: 60, Prop.RECEIVE_MAXIMUM: 1}
+    again = await world.connect(device, lasting(5, properties=narrow))
+    for number in range(4):
+        heard = await again.expect(Publish)
+        assert (heard.payload, heard.dup) == (str(number).encode(), True)
+        await again.ping()
+        await again.send(PubAck(heard.packet_id))
+
+
+async def test_a_packet_larger_than_the_client_takes_is_not_sent(world: World) -> None:
+    properties: Properties = {Prop.MAXIMUM_PACKET_SIZE: 100}
+    raw = await world.connect(world.device("dev"), Connect(5, "dev", properties=properties))
+    await raw.subscribe(TOPIC)
+    for qos in (0, 1):
+        world.gateway.publish(TOPIC, b"x" * 200, qos=qos)
+        world.gateway.publish(TOPIC, b"small", qos=qos)
+        assert (await raw.expect(Publish)).payload == b"small"
+
+
+# ── retained messages and subscriptions ───────────────────────────────────────────────────────────────
+
+
+@BOTH
+async def test_a_retained_message_greets_new_subscribers(world: World, version: int) -> None:
+    raw = await world.connect(world.device("dev"), version=version)
+    assert (await raw.publish(TOPIC, b"kept", retain=True)).reason == 0
+    for qos in (0, 1):
+        await raw.subscribe(TOPIC, qos=qos)
+        heard = await raw.expect(Publish)
+        assert (heard.payload, heard.retain, heard.qos) == (b"kept", True, qos)
+    await raw.publish_and_hear(TOPIC, b"", retain=True)
+    await raw.subscribe(TOPIC)
+    await raw.ping()
+
+
+async def test_another_things_retained_message_is_not_for_me(world: World) -> None:
+    other = await world.connect(world.device("other"))
+    await other.publish("certtest/other/t", b"secret", retain=True)
+    raw = await world.connect(world.device("dev"), version=5)
+    assert (await raw.subscribe("#", "certtest/#", "certtest/other/t")).reasons == (0x87,) * 3
+    await raw.ping()
+
+
+@pytest.mark.parametrize(
+    ("handling", "greeted"), [(0, [True, True]), (1, [True, False]), (2, [False, False])]
+)
+async def test_retain_handling_decides_who_is_greeted(
+    world: World, handling: int, greeted: list[bool]
+) -> None:
+    raw = await world.connect(world.device("dev"), version=5)
+    await raw.publish(TOPIC, b"kept", retain=True)
+    for wanted in greeted:
+        await raw.send(Subscribe(1, (Subscription(TOPIC, 0, retain_handling=handling),)), PingReq())
+        await raw.expect(SubAck)
+        packets = [await raw.next()]
+        if wanted:
+            assert isinstance(packets[0], Publish)
+            packets.append(await raw.next())
+        assert isinstance(packets[-1], PingResp)
+
+
+@BOTH
+async def test_unsubscribing_answers_as_its_version_does(world: World, version: int) -> None:
+    raw = await world.connect(world.device("dev"), version=version)
+    await raw.subscribe(TOPIC)
+    await raw.send(Unsubscribe(3, (TOPIC, "certtest/dev/none")))
+    assert await raw.expect(UnsubAck) == UnsubAck(3, (0, 0x11) if version == 5 else ())
+    world.gateway.publish(TOPIC, b"x")
+    await raw.ping()
+
+
+async def test_properties_travel_from_version_5_to_version_5(world: World) -> None:
+    raw = await world.connect(world.device("dev"), version=5)
+    await raw.subscribe(TOPIC, qos=0)
+    properties: Properties = {
+        Prop.CONTENT_TYPE: "application/json",
+        Prop.CORRELATION_DATA: b"\x01",
+        Prop.USER_PROPERTY: (("k", "v"), ("k", "w")),
+    }
+    expiring = {**properties, Prop.MESSAGE_EXPIRY: 60}
+    await raw.send(Publish(TOPIC, b"x", properties=expiring))
+    assert (await raw.expect(Publish)).properties == expiring
+
+
+async def test_a_topic_alias_stands_for_its_topic_and_is_checked_like_it(world: World) -> None:
+    raw = await world.connect(world.device("dev"), version=5)
+    await raw.subscribe(TOPIC, qos=0)
+    alias: Properties = {Prop.TOPIC_ALIAS: 8}
+    await raw.send(Publish(TOPIC, b"1", properties=alias), Publish("", b"2", properties=alias))
+    assert [await raw.expect(Publish) for _ in "12"] == [Publish(TOPIC, b"1"), Publish(TOPIC, b"2")]
+    await raw.send(Publish("certtest/other", b"3", 1, packet_id=3, properties=alias))
+    assert (await raw.expect(PubAck)).reason == 0x87
+    await raw.send(Publish("", b"4", 1, packet_id=4, properties=alias))
+    assert (await raw.expect(PubAck)).reason == 0x87, "an alias is no way around the rules"
+
+
+# ── takeover ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@BOTH
+async def test_the_newer_connection_wins(world: World, version: int) -> None:
+    device = world.device("dev")
+    old = await world.connect(device, lasting(version))
+    await old.subscribe(TOPIC)
+    new = await world.connect(device, lasting(version))
+    assert new.connack.session_present
+    assert await old.closed() == ([Disconnect(0x8E)] if version == 5 else [])
+    world.gateway.publish(TOPIC, b"x", qos=1)
+    assert (await new.expect(Publish)).payload == b"x"
+    assert world.gateway.connected == 1
+
+
+@pytest.mark.parametrize(
+    "attack", ["another device", "unknown", "inactive", "revoked", "no CONNECT", "half a CONNECT"]
+)
+async def test_who_is_not_admitted_does_not_disturb_the_victim(world: World, attack: str) -> None:
+    victim = await world.connect(world.device("dev"), Connect(5, "dev", keep_alive=60, will=WILL))
+    await victim.subscribe("certtest/dev/#")
+    status = {"unknown": None, "inactive": CertificateStatus.INACTIVE, "revoked": CertificateStatus.REVOKED}
+    name = "mallory" if attack == "another device" else "dev"
+    attacker = world.device(name, status=status.get(attack, CertificateStatus.ACTIVE))
+    if attack in {"no CONNECT", "half a CONNECT"}:
+        raw = await world.dial(attacker, 5)
+        await raw.send_bytes(b"\x10\x10\x00\x04MQTT\x05\x02"[: 0 if attack == "no CONNECT" else None])
+        raw.vanish()
+    else:
+        raw = await world.connect(attacker, Connect(5, "dev"))
+        assert raw.connack.reason == 0x87
+        assert await raw.closed() == []
+    await victim.ping()
+    world.gateway.publish(TOPIC, b"still here")
+    assert (await victim.expect(Publish)).payload == b"still here"
+
+
+async def test_while_the_registry_is_asked_the_older_connection_lives(world: World) -> None:
+    device = world.device("dev")
+    old = await world.connect(device, version=5)
+    world.directory.open.clear()
+    new = await world.dial(device, 5)
+    lookups = world.directory.lookups
+    await new.send(Connect(5, "dev"), PingReq())
+    await until(lambda: world.directory.lookups > lookups)
+    await old.ping()
+    world.directory.open.set()
+    assert await old.closed() == [Disconnect(0x8E)]
+    assert (await new.next()) is not None
+    await new.expect(PingResp)
+
+
+# ── wills ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def watcher(world: World) -> tuple[Raw, list[tuple[str, bytes]]]:
+    """A device with a will, and what the operator hears."""
+    heard: list[tuple[str, bytes]] = []
+    world.gateway.tap("#", lambda topic, payload, _thing: heard.append((topic, payload)))
+    raw = await world.connect(world.device("dev"), Connect(5, "dev", keep_alive=60, will=WILL))
+    return raw, heard
+
+
+async def test_a_will_is_sent_when_the_client_vanishes(world: World) -> None:
+    raw, heard = await watcher(world)
+    raw.vanish()
+    await until(lambda: heard == [(WILL.topic, b"gone")])
+
+
+async def test_a_will_is_not_sent_after_a_goodbye(world: World) -> None:
+    raw, heard = await watcher(world)
+    await raw.leave()
+    await until(lambda: world.gateway.connected == 0)
+    assert heard == []
+
+
+async def test_a_will_is_sent_when_the_goodbye_asks_for_it(world: World) -> None:
+    raw, heard = await watcher(world)
+    await raw.send(Disconnect(0x04))
+    await until(lambda: heard == [(WILL.topic, b"gone")])
+
+
+async def test_a_will_is_sent_when_the_client_breaks_the_protocol(world: World) -> None:
+    raw, heard = await watcher(world)
+    await raw.send_bytes(b"\x00\x00")
+    assert await raw.closed() == [Disconnect(0x81)]
+    assert heard == [(WILL.topic, b"gone")]
+
+
+async def test_a_retained_will_is_retained(world: World) -> None:
+    device = world.device("dev")
+    raw = await world.connect(device, Connect(4, "dev", will=WILL._replace(retain=True)))
+    raw.vanish()
+    await until(lambda: world.gateway.connected == 0)
+    again = await world.connect(device)
+    await again.subscribe(WILL.topic)
+    assert (await again.expect(Publish)).payload == b"gone"
+
+
+async def test_a_delayed_will_is_forgotten_when_the_client_is_back_in_time(world: World) -> None:
+    device = world.device("dev")
+    heard: list[str] = []
+    world.gateway.tap("#", lambda topic, *_: heard.append(topic))
+    delayed = WILL._replace(properties={Prop.WILL_DELAY: 30})
+    raw = await world.connect(device, lasting(5, will=delayed))
+    raw.vanish()
+    await until(lambda: world.gateway.connected == 0)
+    again = await world.connect(device, lasting(5))
+    await again.leave()
+    assert heard == []
