@@ -1,6 +1,5 @@
 """The bodies on the wire, camelCase as in AWS IoT; OpenAPI is generated from these."""
 
-import base64
 import ssl
 from dataclasses import dataclass
 from typing import Annotated
@@ -97,8 +96,3 @@ def answer_enrollment(certificate: Certificate, broker: BrokerAddress) -> Enroll
 def fingerprint_text(digest: bytes) -> str:
     """A fingerprint as people compare it: upper-case hex pairs with colons."""
     return ":".join(f"{byte:02X}" for byte in digest)
-
-
-def base64url(raw: bytes) -> str:
-    """Base64url without padding."""
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
