@@ -28,9 +28,12 @@ _CSR = "certificate_request"
 _CFSSL_KINDS: dict[str | None, tuple[str, str]] = {
     None: ("cfssl", "cfssl, no database"),
     "delete": ("cfssl-sqlite", "cfssl, SQLite"),
-    "wal": ("cfssl-sqlite-wal", "cfssl, SQLite with WAL"),
+    "wal": ("cfssl-sqlite-wal", "cfssl, SQLite, WAL and FULL"),
 }
 """By SQLite's journal mode: ``delete`` is what cfssl gets unless somebody prepares the file."""
+_SYNCHRONOUS = {"delete": "", "wal": "?_sync=FULL"}
+"""cfssl's SQLite driver sets ``synchronous = NORMAL`` unless told otherwise. With a rollback journal that still
+syncs the database at each commit; with WAL it syncs nothing, which would be no durable peer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +135,8 @@ class Cfssl(System):
         words += ["-tls-cert", "server.pem", "-tls-key", "server.key"] if self.tls else []
         if self._database is not None:
             paper.write_certificate_database(folder / "certificates.db", self._database)
-            source = {"driver": "sqlite3", "data_source": str(folder / "certificates.db")}
+            place = f"file:{folder / 'certificates.db'}{_SYNCHRONOUS[self._database]}"
+            source = {"driver": "sqlite3", "data_source": place}
             (folder / "database.json").write_text(json.dumps(source))
             words += ["-db-config", "database.json"]
         return _spawn(words, log, folder)

@@ -65,7 +65,7 @@ def test_cfssl_is_measured_with_and_without_a_database(tmp_path: Path) -> None:
     for cell in cells:
         assert cell["outcome"]["certificates"] > 0
         assert cell["lost"] == (None if cell["kind"] == "cfssl" else 0)
-    for label in ("cfssl, no database", "cfssl, SQLite", "cfssl, SQLite with WAL"):
+    for label in ("cfssl, no database", "cfssl, SQLite", "cfssl, SQLite, WAL and FULL"):
         assert f"| {label} | 2 |" in printed
 
 
