@@ -32,6 +32,7 @@ from keyborn.domain.names import NameScope
 from keyborn.http.admin import Office, build_admin
 from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import BrokerAddress, fingerprint_text
+from keyborn.http.protocol import HttpLimits
 from keyborn.http.server import HttpServer, quiet_uvicorn
 from keyborn.ports import Authenticator, Clock, Entropy, MessageTap
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
@@ -148,7 +149,7 @@ class LocalService:
         url = public_url(self._settings, Address(host, port))
         running = Running(url, authority.root_fingerprint(), Address(host, port), mqtt)
         office = self._office(running, gateway, lambda: server.requests)
-        control = HttpServer(build_admin(office))
+        control = HttpServer(build_admin(office), limits=HttpLimits(send=None))  # a watcher may pause
         stack.push_async_callback(control.stop, 0.5)
         await control.listen_unix(self._folder.bind_control())
         return running

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from keyborn.domain.errors import CredentialRefused, MalformedRequest, TooLarge
 from keyborn.ports import Credential
@@ -25,10 +25,13 @@ async def read_body(request: Request) -> bytes:
     if int(declared[:20]) > MAX_BODY:
         raise TooLarge(limit=MAX_BODY)
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise TooLarge(limit=MAX_BODY)
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise TooLarge(limit=MAX_BODY)
+    except ClientDisconnect:  # nobody will read this; it is everyday, and no fault of ours
+        raise MalformedRequest(detail="the connection ended before it did") from None
     return bytes(body)
 
 

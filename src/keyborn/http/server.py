@@ -7,24 +7,28 @@ import socket
 import ssl
 from email.utils import formatdate
 
-from starlette.types import ASGIApp
+from starlette.applications import Starlette
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.server import ServerState
 
 from keyborn.http.protocol import GuardedProtocol, HttpLimits
 
 _BACKLOG = 4096
+_log = logging.getLogger("keyborn.http")
 
 
 class HttpServer:
     """Serves one ASGI application on one or more listeners, and drains cleanly."""
 
-    def __init__(self, app: ASGIApp, *, limits: HttpLimits | None = None) -> None:
+    def __init__(self, app: Starlette, *, limits: HttpLimits | None = None) -> None:
         self._limits = limits or HttpLimits()
+        app.router.redirect_slashes = False  # it would send a caller where its own Host header says
         self._protocol = type("BoundProtocol", (GuardedProtocol,), {"limits": self._limits})
         self._config = Config(
-            app,
+            _contained(app),
             http=self._protocol,
+            ws="none",  # a library that happens to be installed must not take connections out of our limits
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -94,6 +98,21 @@ class HttpServer:
         while True:
             self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
             await asyncio.sleep(1)
+
+
+def _contained(app: ASGIApp) -> ASGIApp:
+    """``app``, whose faults end here: Starlette answers and logs one, then raises it again.
+
+    uvicorn would log it a second time, with the message, which may hold what the caller sent.
+    """
+
+    async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await app(scope, receive, send)
+        except Exception as fault:  # noqa: BLE001 - answered and logged by problems.on_fault
+            _log.debug("a request ended with %s", type(fault).__name__)
+
+    return _serve
 
 
 def quiet_uvicorn() -> None:
