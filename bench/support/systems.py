@@ -32,8 +32,8 @@ _CFSSL_KINDS: dict[str | None, tuple[str, str]] = {
 }
 """By SQLite's journal mode: ``delete`` is what cfssl gets unless somebody prepares the file."""
 _SYNCHRONOUS = {"delete": "", "wal": "?_sync=FULL"}
-"""cfssl's SQLite driver sets ``synchronous = NORMAL`` unless told otherwise. With a rollback journal that still
-syncs the database at each commit; with WAL it syncs nothing, which would be no durable peer."""
+"""cfssl's SQLite driver sets ``synchronous = NORMAL`` unless told otherwise. With a rollback journal that
+still syncs the database at each commit; with WAL it syncs nothing, which would be no durable peer."""
 
 
 @dataclass(frozen=True, slots=True)
