@@ -51,18 +51,17 @@ class EnrollmentClient:
 
         Raises ClockUnusable, UntrustedService, ServiceUnreachable, WrongAnswer.
         """
-        now, overruled = check_clock(self.code, clock.now())
-        if overruled:
-            self.say(
-                f"The clock is outside the code's dates; certificates are checked against {now:%Y-%m-%d}."
-            )
+        window = check_clock(self.code, clock.now())
         if not self.code.fingerprint:
-            return Trust(None, now, skip_dates=False)
+            return Trust(None, window)
         # its own connection: nothing is verified on it, so nothing that matters may travel on it
         root = fetch_root(
             self.code, lambda request: self._persist(request, tls.blind_context, self._judge_bundle)
         )
-        return Trust(root, now, skip_dates=overruled)
+        trust = Trust(root, window)
+        if trust.skip_dates:
+            self.say("This device's clock is outside the code's dates: the code's are believed instead.")
+        return trust
 
     def enroll(self, trust: Trust, thing: ThingName, csr_pem: str) -> Enrolled:
         """Ask for the certificate; the same request each time. Raises leaves of DeviceError."""

@@ -121,7 +121,7 @@ def _store(home: Home, obtained: _Obtained, around: Surroundings) -> Identity:
     roots = _roots(answer, trust)
     pinned = [verify.read_one(trust.root_pem)] if trust.root_pem else roots
     leaf = verify.verify_enrolled(
-        answer, thing=obtained.thing, public_key_der=facts.public_key_der, anchors=pinned, now=trust.now
+        answer, thing=obtained.thing, public_key_der=facts.public_key_der, anchors=pinned, window=trust.window
     )
     certificate_pem = verify.to_pem([leaf, *verify.read_many(answer.chain_pem)])
     roots_pem = verify.to_pem(roots)
@@ -181,6 +181,7 @@ def _ensure_key(home: Home, wish: Wish, subject: Subject, around: Surroundings) 
     """The home's key: the one that is there, the adopted one, or a new one."""
     store = FileKeyStore(home.key)
     if store.exists():
+        store.facts()  # unusable? said before anybody is asked
         _check_key(store, wish)
         return store
     if wish.adopt is not None:

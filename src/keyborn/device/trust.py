@@ -21,32 +21,48 @@ _PEM_END = "-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """When it may be now: one moment where the clock is good, from earliest to latest where it is not."""
+
+    earliest: datetime
+    latest: datetime
+
+    def meets(self, begin: datetime, end: datetime) -> bool:
+        """Whether some moment of the window lies between ``begin`` and ``end``, both counted."""
+        return begin <= self.latest and self.earliest <= end
+
+
+@dataclass(frozen=True, slots=True)
 class Trust:
     """Whom the device believes while it enrols."""
 
     root_pem: str | None
     """The pinned root; None is the system's public authorities."""
-    now: datetime
+    window: Window
     """The time against which certificates are checked."""
-    skip_dates: bool
-    """Whether TLS leaves out dates because the clock is known to be wrong."""
+
+    @property
+    def skip_dates(self) -> bool:
+        """Whether TLS leaves out dates because the clock is known to be wrong."""
+        return self.window.earliest != self.window.latest
 
     def context(self) -> ssl.SSLContext:
         """A TLS context that believes nobody else."""
         return tls.verifying_context(self.root_pem, skip_dates=self.skip_dates)
 
 
-def check_clock(code: EnrollmentCode, wall: datetime) -> tuple[datetime, bool]:
-    """The time to use, and whether the wall clock had to be overruled.
+def check_clock(code: EnrollmentCode, wall: datetime) -> Window:
+    """When it may be now.
 
-    With a pinned root, a clock outside the code's window is replaced by the nearer end of it; without one
-    there is nothing to go by: raises ClockUnusable.
+    With a pinned root, a clock outside the code's dates is replaced by those: the code was issued before it
+    is used, and the certificate was made before it expired. Without one there is nothing to go by: raises
+    ClockUnusable.
     """
     if code.issued_at <= wall <= code.expires_at:
-        return wall, False
+        return Window(wall, wall)
     if not code.fingerprint:
         raise ClockUnusable(now=_shown(wall), issued=_shown(code.issued_at), expires=_shown(code.expires_at))
-    return min(max(wall, code.issued_at), code.expires_at), True
+    return Window(code.issued_at, code.expires_at)
 
 
 def fetch_root(code: EnrollmentCode, fetch: Callable[[https.Request], https.Answer]) -> str:

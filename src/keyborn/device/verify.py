@@ -6,7 +6,6 @@ CA:TRUE, path lengths, keyCertSign, extended key usages on the way down, no unkn
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from itertools import pairwise
 from typing import TypeVar
 
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from keyborn.device.answer import Enrolled
+from keyborn.device.trust import Window
 from keyborn.domain.errors import WrongCertificate
 from keyborn.domain.names import ThingName, certificate_id
 
@@ -39,7 +39,7 @@ def verify_enrolled(
     thing: ThingName,
     public_key_der: bytes,
     anchors: Sequence[x509.Certificate],
-    now: datetime,
+    window: Window,
 ) -> x509.Certificate:
     """Return the leaf if it is this thing's, for this key, usable as a client now, and led to by ``anchors``.
 
@@ -50,9 +50,9 @@ def verify_enrolled(
     with _parsing():
         _check_whose(answer, leaf, thing, public_key_der)
         _check_leaf(leaf, strict=bool(chain))
-        _check_dates(leaf, now)
+        _check_dates(leaf, window)
         if chain:
-            _check_path([leaf, *chain], anchors, now)
+            _check_path([leaf, *chain], anchors, window)
     return leaf
 
 
@@ -112,33 +112,33 @@ def _check_leaf(leaf: x509.Certificate, *, strict: bool) -> None:
         raise WrongCertificate(detail="it is not a client's (clientAuth)")
 
 
-def _check_dates(certificate: x509.Certificate, now: datetime) -> None:
-    if now < certificate.not_valid_before_utc:
-        raise WrongCertificate(
-            detail=f"it is valid only from {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
-        )
-    if now > certificate.not_valid_after_utc:
-        raise WrongCertificate(detail=f"it expired at {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+def _check_dates(certificate: x509.Certificate, window: Window) -> None:
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if window.meets(begin, end):
+        return
+    if window.latest < begin:
+        raise WrongCertificate(detail=f"it is valid only from {begin:%Y-%m-%d %H:%M} UTC")
+    raise WrongCertificate(detail=f"it expired at {end:%Y-%m-%d %H:%M} UTC")
 
 
-def _check_path(path: list[x509.Certificate], anchors: Sequence[x509.Certificate], now: datetime) -> None:
+def _check_path(path: list[x509.Certificate], anchors: Sequence[x509.Certificate], window: Window) -> None:
     """``path`` is leaf first; it may or may not end with the anchor itself."""
     if path[-1] in anchors:
         path = path[:-1]
     for below, (subject, issuer) in enumerate(pairwise(path)):
-        _check_authority(issuer, below, now)
+        _check_authority(issuer, below, window)
         if not _signed_by(subject, issuer):
             raise WrongCertificate(detail="its chain does not hold together")
     signers = [anchor for anchor in anchors if path and _signed_by(path[-1], anchor)]
     if not signers:
         raise WrongCertificate(detail="its chain does not lead to the trusted root")
-    _check_authority(signers[0], len(path) - 1, now)
+    _check_authority(signers[0], len(path) - 1, window)
 
 
-def _check_authority(issuer: x509.Certificate, below: int, now: datetime) -> None:
+def _check_authority(issuer: x509.Certificate, below: int, window: Window) -> None:
     """``below`` is the number of intermediates between ``issuer`` and the leaf."""
     _check_critical(issuer)
-    _check_dates(issuer, now)
+    _check_dates(issuer, window)
     basic = _extension(issuer, x509.BasicConstraints)
     usage = _extension(issuer, x509.KeyUsage)
     if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):

@@ -1,0 +1,198 @@
+"""One exchange on a real connection: what counts as whole, what is bounded, who is believed."""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from keyborn.device import https, tls
+from support.pki import new_pki
+from support.rude_service import Exchange, Reply, RudeService, endless, plain, rude_service, silent
+
+GET = https.Request("GET", "/x")
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[RudeService]:
+    with rude_service(tmp_path) as running:
+        yield running
+
+
+def ask(service: RudeService, request: https.Request = GET, *, seconds: float = 5) -> https.Answer:
+    context = tls.verifying_context(service.pki.root_pem)
+    return https.exchange(https.Service(service.url), context, request, seconds=seconds)
+
+
+def test_status_body_type_and_retry_after_come_back(service: RudeService) -> None:
+    service.script("/x", plain(429, b"hello", Content_Type="text/plain; charset=utf-8", Retry_After="5"))
+    assert ask(service) == https.Answer(429, b"hello", "text/plain", 5.0)
+
+
+def test_method_body_and_headers_go_out(service: RudeService) -> None:
+    service.script("/x", plain(200))
+    ask(service, https.Request("POST", "/x", b"body", {"X-Test": "1"}))
+    [seen] = service.seen
+    assert (seen.method, seen.body, seen.headers["X-Test"]) == ("POST", b"body", "1")
+    assert seen.headers["User-Agent"].startswith("keyborn/")
+    assert seen.headers["Connection"] == "close"
+
+
+def test_a_request_never_shows_its_headers() -> None:
+    assert "s3cret" not in repr(https.Request("GET", "/x", None, {"Authorization": "Bearer s3cret"}))
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "port", "prefix"),
+    [
+        ("https://example.net", "example.net", 443, ""),
+        ("https://example.net:8443/", "example.net", 8443, ""),
+        ("https://example.net/iot/", "example.net", 443, "/iot"),
+        ("https://[::1]:8443", "::1", 8443, ""),
+        ("https://127.0.0.1:1/a/b", "127.0.0.1", 1, "/a/b"),
+    ],
+)
+def test_a_url_is_host_port_and_prefix(url: str, host: str, port: int, prefix: str) -> None:
+    service = https.Service(url)
+    assert (service.host, service.port, service.prefix) == (host, port, prefix)
+
+
+def test_exactly_the_limit_is_read(service: RudeService) -> None:
+    service.script("/x", plain(200, b"x" * https.MAX_ANSWER))
+    assert len(ask(service).body) == https.MAX_ANSWER
+
+
+def test_a_byte_more_is_not(service: RudeService) -> None:
+    service.script("/x", plain(200, b"x" * (https.MAX_ANSWER + 1)))
+    with pytest.raises(https.Oversized):
+        ask(service)
+
+
+def test_an_announced_size_is_believed_before_a_byte_is_read(service: RudeService) -> None:
+    service.script("/x", plain(200, b"", content_length=str(2**40)))
+    with pytest.raises(https.Oversized):
+        ask(service)
+
+
+def test_an_endless_answer_is_cut(service: RudeService) -> None:
+    service.script("/x", endless)
+    with pytest.raises(https.Oversized):
+        ask(service)
+
+
+def test_an_answer_cut_short_is_none(service: RudeService) -> None:
+    def cut(exchange: Exchange) -> None:
+        exchange.send(200, b"half", content_length="8")
+        exchange.hang_up()
+
+    service.script("/x", cut)
+    with pytest.raises(https.Unanswered, match="cut short"):
+        ask(service)
+
+
+def test_no_answer_at_all_is_none(service: RudeService) -> None:
+    service.script("/x", lambda exchange: exchange.hang_up())
+    with pytest.raises(https.Unanswered):
+        ask(service)
+
+
+def test_a_chunked_answer_is_read_and_a_torn_one_is_none(service: RudeService) -> None:
+    def chunked(end: bytes) -> Reply:
+        def reply(exchange: Exchange) -> None:
+            exchange.handler.send_response(200)
+            exchange.handler.send_header("Transfer-Encoding", "chunked")
+            exchange.handler.end_headers()
+            exchange.handler.wfile.write(b"5\r\nhello\r\n" + end)
+            exchange.handler.wfile.flush()
+            exchange.hang_up()
+
+        return reply
+
+    service.script("/x", chunked(b"0\r\n\r\n"))
+    assert ask(service).body == b"hello"
+    service.script("/x", chunked(b"5\r\nhe"))
+    with pytest.raises(https.Unanswered):
+        ask(service)
+
+
+def test_headers_without_end_are_refused(service: RudeService) -> None:
+    def flood(exchange: Exchange) -> None:
+        exchange.handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 500)
+        exchange.hang_up()
+
+    service.script("/x", flood)
+    with pytest.raises(https.Unanswered):
+        ask(service)
+
+
+@pytest.mark.parametrize(
+    "line", [b"hello\r\n\r\n", b"HTTP/1.1 banana\r\n\r\n", b"\x00" * 99, b"SSH-2.0-x\r\n"]
+)
+def test_what_is_not_http_is_no_answer(service: RudeService, line: bytes) -> None:
+    def reply(exchange: Exchange) -> None:
+        exchange.handler.wfile.write(line)
+        exchange.hang_up()
+
+    service.script("/x", reply)
+    with pytest.raises(https.Unanswered):
+        ask(service)
+
+
+def test_silence_ends_at_the_limit(service: RudeService) -> None:
+    service.script("/x", silent)
+    begun = time.monotonic()
+    with pytest.raises(https.Unanswered, match="too long"):
+        ask(service, seconds=0.3)
+    assert time.monotonic() - begun < 3
+
+
+def test_a_port_that_accepts_and_says_nothing_ends_at_the_limit() -> None:
+    """The TLS handshake is bounded as well."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        service = https.Service(f"https://127.0.0.1:{mute.getsockname()[1]}")
+        begun = time.monotonic()
+        with pytest.raises(https.Unanswered, match="too long"):
+            https.exchange(service, tls.blind_context(), GET, seconds=0.3)
+        assert time.monotonic() - begun < 3
+
+
+def test_a_peer_that_breaks_off_the_handshake_is_no_answer() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as rude:
+
+        def accept() -> None:
+            connection, _ = rude.accept()
+            with connection:
+                connection.recv(100)
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        service = https.Service(f"https://127.0.0.1:{rude.getsockname()[1]}")
+        with pytest.raises(https.Unanswered, match="TLS"):
+            https.exchange(service, tls.blind_context(), GET, seconds=5)
+        thread.join()
+
+
+def test_tls_1_1_is_not_spoken(tmp_path: Path) -> None:
+    assert tls.blind_context().minimum_version is ssl.TLSVersion.TLSv1_2
+    assert tls.verifying_context(new_pki().root_pem).minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+def test_another_root_is_not_believed(service: RudeService) -> None:
+    context = tls.verifying_context(new_pki().root_pem)
+    with pytest.raises(https.Distrusted):
+        https.exchange(https.Service(service.url), context, GET, seconds=5)
+    assert service.seen == []
+
+
+def test_a_blind_context_believes_anybody_and_that_is_its_name(service: RudeService) -> None:
+    service.script("/x", plain(200, b"hi"))
+    assert https.exchange(https.Service(service.url), tls.blind_context(), GET, seconds=5).body == b"hi"
+
+
+def test_a_text_without_a_certificate_is_no_root() -> None:
+    with pytest.raises(ssl.SSLError):
+        tls.verifying_context("nothing")
