@@ -130,8 +130,7 @@ class Connection:
         packet = self._decoder.next()
         if packet is None:
             return
-        if not isinstance(packet, Connect):
-            raise violation("the first packet is not CONNECT")
+        assert isinstance(packet, Connect), "the decoder takes nothing else first"
         self._state = State.DECIDING
         self._cancel_timers()
         self._link.pause_reading()

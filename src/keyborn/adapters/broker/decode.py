@@ -96,6 +96,8 @@ class Decoder:
         while True:
             data, at = self._chunk, self._at
             have = len(data) - at
+            if self.version is None and have and data[at] >> 4 != Kind.CONNECT:
+                raise violation("the first packet is not CONNECT")
             if have >= max(self._need, 2):
                 length, start = self._length(data, at)
                 if start:
@@ -135,8 +137,6 @@ class Decoder:
 
     def _parse(self, first: int, reader: Reader) -> Packet:
         kind, flags = first >> 4, first & 0x0F
-        if self.version is None and kind != Kind.CONNECT:
-            raise violation("the first packet is not CONNECT")
         if kind == Kind.CONNECT:
             return self._connect(flags, reader)
         version = self.version or V311

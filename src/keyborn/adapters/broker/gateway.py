@@ -139,7 +139,7 @@ class Gateway:
     @property
     def connected(self) -> int:
         """How many clients are connected and admitted."""
-        return len(self._open) - sum(link in self._pending for link in self._open)
+        return sum(session.outlet is not None for session in self._hub.sessions)
 
     # ── the links' owner ──────────────────────────────────────────────────────────────────────────────
 
