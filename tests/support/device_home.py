@@ -1,6 +1,8 @@
 """A device for tests: a home in a temporary folder, surroundings that never sleep, an identity at hand."""
 
 import hashlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -121,3 +123,11 @@ def now() -> datetime:
 
 
 DAY = timedelta(days=1)
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Poll until another thread has done what it must."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.005)
