@@ -354,6 +354,24 @@ async def test_the_owner_of_an_expired_certificate_supersedes_a_replacement_unde
         await desk.registry.activate(issue.intent.id, desk.done("lamp-1"))
 
 
+@pytest.mark.parametrize("ending", ["superseded", "dropped"])
+async def test_a_key_that_once_had_a_certificate_stays_bound(desk: Desk, ending: str) -> None:
+    """Only the intent that brought a key takes it away again."""
+    await desk.enroll(await desk.token("secret"), "lamp-1", "k1")
+    await desk.enroll(await desk.token("swap", "lamp-1", replaces=True), "lamp-1", "k2")
+    desk.pass_time(LIFETIME * 2)
+    again = await desk.claim(await desk.token("again", "lamp-1", replaces=True), "lamp-1", "k2")
+    token = await desk.token("any")
+
+    if ending == "superseded":
+        await desk.enroll(token, "lamp-1", "k1")
+    else:
+        assert await desk.drop(again)
+
+    with pytest.raises(KeyInUse):
+        await desk.registry.claim(desk.attempt(token, "lamp-2", "k2"))
+
+
 async def test_a_connecting_successor_ends_what_its_predecessor_had_under_way(desk: Desk) -> None:
     await desk.enroll(await desk.token("secret"), "lamp-1", "k1")
     desk.pass_time(LIFETIME - HOUR)

@@ -61,6 +61,7 @@ async def test_a_refused_command_does_not_hurt_its_neighbours(tmp_path: Path) ->
             asyncio.create_task(registry._writer.run(broken)),
             asyncio.create_task(desk.registry.claim(desk.attempt(token, "lamp-1", "k2"))),
             asyncio.create_task(desk.registry.claim(desk.attempt(token, "lamp-2", "k3"))),
+            asyncio.create_task(registry.append(event("neighbour"))),
         ]
         await asyncio.sleep(0)
         gate.open()
@@ -74,8 +75,10 @@ async def test_a_refused_command_does_not_hurt_its_neighbours(tmp_path: Path) ->
             "lamp-1": (ThingStatus.CLAIMED, key("k1")),
             "lamp-2": (ThingStatus.CLAIMED, key("k3")),
         }
-        assert verify(await registry.records()).sequence == 1
-        assert registry.counters.largest_batch == 4
+        trail = await registry.records()
+        assert [one.event.action for one in trail] == ["token.create", "neighbour"]
+        assert verify(trail).sequence == 2
+        assert registry.counters.largest_batch == 5
 
 
 async def test_a_command_that_sqlite_cannot_even_bind_fails_alone(tmp_path: Path) -> None:
@@ -150,7 +153,9 @@ async def test_a_constraint_that_objects_makes_the_command_decide_again(tmp_path
             return turns
 
         assert await registry._writer.run(second_time_lucky) == 2
-        assert [one.event.action for one in await registry.records()] == ["turn 2"]
+        trail = await registry.records()
+        assert [one.event.action for one in trail] == ["turn 2"]
+        assert verify(trail).sequence == 1
 
 
 async def test_a_constraint_that_always_objects_ends_in_a_refusal(tmp_path: Path) -> None:
@@ -207,6 +212,22 @@ async def test_the_schema_itself_refuses_what_must_not_be(tmp_path: Path, statem
         with pytest.raises(RegistryUnavailable) as refusal:
             await registry._writer.run(lambda session: session.run(statement))
         assert isinstance(refusal.value.__cause__, sqlite3.IntegrityError)
+
+
+async def test_a_freed_name_that_is_active_again_has_no_tombstone(tmp_path: Path) -> None:
+    def tombstones(session: Session) -> object:
+        return session.one("SELECT count(*) FROM name_tombstones")
+
+    async with SqliteRegistry(tmp_path / "registry.db") as registry:
+        desk = Desk(registry)
+        await desk.enroll(await desk.token("secret"), "lamp-1", "k1")
+        await desk.order("lamp-1", ThingStatus.REVOKED)
+        assert await registry._writer.run(tombstones) == (1,)
+        swap = await desk.token("swap", "lamp-1", replaces=True)
+        await desk.claim(swap, "lamp-1", "k2")
+        assert await registry._writer.run(tombstones) == (1,)
+        await desk.enroll(swap, "lamp-1", "k2")
+        assert await registry._writer.run(tombstones) == (0,)
 
 
 async def test_a_full_queue_refuses_at_once_and_takes_more_when_it_moves(tmp_path: Path) -> None:
