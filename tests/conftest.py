@@ -1,8 +1,10 @@
 """What holds for every test: a missing program leaves tests out by name, and CI does not accept that."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Generator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +41,34 @@ def _declared(item: pytest.Item, table: dict[str, Need]) -> list[Need]:
         message = f"{item.nodeid} needs {', '.join(unknown)}, which tests/needs.toml does not know"
         raise pytest.UsageError(message)
     return [table[name] for name in names]
+
+
+_allowed: set[str] | None = None
+"""Programs of tests/needs.toml that the running test has declared; None between tests."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """While a test runs, it may start only the programs that it has declared."""
+    global _allowed  # noqa: PLW0603 - an audit hook cannot be given anything else
+    _allowed = {need.command or "" for need in _declared(item, needs())}
+    try:
+        return (yield)
+    finally:
+        _allowed = None
+
+
+def _watch_programs(event: str, arguments: tuple[object, ...]) -> None:
+    if event != "subprocess.Popen" or _allowed is None:
+        return
+    program = Path(str(arguments[0])).name
+    if program in PROGRAMS and program not in _allowed:
+        message = f"this test starts {program}: it has to say @pytest.mark.needs({program!r})"
+        raise AssertionError(message)
+
+
+PROGRAMS = frozenset(need.command for need in needs().values() if need.command)
+sys.addaudithook(_watch_programs)
 
 
 class Workers:

@@ -11,6 +11,7 @@ import pytest
 
 from support.server import Server, running
 
+pytestmark = pytest.mark.needs("openssl")  # the script starts it
 SCRIPT = Path(__file__).with_name("clients") / "classic_device.py"
 
 

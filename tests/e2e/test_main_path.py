@@ -106,6 +106,7 @@ def test_every_kind_of_key_walks_the_same_path(server: Server, tmp_path: Path, k
     assert json.loads(watch.communicate(timeout=20)[0])["payload"] == key_type
 
 
+@pytest.mark.needs("openssl")
 def test_a_key_made_with_openssl_is_adopted(server: Server, tmp_path: Path) -> None:
     key = tmp_path / "own.pem"
     words = [
@@ -146,6 +147,7 @@ def test_the_operator_s_tables_and_their_json(server: Server) -> None:
     assert verified["records"] > 0
 
 
+@pytest.mark.needs("openssl")
 def test_the_root_is_exported_and_openssl_reads_it(server: Server, tmp_path: Path) -> None:
     keyborn("ca", "export", "--out", tmp_path / "root.pem", "--data", server.data)
     words = ["openssl", "x509", "-in", str(tmp_path / "root.pem"), "-noout", "-fingerprint", "-sha256"]
