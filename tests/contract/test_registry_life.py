@@ -429,6 +429,19 @@ async def test_dropping_a_second_intent_keeps_the_first_redemption(desk: Desk) -
     assert (await desk.enroll(later, "lamp-1", "k1")).status is CertificateStatus.ACTIVE
 
 
+async def test_a_token_that_outlives_a_certificate_pays_once_and_keeps_having_paid(desk: Desk) -> None:
+    token = await desk.token("secret", uses=1, ttl=LIFETIME * 4)
+    await desk.enroll(token, "lamp-1", "k1")
+    desk.pass_time(LIFETIME * 2)
+    issue = await desk.claim(token, "lamp-1", "k1")
+    assert not issue.resumed
+
+    await desk.drop(issue)
+
+    assert await desk.uses_taken(token) == 1
+    assert (await desk.enroll(token, "lamp-1", "k1")).status is CertificateStatus.ACTIVE
+
+
 async def test_a_suspended_claim_that_is_dropped_stays_with_its_key(desk: Desk) -> None:
     token = await desk.token("secret", uses=1)
     issue = await desk.claim(token, "lamp-1", "k1")
