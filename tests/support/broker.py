@@ -97,6 +97,7 @@ class World:
         self.gateway = gateway
         self.directory = directory
         self.pki = pki
+        self.clock = SystemClock()
         self.host, self.port = "127.0.0.1", 0
         self.roots = folder / "roots.pem"
         self.roots.write_text(pki.root_pem)

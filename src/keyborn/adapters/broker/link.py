@@ -190,9 +190,11 @@ class Link(asyncio.BufferedProtocol):
         self._push()
         if self._lost or self._transport.is_closing():
             return
-        self._transport.write_eof()
         self._transport.resume_reading()
         self._after(self._limits.close_seconds, self.abort)
+        if not self._unread():
+            with contextlib.suppress(OSError):
+                self._transport.write_eof()  # raises where the peer has reset the connection meanwhile
 
     def abort(self) -> None:
         """Cut the connection now; unread bytes are lost."""
