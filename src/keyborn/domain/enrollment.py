@@ -175,9 +175,16 @@ def _repeat(held: Certificate, standing: Standing, attempt: Attempt) -> Repeat:
 
 
 def _issue(standing: Standing, attempt: Attempt, slot: Slot) -> Issue:
-    """A recorded intent is resumed, even past the expiry of the token that recorded it."""
+    """A recorded intent is resumed, even past the expiry of the token that recorded it.
+
+    One whose dates are not now comes from a clock that was wrong: a new one takes its place.
+    """
     waiting = standing.open_intent
-    resumable = waiting is not None and waiting.key_hash == attempt.key and attempt.now < waiting.not_after
+    resumable = (
+        waiting is not None
+        and waiting.key_hash == attempt.key
+        and waiting.not_before <= attempt.now < waiting.not_after
+    )
     if not resumable:
         _require_fresh(attempt)
     _require_use(standing, attempt)

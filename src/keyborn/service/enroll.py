@@ -73,8 +73,10 @@ class RegistrationAuthority:
         reserved_names: frozenset[str] = frozenset(),
         admission: Admission | None = None,
         failures: FailureBudget | None = None,
+        refusals: FailureBudget | None = None,
         on_step: StepListener = ignore,
     ) -> None:
+        """``failures`` of each address to prove itself; ``refusals`` of what each token asks for."""
         self._authenticator = authenticator
         self._enrollments = enrollments
         self._authority = authority
@@ -85,6 +87,7 @@ class RegistrationAuthority:
         self._reserved = reserved_names
         self._admission = admission or Admission()
         self._failures = failures or FailureBudget()
+        self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
         self._on_step = on_step
 
     async def authenticate(self, credential: Credential) -> Applicant:
@@ -108,8 +111,8 @@ class RegistrationAuthority:
     async def enroll(self, applicant: Applicant, request: EnrollmentRequest) -> Enrollment:
         """Give the applicant the one certificate of this thing and key.
 
-        Raises a leaf of Unauthenticated, Forbidden, InputError, Conflict or Unavailable; whatever it raises,
-        no new certificate is active.
+        Raises a leaf of Unauthenticated, Forbidden, InputError, Conflict or Unavailable, or Throttled after
+        too many of those with one token; whatever it raises, no new certificate is active.
         """
         async with self._admission.slot():
             self._on_step(SagaStep.ADMITTED)
@@ -118,6 +121,7 @@ class RegistrationAuthority:
             except Unavailable:
                 raise  # the registry could not write: there is nowhere to record it
             except KeybornError as refusal:
+                self._refusals.charge(applicant.token, self._clock.now())
                 await self._audit.append(self._refusal(request, applicant.token, refusal))
                 raise
 

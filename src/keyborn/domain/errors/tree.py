@@ -54,10 +54,13 @@ class NotFound(KeybornError):
 
 
 class Throttled(KeybornError):
-    """Too many failures from this source; good credentials still pass."""
+    """Too many failures from this source or with this token; what is in order still passes."""
 
     code = "too_many_failures"
-    sentence = "Too many failed attempts from this address. Wait {seconds} seconds, then use a valid token."
+    sentence = (
+        "Too many failed attempts from this address or with this token. "
+        "Wait {seconds} seconds, then use a valid token for what it permits."
+    )
 
     def __init__(self, *, seconds: int) -> None:
         super().__init__(seconds=seconds)
