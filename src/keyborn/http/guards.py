@@ -11,7 +11,22 @@ from keyborn.ports import Credential
 MAX_BODY = 16 * 1024
 """Bytes; a larger body is refused without being buffered."""
 
-_FORWARDING = frozenset({"forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"})
+_FORWARDING = frozenset(
+    {
+        "forwarded",
+        "via",
+        "x-real-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-original-forwarded-for",
+        "cf-connecting-ip",
+        "true-client-ip",
+        "x-envoy-external-address",
+        "origin",  # a page in a browser here, written by somebody elsewhere
+        "sec-fetch-site",
+    }
+)
+_FORWARDED = "x-forwarded"
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 Body = TypeVar("Body")
@@ -58,9 +73,13 @@ def credential(request: Request) -> Credential:
 
 
 def _proxied(request: Request) -> bool:
-    if not _FORWARDING.isdisjoint(request.headers.keys()):
+    names = request.headers.keys()
+    if not _FORWARDING.isdisjoint(names) or any(name.startswith(_FORWARDED) for name in names):
         return True
-    host = request.headers.get("host", "").lower()
+    hosts = request.headers.getlist("host")
+    if len(hosts) != 1:
+        return True
+    host = hosts[0].lower()
     return (host if host.endswith("]") else host.rpartition(":")[0] or host) not in _LOCAL_HOSTS
 
 
