@@ -118,10 +118,10 @@ def _require_server(sock: ssl.SSLSocket) -> None:
     """OpenSSL takes a certificate without extended key usages for a server's; a device's trust does not."""
     from cryptography import x509
 
-    leaf = x509.load_der_x509_certificate(sock.getpeercert(binary_form=True) or b"")
     try:
+        leaf = x509.load_der_x509_certificate(sock.getpeercert(binary_form=True) or b"")
         usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except (x509.ExtensionNotFound, ValueError):
+    except Exception:  # noqa: BLE001 - whatever a certificate makes the parser raise, it is not one to trust
         raise Distrusted("its certificate does not say that it is a server's (serverAuth)") from None
     if _SERVER_AUTH not in {usage.dotted_string for usage in usages}:
         raise Distrusted("its certificate is not a server's (serverAuth)")

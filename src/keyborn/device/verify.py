@@ -81,10 +81,12 @@ def to_pem(certificates: Sequence[x509.Certificate]) -> str:
 
 @contextmanager
 def _parsing() -> Iterator[None]:
-    """Some properties are parsed only when they are looked at; what they raise is a wrong certificate."""
+    """Properties are parsed when looked at, and raise what they like: that is a wrong certificate."""
     try:
         yield
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension):
+    except WrongCertificate:
+        raise
+    except Exception:  # noqa: BLE001 - InvalidVersion and others have no common root
         raise WrongCertificate(detail="it cannot be read") from None
 
 
