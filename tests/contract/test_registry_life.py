@@ -291,6 +291,19 @@ async def test_a_certificate_that_is_not_live_is_returned_as_it_is(desk: Desk) -
         await desk.registry.connected(CertificateId("0" * 64), desk.now)
 
 
+async def test_the_takeover_is_in_the_trail_once(desk: Desk) -> None:
+    await desk.enroll(await desk.token("first"), "lamp-1", "k1")
+    successor = await desk.enroll(await desk.token("swap", "lamp-1", replaces=True), "lamp-1", "k2")
+    for _ in range(2):
+        await desk.connect(successor)
+
+    records = await desk.registry.records(limit=MAX_PAGE)
+    taken = [record.event for record in records if record.event.action == "replace"]
+    assert [(event.subject, event.actor) for event in taken] == [("lamp-1", successor.id)]
+    assert taken[0].details == {"keyHash": key("k2"), "retiredKeyHash": key("k1")}
+    verify(records)
+
+
 async def test_a_suspended_successor_does_not_take_over(desk: Desk) -> None:
     old = await desk.enroll(await desk.token("secret"), "lamp-1", "k1")
     new = await desk.enroll(await desk.token("swap", "lamp-1", replaces=True), "lamp-1", "k2")

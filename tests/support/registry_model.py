@@ -255,6 +255,7 @@ class Model:
         met.slot = "current"
         self.dead_keys.add(record.key)
         record.key = met.key
+        self.events += 1
 
     def drop(self, intent: str) -> None:
         """What the sweeper does to one open intent."""

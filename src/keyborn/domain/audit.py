@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from keyborn.domain.certificate import Certificate
 from keyborn.domain.errors import AuditBroken
+from keyborn.domain.names import KeyHash
 
 GENESIS = "0" * 64
 """What the first record names as its predecessor's hash."""
@@ -93,6 +95,12 @@ def parse_event(text: str) -> AuditEvent:
     if not exact:
         raise ValueError("not a canonical event")
     return event
+
+
+def succession(successor: Certificate, retired_key: KeyHash, at: datetime) -> AuditEvent:
+    """What is recorded when a replacement's first connection retires the key before it."""
+    details = {"keyHash": successor.key_hash, "retiredKeyHash": retired_key}
+    return AuditEvent(at, "replace", "done", successor.thing, successor.id, details=details)
 
 
 def _is_text(word: object) -> bool:

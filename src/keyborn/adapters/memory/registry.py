@@ -6,7 +6,7 @@ from datetime import datetime
 from heapq import nsmallest
 
 from keyborn.adapters.memory.state import Binding, State
-from keyborn.domain.audit import AuditEvent, AuditRecord
+from keyborn.domain.audit import AuditEvent, AuditRecord, succession
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, decide, staged
 from keyborn.domain.errors import (
@@ -243,9 +243,9 @@ class MemoryRegistry:
             return known
         met = replace(known, connected_at=at)
         self._state.certificates[certificate] = met
-        return self._promote(met) if met.slot is Slot.SUCCESSOR else met
+        return self._promote(met, at) if met.slot is Slot.SUCCESSOR else met
 
-    def _promote(self, successor: Certificate) -> Certificate:
+    def _promote(self, successor: Certificate, at: datetime) -> Certificate:
         state = self._state
         thing = state.things[successor.thing]
         waiting = state.open_intent(thing.name)
@@ -257,6 +257,7 @@ class MemoryRegistry:
         state.attach(promoted)
         state.key_tombstones.add(thing.key_hash)
         state.keep_thing(replace(thing, key_hash=successor.key_hash))
+        state.append(succession(promoted, thing.key_hash, at))
         return promoted
 
     # ── what crashed enrolments left, and the trail ───────────────────────────────────────────────────

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from keyborn.adapters.sql import enrolling, rows
 from keyborn.adapters.sql.session import Session
-from keyborn.domain.audit import AuditEvent
+from keyborn.domain.audit import AuditEvent, succession
 from keyborn.domain.certificate import Certificate, Slot
 from keyborn.domain.errors import NotFound, RegistryUnavailable
 from keyborn.domain.intent import IntentId
@@ -106,6 +106,7 @@ def _promote(session: Session, successor: Certificate, at: datetime) -> Certific
         rows.to_ms(at),
     )
     session.run("UPDATE things SET key_hash = ? WHERE name = ?", successor.key_hash, thing.name)
+    session.chain(succession(promoted, thing.key_hash, at))
     return promoted
 
 
