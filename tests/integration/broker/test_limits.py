@@ -112,6 +112,18 @@ async def test_filters_that_are_not_offered_have_their_own_answers(
     assert (await raw.subscribe(topic_filter)).reasons == (reason,)
 
 
+async def test_a_packet_with_a_refused_filter_leaves_nothing_behind_on_3_1_1(world: World) -> None:
+    device = world.device("dev")
+    connect = Connect(4, "dev", clean_start=False)
+    raw = await world.connect(device, connect)
+    await raw.send(Subscribe(1, (Subscription(TOPIC, 1), Subscription("#"))))
+    assert await raw.closed() == []
+    world.gateway.publish(TOPIC, b"x")
+    again = await world.connect(device, connect)
+    assert again.connack.session_present
+    await again.ping()
+
+
 async def test_subscription_identifiers_are_not_offered(world: World) -> None:
     raw = await world.connect(world.device("dev"), version=5)
     await raw.send(Subscribe(1, (Subscription(TOPIC),), {Prop.SUBSCRIPTION_ID: (1,)}))
@@ -272,16 +284,32 @@ async def test_half_open_connections_are_cut(tmp_path: Path, refusals: Refusals)
         assert len(refusals("action=iot:Connect", "no CONNECT within 0.3 s")) == 2
 
 
-async def test_when_too_many_wait_for_admission_the_oldest_gives_way(
-    tmp_path: Path, refusals: Refusals
-) -> None:
-    async with running(tmp_path, limits=Limits(pending=5)) as world:
+async def test_silent_connections_give_way_when_room_is_short(tmp_path: Path, refusals: Refusals) -> None:
+    async with running(tmp_path, limits=Limits(pending=5, patience_seconds=0)) as world:
         held = [await asyncio.open_connection(world.host, world.port) for _ in range(8)]
         raw = await world.connect(world.device("dev"))
         assert raw.connack.reason == 0, "a flood of silent connections keeps nobody out"
         assert len(refusals("too many connections wait for admission")) == 4
+        assert len(world.gateway._pending) == 4
         for _, writer in held:
             writer.close()
+
+
+async def test_connections_that_make_progress_are_not_pushed_out(tmp_path: Path, refusals: Refusals) -> None:
+    async with running(tmp_path, limits=Limits(pending=2, patience_seconds=0)) as world:
+        world.directory.open.clear()
+        early = [await world.dial(world.device(name)) for name in ("one", "two")]
+        for raw, name in zip(early, ("one", "two"), strict=True):
+            await raw.send(Connect(4, name))
+        await until(lambda: world.directory.lookups == 2)
+        reader, writer = await asyncio.open_connection(world.host, world.port)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await asyncio.wait_for(reader.readexactly(1), PATIENCE)
+        writer.close()
+        world.directory.open.set()
+        for raw in early:
+            assert (await raw.expect(ConnAck)).reason == 0
+        assert len(refusals("too many connections wait for admission")) == 1
 
 
 @dataclass
@@ -342,7 +370,8 @@ async def test_a_reader_that_reads_nothing_is_bounded_and_then_cut(
         await stop_reading(world)
         healthy = await world.connect(world.device("healthy"))
         most = sent = 0
-        while world.gateway.connected == 2 and sent < 5000:
+        deadline = asyncio.get_running_loop().time() + PATIENCE
+        while world.gateway.connected == 2 and asyncio.get_running_loop().time() < deadline:
             world.gateway.publish(TOPIC, b"x" * 60_000, qos=sent % 2)
             sent += 1
             await healthy.ping()

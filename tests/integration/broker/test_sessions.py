@@ -1,9 +1,13 @@
 """Sessions that wait, messages that are sent again, connections that are taken over, wills."""
 
+import asyncio
+import socket
+import ssl
 from collections.abc import Callable
 
 import pytest
 
+from keyborn.adapters.broker.encode import encode
 from keyborn.adapters.broker.packets import (
     Connect,
     Disconnect,
@@ -302,6 +306,35 @@ async def test_while_the_registry_is_asked_the_older_connection_lives(world: Wor
     assert await old.closed() == [Disconnect(0x8E)]
     assert (await new.next()) is not None
     await new.expect(PingResp)
+
+
+async def test_a_session_survives_a_new_certificate_and_the_old_one_does_not_open_it(world: World) -> None:
+    old, new = world.device("dev"), world.device("dev")
+    await leave_a_subscription(world, old, 5)
+    world.gateway.publish(TOPIC, b"waited")
+    world.directory.set_status(old.id, CertificateStatus.REVOKED)
+    assert (await world.connect(old, lasting(5))).connack.reason == 0x87
+    raw = await world.connect(new, lasting(5))
+    assert raw.connack.session_present
+    assert (await raw.expect(Publish)).payload == b"waited"
+
+
+@pytest.mark.parametrize("tls", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_resumed_tls_session_is_looked_up_like_any_other(world: World, tls: ssl.TLSVersion) -> None:
+    device = world.device("dev")
+    device.context.maximum_version = tls
+
+    def script(session: ssl.SSLSession | None) -> tuple[bytes, bool | None, ssl.SSLSession | None]:
+        plain = socket.create_connection((world.host, world.port), 10)
+        with device.context.wrap_socket(plain, server_hostname="localhost", session=session) as link:
+            link.sendall(encode(Connect(4, "dev"), 4))
+            return link.recv(4), link.session_reused, link.session
+
+    answer, reused, session = await asyncio.to_thread(script, None)
+    assert (answer[3], reused) == (0, False)
+    world.directory.set_status(device.id, CertificateStatus.REVOKED)
+    answer, reused, _ = await asyncio.to_thread(script, session)
+    assert (answer[3], reused) == (5, True)
 
 
 # ── wills ─────────────────────────────────────────────────────────────────────────────────────────────

@@ -116,11 +116,11 @@ class Doorkeeper:
         if certificate is None:
             raise Refused(Reason.NOT_AUTHORIZED, "the registry does not know the certificate")
         now = self._clock.now()
+        if now < certificate.not_before:
+            raise Refused(Reason.NOT_AUTHORIZED, "the certificate is not valid yet", thing=certificate.thing)
         if not certificate.live(now):
             state = "expired" if certificate.expired(now) else certificate.status.value
             raise Refused(Reason.NOT_AUTHORIZED, f"the certificate is {state}", thing=certificate.thing)
-        if now < certificate.not_before:
-            raise Refused(Reason.NOT_AUTHORIZED, "the certificate is not valid yet", thing=certificate.thing)
         return certificate
 
     def _check_client_id(self, client_id: str, principal: Principal, peer: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
+from itertools import islice
 
 from keyborn.adapters.broker.admission import Doorkeeper
 from keyborn.adapters.broker.client import House
@@ -22,6 +23,7 @@ from keyborn.ports import Clock, DeviceDirectory, MessageHandler
 
 _BACKLOG = 1024
 _TICK = 1.0
+_LOOK_AT = 16
 
 
 class Gateway:
@@ -144,14 +146,20 @@ class Gateway:
     # ── the links' owner ──────────────────────────────────────────────────────────────────────────────
 
     def accepted(self, link: Link) -> None:
-        """A TCP connection is there; if too many are not admitted yet, the oldest of those gives way."""
+        """A TCP connection is there; if there is no room, it goes or makes a silent one go."""
         self._links.add(link)
         self._pending[link] = None
         if len(self._pending) > self._limits.pending:
-            oldest = next(iter(self._pending))
-            self._refuse(oldest, "too many connections wait for admission")
-            del self._pending[oldest]
-            oldest.abort()
+            goes = self._silent() or link
+            self._refuse(goes, "too many connections wait for admission")
+            del self._pending[goes]
+            goes.abort()
+
+    def _silent(self) -> Link | None:
+        """One of the oldest connections that keeps us waiting, so that silent ones do not hold the room."""
+        patience = self._limits.patience_seconds
+        oldest = islice(self._pending, _LOOK_AT)
+        return next((link for link in oldest if link.keeps_us_waiting(patience)), None)
 
     def opened(self, link: Link, certificate: bytes) -> Connection:
         """The handshake is done."""

@@ -43,8 +43,10 @@ class Limits:
     retained_bytes: int = 32 * MIB
     retained_per_thing: int = 100
 
-    pending: int = 4096
-    """Connections that have not been admitted; beyond it the oldest one gives way."""
+    pending: int = 1024
+    """Connections that have not been admitted: about three seconds of handshakes. Beyond it a newcomer is
+    refused, unless an older one has kept us waiting for ``patience_seconds``: that one gives way."""
+    patience_seconds: float = 1
     pending_bytes: int = 16 * MIB
     """What all of those may have sent without being admitted."""
     handshake_seconds: float = 10

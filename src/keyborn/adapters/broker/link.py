@@ -7,6 +7,7 @@ and what is written in one turn of the loop leaves as one record and one system 
 
 import asyncio
 import contextlib
+import select
 import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -83,6 +84,7 @@ class Link(asyncio.BufferedProtocol):
         self._closing = False
         self._lost = False
         self._stalled_at = 0
+        self._progress = self._loop.time()
         self.peer = "?"
         self.writable = True
 
@@ -201,18 +203,32 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def keeps_us_waiting(self, seconds: float) -> bool:
+        """Whether the peer owes us bytes, has sent none, and has made no progress for ``seconds``."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return False
+        if not transport.is_reading() or self._loop.time() - self._progress < seconds:
+            return False
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket"), select.POLLIN)
+        return not poll.poll(0)
+
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────
 
     def _shake_hands(self) -> None:
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
+            if self._outgoing.pending:
+                self._progress = self._loop.time()
             self._push()
             return
         except ssl.SSLError as error:
             self._fail(handshake_fault(error))
             return
         self._cancel_timer()
+        self._progress = self._loop.time()
         self._push()
         der = self._tls.getpeercert(binary_form=True)
         if der is None:

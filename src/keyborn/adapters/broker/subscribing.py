@@ -24,15 +24,14 @@ def subscribe(client: Client, sender: Sender, packet: Subscribe) -> None:
     """Grant what is allowed, answer, then send the retained messages; raises ProtocolError to end it all."""
     if Prop.SUBSCRIPTION_ID in packet.properties:
         raise ProtocolError(Reason.SUBSCRIPTION_IDS_NOT_SUPPORTED, "a subscription identifier")
+    verdicts = _verdicts(client, packet.subscriptions)
+    if not client.is_v5 and (refused := next(filter(None, verdicts), None)):
+        raise Denied(refused, "a subscription was refused")
     reasons: list[int] = []
     retained: list[Subscription] = []
-    many = len(packet.subscriptions) > client.house.limits.filters_per_subscribe
-    for wanted in packet.subscriptions:
-        reason = _too_many(client, wanted) if many else _refusal(client, wanted)
-        if reason is not None:
-            if not client.is_v5:
-                raise Denied(reason, "a subscription was refused")
-            reasons.append(reason)
+    for wanted, refusal in zip(packet.subscriptions, verdicts, strict=True):
+        if refusal:
+            reasons.append(refusal)
             continue
         granted = wanted._replace(qos=min(wanted.qos, 1))
         new = client.house.hub.subscribe(client.session, granted)
@@ -43,14 +42,25 @@ def subscribe(client: Client, sender: Sender, packet: Subscribe) -> None:
     _send_retained(client, sender, retained)
 
 
-def _too_many(client: Client, wanted: Subscription) -> Reason:
+def _verdicts(client: Client, subscriptions: tuple[Subscription, ...]) -> list[Reason | None]:
+    """Why each is refused, or None; nothing is granted yet."""
     limit = client.house.limits.filters_per_subscribe
-    client.deny(Action.SUBSCRIBE, wanted.topic_filter, f"more than {limit} filters in one packet")
-    return Reason.QUOTA_EXCEEDED
+    if len(subscriptions) > limit:
+        client.deny(
+            Action.SUBSCRIBE, subscriptions[0].topic_filter, f"more than {limit} filters in one packet"
+        )
+        return [Reason.QUOTA_EXCEEDED] * len(subscriptions)
+    held = set(client.session.subscriptions)
+    verdicts: list[Reason | None] = []
+    for wanted in subscriptions:
+        verdicts.append(_refusal(client, wanted.topic_filter, held))
+        if verdicts[-1] is None:
+            held.add(wanted.topic_filter)
+    return verdicts
 
 
-def _refusal(client: Client, wanted: Subscription) -> Reason | None:
-    topic_filter, limits, held = wanted.topic_filter, client.house.limits, client.session.subscriptions
+def _refusal(client: Client, topic_filter: str, held: set[str]) -> Reason | None:
+    limits = client.house.limits
     fault = filter_fault(topic_filter) or size_fault(topic_filter, limits)
     if fault:
         reason = Reason.TOPIC_FILTER_INVALID
