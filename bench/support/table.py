@@ -35,6 +35,11 @@ class Cell:
     """Certificates in the database that no answer handed out."""
 
     @property
+    def disturbance(self) -> float:
+        """Cores that neither the server nor the load client used."""
+        return self.outcome.load.others / self.outcome.seconds
+
+    @property
     def untrue(self) -> str | None:
         """Why the figure must not be believed."""
         outcome = self.outcome
@@ -60,7 +65,7 @@ def report(cells: Sequence[Cell]) -> str:
 
 def noise(cells: Sequence[Cell]) -> str:
     """How much of the machine others used meanwhile."""
-    shares = sorted(100 * cell.outcome.load.others / cell.outcome.seconds for cell in cells)
+    shares = sorted(100 * cell.disturbance for cell in cells)
     return (
         f"CPU that was neither the server's nor the load client's: median {median(shares):.0f} %, "
         f"most {shares[-1]:.0f} % of one core; part of it is the kernel's network work."
