@@ -1,6 +1,7 @@
 """The demonstration's stage: a real server process, a device's home, and the commands a person would type."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -88,6 +89,7 @@ class Stage:
 
     def openssl(self, *words: str) -> str:
         """Ask OpenSSL, which shares no code with Keyborn; returns what it printed."""
+        require(shutil.which("openssl") is not None, "openssl is installed (apt-get install openssl)")
         asked = ["openssl", *words]
         done = subprocess.run(asked, capture_output=True, text=True, timeout=_PATIENCE, check=False)  # noqa: S603 - fixed words
         require(done.returncode == 0, f"openssl {words[0]} agrees: {done.stderr.strip()}")
