@@ -88,6 +88,7 @@ class _Members:
         self._path = path
 
     def take(self, name: str, fits: Callable[[object], bool]) -> dict[str, object]:
+        """The object that lies inside."""
         value = self._members.get(name)
         if not fits(value):
             raise Malformed(f"its {self._path}{name} is missing or unusable")
@@ -95,15 +96,18 @@ class _Members:
         return value
 
     def text(self, name: str, fits: Callable[[str], bool]) -> str:
+        """A text that must be there."""
         value = self._members.get(name)
         if not isinstance(value, str) or not fits(value):
             raise Malformed(f"its {self._path}{name} is missing or unusable")
         return value
 
     def optional(self, name: str, fits: Callable[[str], bool]) -> str | None:
+        """A text that may be missing or null."""
         return None if self._members.get(name) is None else self.text(name, fits)
 
     def port(self, name: str) -> int:
+        """A TCP port."""
         value = self._members.get(name)
         if not isinstance(value, int) or isinstance(value, bool) or value not in _PORTS:
             raise Malformed(f"its {self._path}{name} is not a port")

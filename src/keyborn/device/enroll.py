@@ -74,7 +74,10 @@ def enroll(
         present = _present(home, wish, around)
         if present is not None:
             return Outcome(present, obtained=False)
-        return _obtain(home, wish, code(), around, timeout)
+        try:
+            return _obtain(home, wish, code(), around, timeout)
+        except OSError as wrong:  # the disk; troubles of the network have their own errors by now
+            raise files.trouble(home.path, wrong) from None
 
 
 def _present(home: Home, wish: Wish, around: Surroundings) -> Identity | None:

@@ -115,7 +115,10 @@ def locate_home(chosen: Path | None, environment: Mapping[str, str], *, root: bo
         chosen = Path(environment["KEYBORN_HOME"])
     if chosen is None:
         chosen = SYSTEM_HOME if root else _state_folder(environment) / "keyborn"
-    return Home(Path(os.path.realpath(chosen.expanduser())))
+    try:
+        return Home(Path(os.path.realpath(chosen.expanduser())))
+    except RuntimeError:  # a user without a home folder, as containers have
+        raise HomeUnusable(path=chosen, detail="this user has no home folder. Use --home DIR") from None
 
 
 def _state_folder(environment: Mapping[str, str]) -> Path:

@@ -107,6 +107,7 @@ class _Connection(http.client.HTTPSConnection):
         self._deadline = deadline
 
     def connect(self) -> None:
+        """Connect, bound by the deadline; then look at what the peer's certificate is for."""
         super().connect()
         assert isinstance(self.sock, tls.DeadlineSocket)
         self.sock.deadline = self._deadline

@@ -98,6 +98,8 @@ def assess(home: Home, wall: datetime) -> Standing:
 
 def require_identity(home: Home, wall: datetime) -> Identity:
     """The identity to work with, an expired one too: the broker decides. Raises NoIdentity, HomeUnusable."""
+    if not home.path.exists():
+        raise NoIdentity(path=home.path, detail="there is no such folder")
     home.check()
     standing = assess(home, wall)
     if standing.state in (State.READY, State.EXPIRED) and standing.identity is not None:
@@ -190,24 +192,28 @@ class _Table:
         self._members = members
 
     def text(self, name: str) -> str:
+        """A string."""
         value = self._members.get(name)
         if not isinstance(value, str):
             raise ValueError(f"its {name} is missing")  # noqa: TRY004 - one kind of error for one file
         return value
 
     def number(self, name: str) -> int:
+        """An integer."""
         value = self._members.get(name)
         if not isinstance(value, int):
             raise ValueError(f"its {name} is missing")  # noqa: TRY004 - as above
         return value
 
     def moment(self, name: str) -> datetime:
+        """A time with its offset, in UTC."""
         value = self._members.get(name)
         if not isinstance(value, datetime) or value.tzinfo is None:
             raise ValueError(f"its {name} is missing")
         return value.astimezone(UTC)
 
     def table(self, name: str) -> "_Table":
+        """A table below this one."""
         value = self._members.get(name)
         if not isinstance(value, dict):
             raise ValueError(f"its [{name}] is missing")  # noqa: TRY004 - as above

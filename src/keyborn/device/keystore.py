@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from keyborn.device import files, keys
 from keyborn.device.subject import Subject
-from keyborn.domain.errors import KeyExists, KeyStoreUnsupported, KeyUnusable
+from keyborn.domain.errors import KeyStoreUnsupported, KeyUnusable
 from keyborn.domain.names import KeyHash, key_hash
 
 if TYPE_CHECKING:
@@ -98,12 +98,6 @@ class FileKeyStore:
             raise KeyUnusable(path=self.path, detail=f"it does not fit {certificate.name}") from None
         finally:
             os.close(descriptor)
-
-
-def require_absent(store: FileKeyStore, wish: str) -> None:
-    """Raise KeyExists where a key would be overwritten."""
-    if store.exists():
-        raise KeyExists(path=store.path, detail=wish)
 
 
 def require_sound(source: Path, subject: Subject) -> None:

@@ -169,27 +169,27 @@ class Session:
     def _listen(self) -> None:
         """Callbacks only note what happened; whoever waits for it acts on it."""
 
-        def on_connect(_client: object, _data: object, _flags: object, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
+        def _on_connect(_client: object, _data: object, _flags: object, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
             self._accepted = Reason(reason.value, str(reason))
 
-        def on_disconnect(_client: object, _data: object, flags: Any, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
+        def _on_disconnect(_client: object, _data: object, flags: Any, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
             if flags.is_disconnect_packet_from_server:
                 self._ended = Reason(reason.value, str(reason))
 
-        def on_publish(_client: object, _data: object, mid: int, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
+        def _on_publish(_client: object, _data: object, mid: int, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
             self._answers[mid] = [Reason(reason.value, str(reason))]
 
-        def on_subscribe(_client: object, _data: object, mid: int, reasons: Any, _more: object) -> None:  # noqa: ANN401 - paho's
+        def _on_subscribe(_client: object, _data: object, mid: int, reasons: Any, _more: object) -> None:  # noqa: ANN401 - paho's
             self._answers[mid] = [Reason(each.value, str(each)) for each in reasons]
 
-        def on_message(_client: object, _data: object, message: Any) -> None:  # noqa: ANN401 - paho's
+        def _on_message(_client: object, _data: object, message: Any) -> None:  # noqa: ANN401 - paho's
             self._inbox.append(Received(message.topic, message.payload, message.qos, message.retain))
 
-        self._client.on_connect = on_connect
-        self._client.on_disconnect = on_disconnect
-        self._client.on_publish = on_publish
-        self._client.on_subscribe = on_subscribe
-        self._client.on_message = on_message
+        self._client.on_connect = _on_connect
+        self._client.on_disconnect = _on_disconnect
+        self._client.on_publish = _on_publish
+        self._client.on_subscribe = _on_subscribe
+        self._client.on_message = _on_message
 
     def _answer(self, mid: int, what: str) -> list[Reason]:
         if not self._pump(lambda: mid in self._answers, OPERATION_TIMEOUT):

@@ -1,5 +1,6 @@
 """Enrolment against a real TLS service: polite, slow, broken, hostile."""
 
+import errno
 import hashlib
 import json
 import stat
@@ -819,3 +820,26 @@ def test_the_certificate_is_for_the_key_in_the_file(
     key = load_pem_private_key(home.key.read_bytes(), None)
     public = leaf_of(home).public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert public == public_der(key)  # type: ignore[arg-type] # p256
+
+
+@pytest.mark.parametrize("full", ["device.key.tmp", "device.crt.tmp", "device.toml.tmp"])
+def test_a_full_disk_is_said_and_the_next_run_goes_on(
+    home: Home, service: RudeService, machine: Machine, full: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from keyborn.device import files
+
+    real = files.write_new
+
+    def write(path: Path, data: bytes) -> None:
+        if path.name == full:
+            real(path, data[:20])  # half of it fitted
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, data)
+
+    monkeypatch.setattr(files, "write_new", write)
+    with pytest.raises(errors.HomeUnusable, match="No space left"):
+        run(home, service, machine)
+    assert assess(home, machine.clock.now()).state is not State.READY
+    monkeypatch.setattr(files, "write_new", real)
+    assert run(home, service, machine).obtained
+    assert len(service.issued) == 1

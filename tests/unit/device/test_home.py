@@ -31,6 +31,15 @@ def test_where_the_home_is(
     assert home.path == Path(os.path.realpath(Path(expected).expanduser()))
 
 
+def test_a_user_without_a_home_folder_is_told_to_choose_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(_path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nowhere)
+    with pytest.raises(HomeUnusable, match="Use --home"):
+        locate_home(None, {}, root=False)
+
+
 def test_a_home_behind_a_link_is_the_place_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")

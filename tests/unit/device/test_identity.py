@@ -151,7 +151,7 @@ def test_the_clock_alone_never_raises_what_is_proved(home: Home) -> None:
 
 
 def test_an_identity_that_is_not_there_says_what_to_do(home: Home) -> None:
-    with pytest.raises(HomeUnusable):
+    with pytest.raises(NoIdentity, match="no such folder"):
         require_identity(home, now())
     home.prepare()
     with pytest.raises(NoIdentity, match="never enrolled"):
@@ -159,6 +159,9 @@ def test_an_identity_that_is_not_there_says_what_to_do(home: Home) -> None:
     identify(home)
     home.roots.unlink()
     with pytest.raises(NoIdentity, match=r"roots\.pem"):
+        require_identity(home, now())
+    home.path.chmod(0o755)
+    with pytest.raises(HomeUnusable):
         require_identity(home, now())
 
 
