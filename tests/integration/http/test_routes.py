@@ -146,10 +146,11 @@ def test_one_key_is_one_thing(server: Server) -> None:
 def test_hostile_requests_are_refused_with_their_code_and_none_is_a_5xx(
     server: Server, figure: Figure
 ) -> None:
-    secret = server.token(thing="sensor-1", uses=0)["secret"]
     rows = [row for row in hostile() if as_json(row[1])]
     unexpected, statuses = [], Counter[int]()
-    for name, text, code in rows:
+    for number, (name, text, code) in enumerate(rows):
+        if number % 90 == 0:  # one token's refusals are throttled after a hundred
+            secret = server.token(thing="sensor-1", uses=0)["secret"]
         answer = server.post("/v1/enroll", {"thingName": "sensor-1", "csr": text}, secret)
         statuses[answer.status] += 1
         if answer.status not in (400, 413) or answer.json["code"] not in {
