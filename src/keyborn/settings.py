@@ -12,8 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from keyborn.domain.errors import InvalidSetting
+from keyborn.domain.errors import InvalidCode, InvalidSetting
 from keyborn.domain.profile import DEFAULT_DEVICE_LIFETIME, MAX_DEVICE_LIFETIME, CertificateProfile
+from keyborn.domain.token import require_service_url
 
 LOOPBACK_NAMES = ("127.0.0.1", "::1")
 """In every service certificate; ``localhost`` is not: linters rightly refuse host names of one label."""
@@ -149,11 +150,19 @@ def _days(value: object, name: str) -> int:
     return value
 
 
+def _url(value: object, name: str) -> str:
+    url = _text(value, name)
+    try:
+        return url and require_service_url(url)
+    except InvalidCode:
+        raise InvalidSetting(setting=name, detail="it takes https://host[:port]") from None
+
+
 _READERS = {
     "https": _address,
     "mqtt": _address,
     "names": _names,
-    "url": _text,
+    "url": _url,
     "topic_prefix": _prefix,
     "device_certificate_days": _days,
 }

@@ -46,7 +46,7 @@ def verify_chain(*, data: Path, as_json: bool) -> None:
 
     records = [_record(row) for row in pages(data, "/v1/audit", "sequence")]
     head = verify(records)
-    show({"records": len(records), "head": head, "chain": "unbroken"}, as_json=as_json)
+    show({"records": head.sequence, "head": head.hash, "chain": "unbroken"}, as_json=as_json)
 
 
 def _record(row: dict[str, Any]) -> AuditRecord:

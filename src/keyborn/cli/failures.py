@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from keyborn.domain.errors import KeybornError
+from keyborn.domain.errors import KeybornError, SystemTrouble
 
 INTERRUPTED = 130
 
@@ -17,16 +17,18 @@ def run(command: click.Command) -> int:
     except KeybornError as error:
         _report(error)
         return 1
-    except click.Abort:
-        return INTERRUPTED
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except KeyboardInterrupt:
-        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader has gone; python would complain at exit
         return 1
+    except OSError as trouble:
+        place = f" ({trouble.filename})" if trouble.filename else ""
+        _report(SystemTrouble(reason=(trouble.strerror or type(trouble).__name__) + place))
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
 
 
 def _report(error: KeybornError) -> None:

@@ -1,13 +1,16 @@
 """``keyborn serve``: the authority, registry and broker of this machine."""
 
 import asyncio
+import contextlib
+import errno
 import logging
 import os
+import resource
 import signal
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +24,10 @@ if TYPE_CHECKING:
 
 _PATIENCE = 5.0
 """Seconds to outlast a command that holds the data folder for a moment."""
+_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+_TELL_AGAIN = 10.0
+"""Seconds between two warnings that no descriptor is left."""
+_log = logging.getLogger("keyborn.serve")
 
 
 @click.command()
@@ -56,6 +63,7 @@ def serve(
     from keyborn.adapters.data_folder import DataFolder
     from keyborn.wiring import ServeOptions
 
+    _take_descriptors()
     _log_to_stderr(logging.INFO if verbose else logging.WARNING)
     folder = DataFolder(data)
     folder.create()
@@ -68,7 +76,7 @@ def serve(
 def _settings(
     folder: "DataFolder", https: str | None, mqtt: str | None, names: tuple[str, ...]
 ) -> "ServerSettings":
-    from keyborn.settings import Address, ServerSettings, read_settings, write_settings
+    from keyborn.settings import Address, ServerSettings, read_settings
 
     settings = read_settings(folder.settings) if folder.settings.exists() else ServerSettings()
     if https is not None:
@@ -81,18 +89,20 @@ def _settings(
         )  # devices elsewhere must be told a name, and find it in the certificate
     if names:
         settings = replace(settings, names=tuple(dict.fromkeys((*names, *settings.names))))
-    folder.write_once(folder.settings, write_settings(settings))
     return settings
 
 
 async def _serve(folder: "DataFolder", settings: "ServerSettings", options: "ServeOptions") -> None:
+    from keyborn.settings import write_settings
     from keyborn.wiring import LocalService
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    loop.set_exception_handler(_OutOfDescriptors())
     async with LocalService(folder, settings, options).run() as running:
+        folder.write_once(folder.settings, write_settings(settings))  # kept only once they have worked
         _announce(running, folder)
         await stop.wait()
         click.echo("Stopping: answers under way are finished first.")
@@ -108,6 +118,29 @@ def _announce(running: "Running", folder: "DataFolder") -> None:
     click.echo(f"  root fingerprint  {fingerprint_text(running.fingerprint)}")
     click.echo(f"  data folder       {folder.path.resolve()}")
     click.echo(f"Next, in another terminal: keyborn token create --thing NAME{data}")
+
+
+def _take_descriptors() -> None:
+    """A connection is a descriptor: take as many as this process may have, not the 1024 of a shell."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems allow less than they say
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class _OutOfDescriptors:
+    """The event loop's handler of troubles: asyncio would log thousands of traces a second for this one."""
+
+    def __init__(self) -> None:
+        self._told = float("-inf")
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log ``EMFILE`` and its like once in ten seconds, everything else as asyncio does."""
+        trouble = context.get("exception")
+        if not isinstance(trouble, OSError) or trouble.errno not in _NO_DESCRIPTORS:
+            loop.default_exception_handler(context)
+        elif loop.time() - self._told > _TELL_AGAIN:
+            self._told = loop.time()
+            _log.error("too many open files: new connections wait. Raise the limit (ulimit -n, LimitNOFILE=)")
 
 
 def _log_to_stderr(level: int) -> None:

@@ -8,6 +8,7 @@ import click
 
 from keyborn.cli.console import data_option, listen
 from keyborn.cli.output import json_option
+from keyborn.domain.errors import ServerStopped
 
 
 @click.command()
@@ -29,7 +30,7 @@ def watch(*, topic_filter: str, count: int | None, data: Path, as_json: bool) ->
         seen += 1
         if count is not None and seen >= count:
             return
-    click.echo("The service has stopped.", err=True)
+    raise ServerStopped(path=data)
 
 
 def _line(row: Mapping[str, object]) -> str:

@@ -75,6 +75,10 @@ class NameScope:
 
     def __post_init__(self) -> None:
         """Raise InvalidThingName where no thing name could ever match."""
+        if not self.pattern:
+            raise InvalidThingName(detail="the pattern: it is empty")
+        if len(self.pattern) > MAX_THING_NAME:
+            raise InvalidThingName(detail=f"the pattern has {len(self.pattern)} characters")
         if not _GLOB.fullmatch(self.pattern):
             raise InvalidThingName(detail="the pattern holds a character outside that set, besides * and ?")
 

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from keyborn.domain.audit import AuditRecord
 from keyborn.domain.certificate import Certificate
-from keyborn.domain.errors import KeybornError, MalformedRequest, ServerNotRunning
+from keyborn.domain.errors import InvalidSetting, KeybornError, ServerNotRunning
 from keyborn.domain.names import NameScope, ThingName, parse_thing_name
 from keyborn.domain.thing import Thing
 from keyborn.domain.token import EnrollmentToken, TokenId, encode_secret
@@ -62,13 +62,13 @@ _token_body = msgspec.json.Decoder(TokenBody)
 def build_admin(office: Office) -> Starlette:
     """The ASGI application of one office."""
     routes = _Routes(office)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/tokens", routes.tokens, methods=["GET"]),
             Route("/v1/tokens", routes.create_token, methods=["POST"]),
-            Route("/v1/tokens/{token}", routes.withdraw_token, methods=["DELETE"]),
+            Route("/v1/tokens/{token:path}", routes.withdraw_token, methods=["DELETE"]),
             Route("/v1/things", routes.things, methods=["GET"]),
-            Route("/v1/things/{name}", routes.thing, methods=["GET"]),
+            Route("/v1/things/{name:path}", routes.thing, methods=["GET"]),
             Route("/v1/authorities", routes.authorities, methods=["GET"]),
             Route("/v1/audit", routes.audit, methods=["GET"]),
             Route("/v1/messages", routes.messages, methods=["GET"]),
@@ -80,6 +80,8 @@ def build_admin(office: Office) -> Starlette:
             Exception: problems.on_fault,
         },
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Routes:
@@ -240,8 +242,11 @@ def audit_row(record: AuditRecord) -> dict[str, object]:
 
 def _wish(body: TokenBody) -> TokenWish:
     if body.thing is not None and body.match is not None:
-        raise MalformedRequest(detail="--thing and --match exclude each other")
-    pattern = parse_thing_name(body.thing) if body.thing is not None else body.match or "*"
+        raise InvalidSetting(setting="--match", detail="it and --thing exclude each other")
+    if body.thing is not None:
+        pattern: str = parse_thing_name(body.thing)
+    else:
+        pattern = "*" if body.match is None else body.match  # an empty one is a slip, never every name
     try:
         ttl = timedelta(seconds=body.ttl)
     except OverflowError:
@@ -255,7 +260,7 @@ def _limit(request: Request) -> int:
 
 def _number(text: str, name: str) -> int:
     if not text.isascii() or not text.isdigit():
-        raise MalformedRequest(detail=f"{name} takes a number")
+        raise InvalidSetting(setting=name, detail="it takes a number")
     return int(text[:18])
 
 

@@ -74,10 +74,11 @@ class HttpServer:
             connection.shutdown()
         if self._state.tasks:
             await asyncio.wait(self._state.tasks, timeout=grace)
-        for task in list(self._state.tasks):
-            task.cancel()
         for connection in list(self._state.connections):
             connection.transport.abort()
+        await asyncio.sleep(0)  # whoever listens on one of them hears of it, before
+        for task in list(self._state.tasks):
+            task.cancel()
         if self._dater:
             self._dater.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -109,7 +110,7 @@ def _contained(app: ASGIApp) -> ASGIApp:
     async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await app(scope, receive, send)
-        except Exception as fault:  # noqa: BLE001 - answered and logged by problems.on_fault
+        except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 - problems.on_fault has logged it
             _log.debug("a request ended with %s", type(fault).__name__)
 
     return _serve

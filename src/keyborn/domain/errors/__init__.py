@@ -93,6 +93,8 @@ from keyborn.domain.errors.operators import (
     RegistryUnusable,
     ServerNotRunning,
     ServerPartsMissing,
+    ServerStopped,
+    SystemTrouble,
 )
 from keyborn.domain.errors.requests import (
     ClosePrimes,
@@ -202,11 +204,13 @@ __all__ = [
     "RocaKey",
     "ServerNotRunning",
     "ServerPartsMissing",
+    "ServerStopped",
     "ServiceUnreachable",
     "SessionLost",
     "SessionRefused",
     "SmallFactor",
     "SubscribeDenied",
+    "SystemTrouble",
     "ThingNameCase",
     "ThingNameMissing",
     "ThingNameTaken",

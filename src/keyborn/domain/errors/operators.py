@@ -85,6 +85,20 @@ class ServerNotRunning(OperatorError):
     sentence = "No service is running on {path}. Start it with: keyborn serve --data {path}"
 
 
+class ServerStopped(OperatorError):
+    """The service ended, or was ended, while a command listened to it."""
+
+    code = "server_stopped"
+    sentence = "The service on {path} has stopped. Start it again with: keyborn serve --data {path}"
+
+
+class SystemTrouble(OperatorError):
+    """A file or a call that the operating system refused, where no command had a better word for it."""
+
+    code = "system_trouble"
+    sentence = "The operating system refuses: {reason}. Correct the path, its permissions or the disk."
+
+
 class AddressUnavailable(OperatorError):
     """The port is taken, or the address is not this machine's."""
 
