@@ -199,9 +199,9 @@ class DeviceDirectory(Protocol):
         """Record the first connection; a successor becomes current and its predecessor is retired.
 
         Retired here means: certificate revoked, key tombstoned, an open intent of that key undone, the
-        thing's key is the successor's, the trail says so. Repeating keeps the first time. A certificate that is not live at
-        ``at`` is returned as it is, and nothing is recorded: look at what is returned before letting the
-        device in. Raises NotFound.
+        thing's key is the successor's, the trail says so. Repeating keeps the first time. A certificate that
+        is not live at ``at`` is returned as it is, and nothing is recorded: look at what is returned before
+        letting the device in. Raises NotFound.
         """
         ...
 

@@ -38,6 +38,7 @@ from keyborn.ports import Authenticator, Clock, Entropy, MessageTap
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
 from keyborn.service.fleet import FleetView
+from keyborn.service.readiness import Readiness
 from keyborn.service.saga import StepListener, ignore
 from keyborn.service.sweep import Sweeper
 from keyborn.service.tokens import TokenOffice, TokenWish
@@ -173,7 +174,8 @@ class LocalService:
             roots_pem=authority.roots_pem(),
             chain_pem=authority.chain_pem(),
         )
-        return Service(registration, broker, self._ready)
+        readiness = Readiness(self._registry.prove_writable, self._clock)
+        return Service(registration, broker, readiness.check)
 
     async def _authenticator(self) -> Authenticator:
         tokens = TokenAuthenticator(self._registry)
@@ -184,9 +186,6 @@ class LocalService:
         shared = await self._tokens(lambda: ("", b"")).create(OPEN_ENROLLMENT, actor="open-enrollment")
         _log.warning("open enrolment for an hour: anybody on this machine may enrol up to 100 things")
         return OpenEnrollment(self._registry, shared.token.id, tokens)
-
-    async def _ready(self) -> None:
-        await self._registry.records(limit=1)
 
     def _office(self, running: Running, messages: MessageTap, requests: Callable[[], int]) -> Office:
         return Office(

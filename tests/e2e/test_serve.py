@@ -1,6 +1,7 @@
 """``keyborn serve`` as a process: start, lock, clean stop, restart, and the commands when no server runs."""
 
 import http.client
+import resource
 import signal
 import socket
 import stat
@@ -217,6 +218,27 @@ def test_a_service_on_every_address_tells_devices_the_machine_s_name(tmp_path: P
     words = ("--https", "0.0.0.0:0", "--mqtt", "0.0.0.0:0")
     with running(tmp_path, *words) as server:
         assert f"https://{socket.gethostname()}:" in server.about["url"]
+
+
+def test_a_full_disk_is_said_everywhere_and_nothing_false_is_answered(tmp_path: Path) -> None:
+    """A limit on file sizes fails the registry's writes as a full disk does."""
+    with running(tmp_path) as server:
+        assert server.process is not None
+        secret, (_, csr) = server.token(thing="full")["secret"], make_csr("full")
+        room = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (4096, room[1]))
+        refused, unready = server.enroll("full", csr, secret), server.request("GET", "/readyz")
+        for answer in (refused, unready):
+            assert (answer.status, answer.json["code"]) == (503, "registry_unavailable")
+            assert int(answer.headers["retry-after"]) >= 1
+        assert server.request("GET", "/healthz").status == 200
+        told = keyborn("token", "create", "--data", server.data, expect=1)
+        assert "disk" in told.stderr
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, room)
+        assert server.enroll("full", csr, secret).status == 201
+        assert len(server.active("full")) == 1
+        time.sleep(1.1)  # what readiness remembers
+        assert server.request("GET", "/readyz").status == 200
 
 
 def test_two_starts_at_once_have_one_winner(tmp_path: Path) -> None:

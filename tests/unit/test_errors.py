@@ -136,6 +136,6 @@ def test_with_json_an_error_is_an_object_for_programs(
     run(fails_with(errors.Overloaded(seconds=2)))
     assert json.loads(capsys.readouterr().err) == {
         "code": "overloaded",
-        "detail": "The service is busy. Repeat the same request in 2 seconds.",
+        "detail": "The service is busy. Repeat the same request in 2 s.",
         "retryAfter": 2.0,
     }

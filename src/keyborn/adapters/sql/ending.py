@@ -124,6 +124,14 @@ def drop(session: Session, intent: IntentId, event: AuditEvent) -> bool:
     return True
 
 
+def beat(session: Session, at: datetime) -> None:
+    """See ``SqliteRegistry.prove_writable``."""
+    session.run(
+        "INSERT INTO pulse (one, at) VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET at = excluded.at",
+        rows.to_ms(at),
+    )
+
+
 # ── tokens ────────────────────────────────────────────────────────────────────────────────────────────
 
 

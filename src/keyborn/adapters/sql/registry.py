@@ -73,6 +73,10 @@ class SqliteRegistry:
         """Commands, commits and failures since it was opened."""
         return self._writer.counters
 
+    async def prove_writable(self, at: datetime) -> None:
+        """Write one row that means nothing, durably; raises RegistryUnavailable where that cannot be done."""
+        await self._writer.run(lambda session: ending.beat(session, at))
+
     # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────
 
     async def claim(self, attempt: Attempt) -> Verdict:

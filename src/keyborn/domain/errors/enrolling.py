@@ -122,23 +122,24 @@ class Overloaded(Unavailable):
     """No admission slot was free in time."""
 
     code = "overloaded"
-    sentence = "The service is busy. Repeat the same request in {seconds} seconds."
+    sentence = "The service is busy. Repeat the same request in {seconds} s."
 
 
 class RegistryUnavailable(Unavailable):
     """The registry could not write (disk full, I/O error, shutting down). Nothing was handed out."""
 
     code = "registry_unavailable"
-    sentence = "The registry cannot write now. Repeat the same request in {seconds} seconds."
+    sentence = (
+        "The registry cannot write now. Repeat the same request in {seconds} s; if that does not help, the "
+        "operator should look at the service's disk and log."
+    )
 
 
 class EnrollmentInterrupted(Unavailable):
     """The sweeper or another request undid this enrolment half way; the thing itself is not revoked."""
 
     code = "enrollment_interrupted"
-    sentence = (
-        "The enrolment was undone before it was complete. Repeat the same request in {seconds} seconds."
-    )
+    sentence = "The enrolment was undone before it was complete. Repeat the same request in {seconds} s."
 
 
 class CaDates(Unavailable):

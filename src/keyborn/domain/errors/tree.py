@@ -59,7 +59,7 @@ class Throttled(KeybornError):
     code = "too_many_failures"
     sentence = (
         "Too many failed attempts from this address or with this token. "
-        "Wait {seconds} seconds, then use a valid token for what it permits."
+        "Wait {seconds} s, then use a valid token for what it permits."
     )
 
     def __init__(self, *, seconds: int) -> None:
@@ -71,7 +71,7 @@ class Unavailable(KeybornError):
     """Not now; the same request may succeed after ``retry_after`` seconds."""
 
     code = "unavailable"
-    sentence = "The service cannot answer now. Repeat the same request in {seconds} seconds."
+    sentence = "The service cannot answer now. Repeat the same request in {seconds} s."
 
     def __init__(self, *, seconds: int = 1, **facts: object) -> None:
         super().__init__(seconds=seconds, **facts)

@@ -95,6 +95,12 @@ CREATE TABLE name_tombstones (
     at       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Written to see whether writing works.
+CREATE TABLE pulse (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    at  INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE audit (
     sequence INTEGER PRIMARY KEY,
     event    TEXT NOT NULL,                         -- canonical JSON, as it was hashed
