@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.documents import Step, matches, replaced, run_page, steps
+from support.documents import Step, matches, real, replaced, run_page, served, shown, steps
 
 PAGE = """
 Text.
@@ -75,6 +75,28 @@ def test_ports_are_translated_only_after_a_host() -> None:
         == "https://127.0.0.1:50001/x localhost:50001"
     )
     assert replaced("8443 127.0.0.1:84430 example:8443", table) == "8443 127.0.0.1:84430 example:8443"
+
+
+def test_an_address_for_documentation_stands_for_loopback_and_comes_back() -> None:
+    ports = {"8443": "50001"}
+    assert real("curl https://192.0.2.10:8443/healthz", ports) == "curl https://127.0.0.2:50001/healthz"
+    assert shown("curl https://127.0.0.2:50001/healthz", ports) == "curl https://192.0.2.10:8443/healthz"
+
+
+@pytest.mark.parametrize(
+    ("line", "runs"),
+    [
+        ("keyborn serve", "keyborn serve --https 127.0.0.1:0 --mqtt 127.0.0.1:0"),
+        ("keyborn serve --verbose", "keyborn serve --https 127.0.0.1:0 --mqtt 127.0.0.1:0 --verbose"),
+        (
+            "keyborn serve --https 192.0.2.10:8443 --mqtt 192.0.2.10:8883 --name a.example",
+            "keyborn serve --https 127.0.0.2:0 --mqtt 127.0.0.2:0 --name a.example",
+        ),
+        ("keyborn watch --data there 'a:1'", "keyborn watch --data there 'a:1'"),
+    ],
+)
+def test_a_service_of_a_page_gets_free_ports_of_loopback(line: str, runs: str) -> None:
+    assert served(line) == runs
 
 
 def test_a_true_page_passes(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ before the block changes that::
     <!-- run: seen -->         no command: what the latest background command has printed since
     <!-- run: not -->          shown, not run (clone, install, another machine)
 
-One page is one Bash in one empty folder, so that variables last. Pages name the default ports; the runner
-lets the service pick free ones, and translates both ways.
+One page is one Bash in one empty folder, so that variables last. Pages name the default ports and, for a
+machine on a network, ``192.0.2.10``, an address for documentation (RFC 5737); the runner lets the service pick
+free ports, puts an address of loopback in its place, and translates both ways.
 """
 
 import os
@@ -25,6 +26,7 @@ from typing import IO, Self
 PATIENCE = 30.0
 FREE_PORTS = "--https 127.0.0.1:0 --mqtt 127.0.0.1:0"
 DEFAULTS = {"https": "8443", "mqtts": "8883"}
+LAN, STAND_IN = "192.0.2.10", "127.0.0.2"
 _BLOCK = re.compile(r"(?:<!-- run: (\w+) -->\n+)?```console\n(.*?)```", re.DOTALL)
 _MODES = {"", "background", "seen", "not"}
 _MARK = "·done·"
@@ -62,8 +64,27 @@ def matches(prints: str, output: str) -> bool:
 def replaced(text: str, table: Mapping[str, str]) -> str:
     """The text with each port of the table exchanged, where it follows a host or ``-p``."""
     for old, new in table.items():
-        text = re.sub(rf"(127\.0\.0\.1:|localhost:|-p ){old}\b", rf"\g<1>{new}", text)
+        text = re.sub(rf"(127\.0\.0\.[12]:|localhost:|-p ){old}\b", rf"\g<1>{new}", text)
     return text
+
+
+def real(text: str, ports: Mapping[str, str]) -> str:
+    """A page's text as it holds here: the stand-in's address, and the ports by default port."""
+    return replaced(text.replace(LAN, STAND_IN), ports)
+
+
+def shown(text: str, ports: Mapping[str, str]) -> str:
+    """What came here, as the page shows it: the way back from ``real``."""
+    return replaced(text, {port: default for default, port in ports.items()}).replace(STAND_IN, LAN)
+
+
+def served(line: str) -> str:
+    """A line that starts a service, on free ports of loopback; any other line as it is."""
+    if not line.startswith("keyborn serve"):
+        return line
+    if "--https" not in line:
+        return line.replace("keyborn serve", f"keyborn serve {FREE_PORTS}", 1)
+    return re.sub(r"(--https|--mqtt) (\S+):\d+", r"\1 \2:0", line.replace(LAN, STAND_IN))
 
 
 @dataclass
@@ -73,12 +94,12 @@ class Background:
     process: "subprocess.Popen[bytes]"
     log: Path
 
-    def wait_for(self, prints: str, translate: Mapping[str, str]) -> str:
+    def wait_for(self, prints: str, ports: Mapping[str, str]) -> str:
         """Wait until what the page shows has been printed; returns the output as it is."""
         deadline = time.monotonic() + PATIENCE
         while True:
             output = self.log.read_text()
-            if matches(prints, replaced(output, translate)):
+            if matches(prints, shown(output, ports)):
                 return output
             if time.monotonic() > deadline:
                 raise AssertionError(f"the page shows\n{prints}\nthis came\n{output}")
@@ -90,7 +111,7 @@ class Shell:
     """One page's shell: a folder, a Bash that lasts, and commands in the background."""
 
     folder: Path
-    real: dict[str, str] = field(default_factory=dict)
+    ports: dict[str, str] = field(default_factory=dict)
     """The free ports in place of the default ones."""
     backgrounds: list[Background] = field(default_factory=list)
 
@@ -121,19 +142,21 @@ class Shell:
         if step.mode == "background":
             self._start(step)
         elif step.mode == "seen":
-            self.backgrounds[-1].wait_for(f"…{step.prints}…", self._defaults())
+            self.backgrounds[-1].wait_for(f"…{step.prints}…", self.ports)
         elif step.mode != "not":
             self._run(step)
 
     def _run(self, step: Step) -> None:
         stdin = _open(self._bash.stdin)
-        line = replaced(step.line, self.real)
+        line = real(step.line, self.ports)
         stdin.write(f"{{ {line}\n}} < /dev/null; __code=$?; echo; echo {_MARK} $__code\n")
         stdin.flush()
         code, output = self._answer()
-        shown = replaced(output, self._defaults())
-        assert code == 0, f"$ {step.line}\nexit {code}\n{shown}"
-        assert matches(step.prints, shown), f"$ {step.line}\nprints\n{shown}\nthe page shows\n{step.prints}"
+        printed = shown(output, self.ports)
+        assert code == 0, f"$ {step.line}\nexit {code}\n{printed}"
+        assert matches(step.prints, printed), (
+            f"$ {step.line}\nprints\n{printed}\nthe page shows\n{step.prints}"
+        )
 
     def _answer(self) -> tuple[int, str]:
         lines: list[str] = []
@@ -145,10 +168,10 @@ class Shell:
 
     def _start(self, step: Step) -> None:
         log = self.folder / f".background-{len(self.backgrounds)}.log"
-        line = re.sub(r"^keyborn serve", f"keyborn serve {FREE_PORTS}", step.line)
+        line = served(step.line)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                ["bash", "-c", f"exec {line}"],
+                ["bash", "-c", f"exec {real(line, self.ports)}"],
                 cwd=self.folder,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -159,17 +182,14 @@ class Shell:
         self.backgrounds.append(started)
         if line != step.line:
             self._learn_ports(started)
-        started.wait_for(f"{step.prints}…" if step.prints else "", self._defaults())
+        started.wait_for(f"{step.prints}…" if step.prints else "", self.ports)
 
     def _learn_ports(self, started: Background) -> None:
-        output = started.wait_for("…https://127.0.0.1:…mqtts://127.0.0.1:…\n…", {})
+        output = started.wait_for("…https://…mqtts://…\n…", {})
         for scheme, port in DEFAULTS.items():
-            found = re.search(rf"{scheme}://127\.0\.0\.1:(\d+)", output)
+            found = re.search(rf"{scheme}://127\.0\.0\.[12]:(\d+)", output)
             assert found is not None
-            self.real[port] = found[1]
-
-    def _defaults(self) -> dict[str, str]:
-        return {real: default for default, real in self.real.items()}
+            self.ports[port] = found[1]
 
     def _environment(self) -> dict[str, str]:
         return {
