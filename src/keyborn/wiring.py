@@ -289,4 +289,5 @@ def _listening(address: Address) -> Any:  # noqa: ANN401 - a context manager
     try:
         yield
     except OSError as error:
-        raise AddressUnavailable(address=address, detail=error.strerror or str(error)) from None
+        detail = (error.strerror or str(error)).rpartition(": ")[2]  # asyncio tells the address once more
+        raise AddressUnavailable(address=address, detail=detail) from None

@@ -41,6 +41,12 @@ def test_every_step_is_true_and_printed_with_its_evidence(tmp_path: Path, figure
     assert (tmp_path / "kept" / "device" / "device.key").exists()
 
 
+def test_a_folder_that_is_not_empty_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("x")
+    assert "not empty" in keyborn("demo", "--keep", tmp_path, expect=2).stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 @pytest.mark.needs("openssl")
 def test_without_keep_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))

@@ -19,6 +19,12 @@ def test_a_table_lines_its_columns_up(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == "NAME      USES\nsensor-1  -\na         10\n"
 
 
+def test_headings_are_words_and_truths_are_yes_and_no(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"usesTaken": 0, "replace": True}, {"usesTaken": 10, "replace": False}]
+    table(rows, ["usesTaken", "replace"], as_json=False, empty="none")
+    assert capsys.readouterr().out == "USES TAKEN  REPLACE\n0           yes\n10          no\n"
+
+
 def test_an_empty_table_is_a_sentence_for_people_and_an_empty_list_for_programs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

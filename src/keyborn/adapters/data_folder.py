@@ -63,8 +63,10 @@ class DataFolder:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() > deadline or self._is_served():
-                    raise DataFolderInUse(path=self.path) from None
+                served = self._is_served()
+                if served or time.monotonic() > deadline:
+                    holder = "A running service" if served else "Another process"
+                    raise DataFolderInUse(path=self.path, holder=holder) from None
                 time.sleep(_BEAT)
             else:
                 return

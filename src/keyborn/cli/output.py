@@ -1,6 +1,7 @@
 """Tables for people, JSON for programs."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,10 +29,18 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json:
         click.echo(empty)
         return
     cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    widths = [max(len(column), *(len(line[i]) for line in cells)) for i, column in enumerate(columns)]
-    for line in [[column.upper() for column in columns], *cells]:
+    lines = [[_title(column) for column in columns], *cells]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
+    for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def _title(column: str) -> str:
+    """``usesTaken`` as a heading: ``USES TAKEN``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column).upper()
+
+
 def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "-" if value is None else str(value)

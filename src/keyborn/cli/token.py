@@ -61,6 +61,8 @@ def create(  # one parameter per option
         show(made, as_json=True)
         return
     show({name: made[name] for name in ("id", "things", "uses", "expires", "url")}, as_json=False)
+    if made["things"] == "*":
+        click.echo("Good for any thing name: bind it to one with --thing NAME, or to a pattern with --match.")
     click.echo("On the device, paste this code into: keyborn enroll -\n")
     click.echo(made["code"])
 

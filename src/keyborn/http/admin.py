@@ -93,7 +93,7 @@ class _Routes:
         after = request.query_params.get("after")
         page = await self._office.tokens.page(after=TokenId(after) if after else None, limit=_limit(request))
         now = self._office.clock.now()
-        return _json([token_row(use.token, now) | {"usesTaken": use.uses_taken} for use in page])
+        return _json([token_row(use.token, now, use.uses_taken) for use in page])
 
     async def create_token(self, request: Request) -> Response:
         """A new token; the one answer that shows its code."""
@@ -184,18 +184,26 @@ def message_line(topic: str, payload: bytes, thing: ThingName | None, lost: int)
     return msgspec.json.encode(row) + b"\n"
 
 
-def token_row(token: EnrollmentToken, now: datetime) -> dict[str, object]:
+def token_row(token: EnrollmentToken, now: datetime, uses_taken: int = 0) -> dict[str, object]:
     """A token as the operator sees it; no digest."""
-    state = "withdrawn" if token.withdrawn_at else "expired" if token.expired(now) else "valid"
     return {
         "id": token.id,
-        "state": state,
+        "state": _token_state(token, now, uses_taken),
         "things": token.scope.pattern,
         "uses": token.uses,
+        "usesTaken": uses_taken,
         "replace": token.replace,
         "issued": _time(token.issued_at),
         "expires": _time(token.expires_at),
     }
+
+
+def _token_state(token: EnrollmentToken, now: datetime, uses_taken: int) -> str:
+    if token.withdrawn_at:
+        return "withdrawn"
+    if token.expired(now):
+        return "expired"
+    return "used up" if token.uses is not None and uses_taken >= token.uses else "valid"
 
 
 def thing_row(thing: Thing) -> dict[str, object]:
@@ -228,7 +236,7 @@ def audit_row(record: AuditRecord) -> dict[str, object]:
     event = record.event
     return {
         "sequence": record.sequence,
-        "at": event.at.isoformat(timespec="milliseconds"),
+        "at": event.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "action": event.action,
         "outcome": event.outcome,
         "subject": event.subject,

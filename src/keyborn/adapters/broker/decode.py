@@ -223,14 +223,14 @@ def _publish(data: bytes, at: int, end: int, flags: int, version: int) -> Publis
 
 
 def _answer(kind: Kind, make: type[_Answer]) -> Callable[[Reader, int], _Answer]:
-    def parse(reader: Reader, version: int) -> _Answer:
+    def _parse(reader: Reader, version: int) -> _Answer:
         packet_id = reader.packet_id()
         if version != V5 or not reader.more():
             return make(packet_id)
         reason = reader.u8()
         return make(packet_id, reason, read_properties(reader, kind) if reader.more() else NO_PROPERTIES)
 
-    return parse
+    return _parse
 
 
 def _subscribe(reader: Reader, version: int) -> Subscribe:

@@ -98,10 +98,10 @@ def encode_puback(packet_id: int, version: int, reason: int = 0) -> bytes:
 
 
 def _answer(first: int) -> Callable[[PubAck | PubRec | PubRel | PubComp, int], bytes]:
-    def pack(packet: PubAck | PubRec | PubRel | PubComp, version: int) -> bytes:
+    def _pack(packet: PubAck | PubRec | PubRel | PubComp, version: int) -> bytes:
         return _frame(first, packet.packet_id.to_bytes(2), _reason(packet.reason, packet.properties, version))
 
-    return pack
+    return _pack
 
 
 def _reason(reason: int, properties: Properties, version: int) -> bytes:

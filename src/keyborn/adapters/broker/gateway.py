@@ -66,10 +66,10 @@ class Gateway:
         """Listen with ``context`` (see ``server_context``); returns the bound address. Raises OSError."""
         loop = asyncio.get_running_loop()
 
-        def link() -> Link:
+        def _link() -> Link:
             return Link(context, self._buffer, self._limits, self)
 
-        self._server = await loop.create_server(link, host, port, backlog=_BACKLOG)
+        self._server = await loop.create_server(_link, host, port, backlog=_BACKLOG)
         self._tick()
         bound = self._server.sockets[0].getsockname()
         LOG.info("%s", line("listening", host=bound[0], port=bound[1]))

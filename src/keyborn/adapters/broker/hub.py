@@ -216,7 +216,7 @@ class Hub:
         key = next(self._serial)
         self._taps[key] = (topic_filter, handler)
 
-        def end() -> None:
+        def _end() -> None:
             self._taps.pop(key, None)
 
-        return end
+        return _end

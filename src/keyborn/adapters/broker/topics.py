@@ -33,6 +33,8 @@ def filter_fault(topic_filter: str) -> str | None:
     """Why ``topic_filter`` is no filter at all, or None."""
     if not topic_filter:
         return "the filter is empty"
+    if "\0" in topic_filter:
+        return "it holds the character U+0000"
     levels = topic_filter.split("/")
     if "#" in topic_filter and (topic_filter.count("#") > 1 or levels[-1] != "#"):
         return "# is not the whole last level"

@@ -15,7 +15,11 @@ def demo(*, keep: Path | None) -> None:
 
     Example: keyborn demo
     """
+    import keyborn.http.server  # noqa: F401 - a device's install lacks it, and says so in one sentence
     from keyborn.cli.demo.walk import run_demo
+
+    if keep is not None and keep.exists() and any(keep.iterdir()):
+        raise click.BadParameter("the folder is not empty", param_hint="--keep")
 
     untrue = run_demo(keep, click.echo)
     if untrue:

@@ -75,6 +75,9 @@ class _Walk:
         self._title("The device makes its key, asks for a certificate, and checks what it got")
         self._evidence(f"CSR subject      {self._enrolled['subject']}")
         self._evidence(
+            f"answer           mqtts://{self._enrolled['broker']}, topic {self._enrolled['topic']}"
+        )
+        self._evidence(
             f"certificate      {self._enrolled['certificateId'][:32]}… until {self._enrolled['notAfter']}"
         )
 

@@ -66,7 +66,7 @@ class DataFolderInUse(OperatorError):
     """Another process holds the folder's lock and does not answer on its control socket."""
 
     code = "data_folder_in_use"
-    sentence = "Another process is using {path}. Stop it, or wait until it has started, and try again."
+    sentence = "{holder} is using {path}. Stop it, or wait until it has started, and try again."
 
 
 class DataFolderUnsafe(OperatorError):
