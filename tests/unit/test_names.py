@@ -44,7 +44,7 @@ def test_the_edges_of_the_set_are_names(name: str) -> None:
         ("a" * 65, "65 characters"),
         ("a" * 100_000, "100000 characters"),
         *[
-            (f"lamp{bad}1", "outside that set")
+            (f"lamp{bad}1", "cannot be part of it")
             for bad in [
                 " ",
                 "/",
@@ -65,7 +65,7 @@ def test_the_edges_of_the_set_are_names(name: str) -> None:
                 "\ud800",
             ]
         ],
-        ("lamp\n", "outside that set"),
+        ("lamp\n", "cannot be part of it"),
     ],
 )
 def test_anything_else_is_refused_with_its_reason(name: object, detail: str) -> None:
@@ -152,4 +152,10 @@ def test_a_hostile_glob_takes_no_time() -> None:
 @pytest.mark.parametrize("pattern", ["", "a" * 65, "lamp[12]", "lamp/1", "a b", "lamp\n", "é", "!a"])
 def test_a_pattern_that_no_name_could_match_is_refused(pattern: str) -> None:
     with pytest.raises(InvalidThingName):
+        NameScope(pattern)
+
+
+@pytest.mark.parametrize(("pattern", "shown"), [("a*?/b", "'/'"), ("*é", r"'\\xe9'"), ("\0", r"'\\x00'")])
+def test_the_character_that_a_pattern_cannot_have_is_shown_harmlessly(pattern: str, shown: str) -> None:
+    with pytest.raises(InvalidThingName, match=f"{shown} cannot be part of the pattern"):
         NameScope(pattern)

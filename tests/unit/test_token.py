@@ -135,9 +135,9 @@ def test_no_single_character_can_be_changed_or_lost() -> None:
 @pytest.mark.parametrize(
     ("word", "detail"),
     [
-        ("", "does not start with kb1"),
-        ("kb2.AAAA", "does not start with kb1"),
-        ("KB1.AAAA", "does not start with kb1"),
+        ("", "does not start with `kb1.`"),
+        ("kb2.AAAA", "does not start with `kb1.`"),
+        ("KB1.AAAA", "does not start with `kb1.`"),
         ("kb1.", "damaged or cut short"),
         ("kb1.é", "outside base64url"),
         ("kb1.a b", "outside base64url"),

@@ -114,7 +114,7 @@ class EnrollmentClient:
         pause = pace.backoff(attempt) if again.retry_after is None else pace.requested(again.retry_after)
         if not self.deadline.allows(pause):
             raise again.failure
-        self.say(f"{again.why[0].upper()}{again.why[1:]}; trying again in {pause:.1f} s.")
+        self.say(f"{self.code.url}: {again.why}; trying again in {max(pause, 0.1):.1f} s.")
         pace.sleep(pause)
 
     def _judge(self, answer: https.Answer) -> https.Answer | _Again:

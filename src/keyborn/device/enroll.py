@@ -193,10 +193,17 @@ def _ensure_key(home: Home, wish: Wish, subject: Subject, around: Surroundings) 
         around.say(f"Taking over the key in {wish.adopt}; that file stays where it is.")
     else:
         key_type = wish.key_type or keys.DEFAULT_KEY_TYPE
-        around.say(f"Making a {key_type} key in {home.key}.")
+        around.say(_making(key_type, home.key))
         steps = store.creation(key_type)
     files.run_steps(steps, around.checkpoint)
     return store
+
+
+def _making(key_type: str, path: Path) -> str:
+    if key_type.startswith("rsa"):
+        bits = key_type.removeprefix("rsa")
+        return f"Making an RSA-{bits} key in {path}; this takes some seconds, on a small device minutes."
+    return f"Making a {key_type} key in {path}."
 
 
 def _check_key(store: FileKeyStore, wish: Wish) -> None:

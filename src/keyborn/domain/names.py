@@ -41,10 +41,15 @@ def parse_thing_name(text: object, *, reserved: frozenset[str] = frozenset()) ->
     if len(text) > MAX_THING_NAME:
         raise InvalidThingName(detail=f"it has {len(text)} characters")
     if not _THING_NAME.fullmatch(text):
-        raise InvalidThingName(detail="it holds a character outside that set")
+        raise InvalidThingName(detail=f"{_first_unfit(text)} cannot be part of it")
     if text.lower().startswith(RESERVED_PREFIX) or text.lower() in reserved:
         raise ReservedThingName(name=text)
     return ThingName(text)
+
+
+def _first_unfit(text: str, also: str = "") -> str:
+    """The first character that no name may have, as ASCII shows it."""
+    return ascii(next(each for each in text if each not in also and not _THING_NAME.fullmatch(each)))
 
 
 def fold_name(name: ThingName) -> str:
@@ -80,7 +85,7 @@ class NameScope:
         if len(self.pattern) > MAX_THING_NAME:
             raise InvalidThingName(detail=f"the pattern has {len(self.pattern)} characters")
         if not _GLOB.fullmatch(self.pattern):
-            raise InvalidThingName(detail="the pattern holds a character outside that set, besides * and ?")
+            raise InvalidThingName(detail=f"{_first_unfit(self.pattern, '*?')} cannot be part of the pattern")
 
     @property
     def is_exact(self) -> bool:

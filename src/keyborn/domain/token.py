@@ -105,7 +105,7 @@ class EnrollmentCode:
         """Read a code; raises InvalidCode, which says whether it is cut short, damaged or something else."""
         word = text.strip()
         if not word.startswith(CODE_PREFIX):
-            raise InvalidCode(detail="it does not start with kb1.")
+            raise InvalidCode(detail="it does not start with `kb1.`")
         if len(word) > MAX_CODE:
             raise InvalidCode(detail="it is too long")
         try:

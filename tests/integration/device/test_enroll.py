@@ -138,6 +138,8 @@ def test_a_service_below_a_prefix_is_found(home: Home, service: RudeService, mac
 def test_every_kind_of_key_is_made(home: Home, service: RudeService, machine: Machine, key_type: str) -> None:
     outcome = run(home, service, machine, Wish(thing="gateway-1", key_type=key_type))
     assert outcome.identity.key_type == key_type
+    slow = [line for line in machine.said if "this takes some seconds" in line]
+    assert bool(slow) == key_type.startswith("rsa")
 
 
 def test_a_second_enroll_makes_no_request_and_asks_for_no_code(
@@ -493,6 +495,7 @@ def test_the_pauses_are_full_jitter_and_grow(home: Home, service: RudeService, m
     service.script(ENROLL, *[plain(500)] * 4, polite)
     run(home, service, machine)
     assert machine.slept == [0.25, 0.5, 1.0, 2.0]
+    assert f"{service.url}: the service answered 500; trying again in 0.2 s." in machine.said
 
 
 def test_retry_after_is_honoured(home: Home, service: RudeService, machine: Machine) -> None:

@@ -212,7 +212,7 @@ class NothingArrived(DeviceError):
     """``subscribe --count`` ended by its time limit."""
 
     code = "nothing_arrived"
-    sentence = "Only {seen} of {count} messages arrived for {topic} within {seconds} seconds."
+    sentence = "Only {seen} of {count} messages arrived for {topic} within {seconds:g} s."
 
 
 class OutboxUnusable(DeviceError):

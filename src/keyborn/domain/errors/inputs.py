@@ -30,7 +30,7 @@ class InvalidCode(InputError):
     """An enrolment code that does not decode."""
 
     code = "invalid_enrollment_code"
-    sentence = "The enrolment code is not usable: {detail}. Copy the whole word that starts with kb1."
+    sentence = "The enrolment code is not usable: {detail}. Copy the whole word that starts with `kb1.`"
 
 
 class InvalidTopic(InputError):
