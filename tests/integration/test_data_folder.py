@@ -1,19 +1,17 @@
 """The data folder: private, one holder at a time, reachable however deep it lies."""
 
-import multiprocessing
 import os
 import stat
+import subprocess
+import sys
 import threading
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from keyborn.adapters.data_folder import DataFolder
 from keyborn.domain.errors import DataFolderInUse, DataFolderMissing, DataFolderUnsafe
-
-SPAWN = multiprocessing.get_context("spawn")
 
 
 def made(tmp_path: Path) -> DataFolder:
@@ -83,25 +81,27 @@ def test_the_lock_has_one_holder_and_comes_back(tmp_path: Path) -> None:
         pass
 
 
-def hold(path: str, pipe: Connection) -> None:
-    with DataFolder(Path(path)).lock():
-        pipe.send("held")
-        pipe.recv()
+HOLDER = """
+import sys
+from pathlib import Path
+from keyborn.adapters.data_folder import DataFolder
+with DataFolder(Path(sys.argv[1])).lock():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_the_lock_holds_between_processes_and_dies_with_its_holder(tmp_path: Path) -> None:
     folder = made(tmp_path)
-    ours, theirs = SPAWN.Pipe()
-    other = SPAWN.Process(target=hold, args=(str(folder.path), theirs))
-    other.start()
-    try:
-        assert ours.recv() == "held"
-        with pytest.raises(DataFolderInUse), folder.lock():
-            pass
-    finally:
-        other.kill()
-        other.join()
-        other.close()
+    words = [sys.executable, "-c", HOLDER, str(folder.path)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(DataFolderInUse), folder.lock():
+                pass
+        finally:
+            other.kill()
     with folder.lock():
         pass
 

@@ -22,7 +22,7 @@ class AuditEvent:
     action: str
     """``enroll``, ``token.create``, ``thing.revoke`` …"""
     outcome: str
-    """``done``, ``repeated``, or the code of the error that refused it."""
+    """``done``, or the code of the error that refused it. A repeated answer decides nothing: no record."""
     subject: str
     """The thing name, token id or certificate id it was about; as asked for, cut to 128 characters."""
     actor: str

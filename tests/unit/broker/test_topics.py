@@ -123,7 +123,9 @@ def test_a_topic_has_no_fault(topic: str) -> None:
     assert topic_fault(topic) is None
 
 
-@pytest.mark.parametrize("topic_filter", ["", "a#", "#/a", "a/#/b", "a+", "+a/b", "a/b+/c", "##", "a/#/#", "\0", "a/\0/#"])
+@pytest.mark.parametrize(
+    "topic_filter", ["", "a#", "#/a", "a/#/b", "a+", "+a/b", "a/b+/c", "##", "a/#/#", "\0", "a/\0/#"]
+)
 def test_what_is_no_filter_has_a_reason(topic_filter: str) -> None:
     assert filter_fault(topic_filter)
 
