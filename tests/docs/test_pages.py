@@ -15,16 +15,48 @@ NOT_RUN = {"CONTRIBUTING.md"}
 """Its one command is ``make test``: we are in it."""
 
 
+RUN = {
+    "README.md": [],
+    "docs/tutorial.md": ["openssl"],
+    "docs/how-to/existing-clients.md": ["openssl", "curl", "mosquitto_pub"],
+    "docs/how-to/look-and-audit.md": ["openssl"],
+    "docs/how-to/openssl-and-curl.md": ["openssl", "curl"],
+    "docs/how-to/other-mqtt-clients.md": ["mosquitto_pub"],
+    "docs/how-to/remote-device.md": ["openssl"],
+    "docs/how-to/shell-completion.md": [],
+}
+"""Every page with commands, and the programs that it starts beside keyborn."""
+
+
 @pytest.mark.timeout(180)
-@pytest.mark.needs("openssl", "curl", "mosquitto_pub")
-@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md", "docs/how-to/existing-clients.md"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.needs(*needs), id=name) for name, needs in RUN.items()]
+)
 def test_every_command_of_the_page_does_what_the_page_says(name: str, tmp_path: Path) -> None:
     assert sum(step.mode != "not" for step in run_page(BY_NAME[name], tmp_path)) >= 5
 
 
 def test_no_page_has_commands_that_no_test_runs() -> None:
     with_commands = {name for name, page in BY_NAME.items() if any(steps(page.read_text()))}
-    assert with_commands - NOT_RUN == {"README.md", "docs/tutorial.md", "docs/how-to/existing-clients.md"}
+    assert with_commands - NOT_RUN == set(RUN)
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_page_starts_no_program_that_it_does_not_declare(name: str) -> None:
+    text = "\n".join(step.line for step in steps(BY_NAME[name].read_text()) if step.mode != "not")
+    assert {each for each in ("openssl", "curl", "mosquitto_pub") if re.search(rf"\b{each} ", text)} == set(
+        RUN[name]
+    )
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_no_page_leaves_a_secret_where_others_can_read_it(name: str) -> None:
+    lines = [step.line for step in steps(BY_NAME[name].read_text())]
+    for line in lines:
+        assert not re.search(r"keyborn enroll kb1|Bearer \$", line), f"an argument is in the process list: {line}"
+        makes_secret = "token create" in line or "Bearer" in line or "genkey" in line
+        keeps_it = re.search(r"\btee \w|> \w|-out \w", line)
+        assert not (makes_secret and keeps_it) or line.startswith("(umask 077; "), line
 
 
 @pytest.mark.parametrize("name", reference.PAGES)
@@ -48,6 +80,20 @@ def test_every_link_inside_the_project_leads_somewhere(name: str) -> None:
         page = (BY_NAME[name].parent / path).resolve() if path else BY_NAME[name]
         assert page.exists(), target
         assert not anchor or anchor in anchors(page), target
+
+
+def test_every_how_to_is_listed() -> None:
+    listed = (ROOT / "docs" / "README.md").read_text()
+    for page in (ROOT / "docs").rglob("how-to/*.md"):
+        assert f"(how-to/{page.name})" in listed
+
+
+def test_the_architecture_names_tests_that_exist() -> None:
+    page = BY_NAME["docs/architecture.md"]
+    named = re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", page.read_text())
+    assert len(named) >= 20
+    for test, path in named:
+        assert f"def {test}(" in (page.parent / path).read_text(), test
 
 
 def test_every_decision_is_listed_numbered_and_says_what_it_costs() -> None:
