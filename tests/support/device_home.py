@@ -18,6 +18,7 @@ from keyborn.device.keystore import FileKeyStore
 from keyborn.device.pace import Pace
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.names import ThingName
+from keyborn.domain.token import EnrollmentCode
 from support.device_pki import Wanted, certify
 from support.pki import Pki, pem, shared_pki
 
@@ -81,8 +82,9 @@ def identify(
     wanted: Wanted | None = None,
     pinned: bool = True,
     alpn: str | None = None,
+    code: EnrollmentCode | None = None,
 ) -> Identity:
-    """Give a home an identity as an enrolment would, without a service."""
+    """Give a home an identity as an enrolment (with ``code``) would, without a service."""
     pki = pki or shared_pki()
     home.prepare()
     store = FileKeyStore(home.key)
@@ -99,8 +101,8 @@ def identify(
         not_after=leaf.not_valid_after_utc,
         certificate_hash=identity.file_hash(certificate_pem.encode()),
         roots_hash=identity.file_hash(pki.root_pem.encode()),
-        service_url="https://localhost:8443",
-        root_fingerprint="ab" * 32 if pinned else "",
+        service_url=code.url if code else "https://localhost:8443",
+        root_fingerprint=code.fingerprint.hex() if code else "ab" * 32 if pinned else "",
         proved_time=leaf.not_valid_before_utc,
         broker=Broker(broker[0], broker[1], alpn, "mqtts", thing, f"certtest/{thing}"),
     )

@@ -1,6 +1,8 @@
 """What the device's commands share: the home, and the machine around it."""
 
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
 
 home_option = click.option(
     "--home",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False, readable=False, path_type=Path),  # our own checks say more
     help="The device's folder.  [default: $KEYBORN_HOME, /var/lib/keyborn for root, else XDG state]",
 )
 
@@ -24,19 +26,41 @@ def find_home(chosen: Path | None) -> "Home":
     return locate_home(chosen, os.environ, root=os.geteuid() == 0)
 
 
-def surroundings() -> "Surroundings":
-    """This machine, with progress on standard error."""
+def home_words(home: "Home") -> str:
+    """What a further command needs to find ``home``: nothing, or `` --home DIR`` quoted for a shell."""
+    from keyborn.domain.errors import HomeUnusable
+
+    try:
+        default = find_home(None) == home
+    except HomeUnusable:
+        default = False
+    return "" if default else f" --home {shlex.quote(str(home.path))}"
+
+
+def surroundings(*, quiet: bool = False) -> "Surroundings":
+    """This machine, with progress on standard error, or (quiet) without: a program gets a failure alone."""
     import socket
 
     from keyborn.adapters.system import SystemClock
     from keyborn.device.surroundings import Surroundings
 
-    return Surroundings(SystemClock(), socket.gethostname(), say)
+    return Surroundings(SystemClock(), socket.gethostname(), _keep_silent if quiet else say)
+
+
+def read_input(limit: int) -> bytes:
+    """At most ``limit`` bytes of standard input; a usage error where that is closed."""
+    if sys.stdin is None:
+        raise click.UsageError("Standard input is closed; `-` reads from it.")
+    return sys.stdin.buffer.read(limit)
 
 
 def say(text: str) -> None:
     """Tell the person what is happening, apart from what the command prints."""
     click.echo(printable(text), err=True)
+
+
+def _keep_silent(_text: str) -> None:
+    """Tell nobody."""
 
 
 def printable(text: str) -> str:

@@ -1,29 +1,28 @@
 """``keyborn enroll``: a key, a certificate, an identity."""
 
-import sys
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from keyborn.cli.device import find_home, home_option, surroundings
+from keyborn.cli.code import CodeSource
+from keyborn.cli.device import find_home, home_option, home_words, surroundings
 from keyborn.cli.output import json_option, show
 
 if TYPE_CHECKING:
     from keyborn.device.enroll import Outcome
     from keyborn.device.home import Home
-    from keyborn.domain.token import EnrollmentCode
 
 _KEY_TYPES = ("p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096")
-_MAX_CODE_FILE = 4096
 
 
 @click.command()
 @click.argument("code", required=False, envvar="KEYBORN_CODE")
 @click.option(
     "--code-file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Read the enrolment code from a file.",
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
+    help="Read the enrolment code from a file, such as the saved output of `keyborn token create`.",
 )
 @click.option("--thing", metavar="NAME", help="The thing name.  [default: this machine's host name]")
 @home_option
@@ -31,7 +30,11 @@ _MAX_CODE_FILE = 4096
 @click.option("--adopt-key", type=click.Path(dir_okay=False, path_type=Path), help="Use a copy of this key.")
 @click.option("--key", "key_uri", metavar="URI", help="Where the key lives; only file: for now.")
 @click.option(
-    "--subject", default="", metavar="/C=…/O=…", help="Further subject attributes; CN is the thing."
+    "--subject",
+    default="",
+    metavar="/C=…/O=…",
+    help="Further subject attributes of the CSR. CN is always the thing name. The service does not copy the "
+    "others into its certificates (AWS IoT does).",
 )
 @click.option(
     "--timeout",
@@ -56,8 +59,9 @@ def enroll(
 ) -> None:
     """Make this device's key, have it certified, and store the identity; nothing if there is one already.
 
-    CODE is what `keyborn token create` printed; `-` reads it from standard input, which keeps it out of `ps`.
-    It may also come from --code-file or $KEYBORN_CODE.
+    CODE is what `keyborn token create` printed; `-` reads it from standard input, which keeps it out of `ps`,
+    and asks for it at a terminal. It may also come from --code-file or $KEYBORN_CODE. A code of another
+    service than this identity's is refused, and nothing is changed.
 
     Example: keyborn enroll - --thing gateway-1 < code.txt
     """
@@ -70,35 +74,24 @@ def enroll(
     place = find_home(home)
     open_store(key_uri, place.key)
     wish = Wish(thing, key_type, subject, adopt_key)
-    outcome = enroll_device(place, wish, lambda: _read_code(code, code_file), surroundings(), timeout=timeout)
+    source = CodeSource(code, code_file)
+    outcome = enroll_device(
+        place, wish, source.required, surroundings(quiet=as_json), timeout=timeout, offered=source.offered
+    )
     if as_json:
         show(_report(place, outcome), as_json=True)
     else:
         _tell(place, outcome)
 
 
-def _read_code(code: str | None, code_file: Path | None) -> "EnrollmentCode":
-    from keyborn.domain.token import EnrollmentCode
-
-    if code_file is not None:
-        try:
-            with code_file.open(encoding="ascii", errors="replace") as file:
-                code = file.read(_MAX_CODE_FILE)
-        except OSError as wrong:
-            raise click.FileError(str(code_file), wrong.strerror) from None
-    elif code == "-":
-        code = sys.stdin.read(_MAX_CODE_FILE)
-    if code is None:
-        raise click.UsageError("Give the enrolment code: as CODE, - for standard input, or --code-file.")
-    return EnrollmentCode.decode(code)
-
-
 def _report(home: "Home", outcome: "Outcome") -> dict[str, Any]:
+    from keyborn.domain.moment import shown
+
     identity = outcome.identity
     return {
         "thing": identity.thing,
         "certificateId": identity.certificate_id,
-        "notAfter": f"{identity.not_after:%Y-%m-%dT%H:%M:%SZ}",
+        "notAfter": shown(identity.not_after),
         "keyType": identity.key_type,
         "subject": outcome.subject,
         "obtained": outcome.obtained,
@@ -115,6 +108,8 @@ def _report(home: "Home", outcome: "Outcome") -> dict[str, Any]:
 
 
 def _tell(home: "Home", outcome: "Outcome") -> None:
+    from keyborn.domain.moment import shown
+
     identity = outcome.identity
     if outcome.obtained:
         click.echo(f"This device is now {identity.thing}.")
@@ -123,10 +118,11 @@ def _tell(home: "Home", outcome: "Outcome") -> None:
     show(
         {
             "  certificate": identity.certificate_id,
-            "  valid until": f"{identity.not_after:%Y-%m-%d %H:%M} UTC",
+            "  valid until": shown(identity.not_after),
             "  key": f"{home.key} ({identity.key_type}, readable by you alone)",
             "  chain, roots": f"{home.certificate}, {home.roots}",
         },
         as_json=False,
     )
-    click.echo(f"Next: keyborn publish {identity.broker.topic} hello")
+    topic = shlex.quote(identity.broker.topic)
+    click.echo(f"Next: keyborn publish {topic} hello{home_words(home)}")

@@ -25,14 +25,25 @@ def run(command: click.Command) -> int:
         _report(SystemTrouble(reason=(trouble.strerror or type(trouble).__name__) + place))
         return 1
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
 
 
+def _show(error: click.ClickException) -> None:
+    if _for_programs():
+        click.echo(json.dumps({"code": "usage", "detail": error.format_message()}), err=True)
+    else:
+        error.show()
+
+
+def _for_programs() -> bool:
+    return "--json" in sys.argv[1:]
+
+
 def _report(error: KeybornError) -> None:
-    if "--json" in sys.argv[1:]:
+    if _for_programs():
         problem: dict[str, object] = {"code": error.code, "detail": str(error)}
         if error.retry_after is not None:
             problem["retryAfter"] = error.retry_after

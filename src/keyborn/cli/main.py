@@ -46,12 +46,12 @@ class LazyGroup(click.Group):
         """Find the command; where there is none of that name, the error shows the nearest one."""
         try:
             return super().resolve_command(ctx, args)
-        except click.UsageError as wrong:
+        except click.UsageError:
             from difflib import get_close_matches
 
             if near := get_close_matches(args[0], COMMANDS, n=1):
                 raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]}?", ctx) from None
-            raise wrong
+            raise
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; raises ServerPartsMissing where a bare install lacks the server's packages."""

@@ -10,7 +10,7 @@ from keyborn.device import https, tls
 from keyborn.device.answer import Enrolled, Malformed, parse_enrolled, parse_problem
 from keyborn.device.pace import Deadline
 from keyborn.device.surroundings import Say
-from keyborn.device.trust import Trust, check_clock, fetch_root
+from keyborn.device.trust import Trust, check_clock, clock_trouble, fetch_root
 from keyborn.domain.errors import (
     ApprovalPending,
     DeviceError,
@@ -51,7 +51,8 @@ class EnrollmentClient:
 
         Raises ClockUnusable, UntrustedService, ServiceUnreachable, WrongAnswer.
         """
-        window = check_clock(self.code, clock.now())
+        wall = clock.now()
+        window = check_clock(self.code, wall)
         if not self.code.fingerprint:
             return Trust(None, window)
         # its own connection: nothing is verified on it, so nothing that matters may travel on it
@@ -60,7 +61,7 @@ class EnrollmentClient:
         )
         trust = Trust(root, window)
         if trust.skip_dates:
-            self.say("This device's clock is outside the code's dates: the code's are believed instead.")
+            self.say(f"{clock_trouble(self.code, wall)}: going by the code's dates, not by the clock.")
         return trust
 
     def enroll(self, trust: Trust, thing: ThingName, csr_pem: str) -> Enrolled:

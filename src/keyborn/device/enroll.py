@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keyborn.device import files, identity, keys
+from keyborn.device import files, https, identity, keys
 from keyborn.device.answer import Enrolled
 from keyborn.device.client import EnrollmentClient
 from keyborn.device.home import Home
@@ -19,7 +19,7 @@ from keyborn.device.pace import Deadline
 from keyborn.device.subject import Subject, parse_subject
 from keyborn.device.surroundings import Surroundings
 from keyborn.device.trust import Trust, check_clock
-from keyborn.domain.errors import KeybornError, KeyExists, OtherThing, ThingNameMissing
+from keyborn.domain.errors import KeybornError, KeyExists, OtherService, OtherThing, ThingNameMissing
 from keyborn.domain.names import ThingName, parse_thing_name
 from keyborn.domain.token import EnrollmentCode
 
@@ -59,23 +59,30 @@ def enroll(
     around: Surroundings,
     *,
     timeout: float = DEFAULT_TIMEOUT,
+    offered: Callable[[], EnrollmentCode | None] = lambda: None,
 ) -> Outcome:
     """Give this device its identity, or say that it has one.
 
-    ``code`` is called only if a request is needed. Raises leaves of DeviceError and InputError; whatever it
-    raises, nothing but a key has been stored.
+    ``code`` is called only if a request is needed, and before anything is made; ``offered`` only if none is,
+    to notice a code of another service. Raises OtherService for one, and other leaves of DeviceError and
+    InputError; whatever it raises, nothing but a key has been stored.
     """
-    home.prepare()
+    if not home.missing():
+        home.check()
     present = _present(home, wish, around)
     if present is not None:
+        _require_own(home, present, offered())
         return Outcome(present, obtained=False)
+    asked = code()
+    home.prepare()
     with home.session(patience=LOCK_PATIENCE):
         home.clean()
         present = _present(home, wish, around)
         if present is not None:
+            _require_own(home, present, asked)
             return Outcome(present, obtained=False)
         try:
-            return _obtain(home, wish, code(), around, timeout)
+            return _obtain(home, wish, asked, around, timeout)
         except OSError as wrong:  # the disk; troubles of the network have their own errors by now
             raise files.trouble(home.path, wrong) from None
 
@@ -90,7 +97,10 @@ def _present(home: Home, wish: Wish, around: Surroundings) -> Identity | None:
 
 
 def _obtain(home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, timeout: float) -> Outcome:
-    thing = _choose_thing(identity.assess(home, around.clock.now()), wish, around)
+    standing = identity.assess(home, around.clock.now())
+    if standing.identity is not None:  # expired or damaged, by this device's own lights: it may be neither
+        _require_own(home, standing.identity, code)
+    thing = _choose_thing(standing, wish, around)
     subject = parse_subject(wish.subject, thing)
     check_clock(code, around.clock.now())  # before a key is made for nothing
     store = _ensure_key(home, wish, subject, around)
@@ -102,6 +112,32 @@ def _obtain(home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, 
     answer = client.enroll(trust, thing, store.sign_request(subject))
     stored = _store(home, _Obtained(thing, store, code, trust, answer), around)
     return Outcome(stored, obtained=True, subject=subject.text)
+
+
+def _require_own(home: Home, present: Identity, code: EnrollmentCode | None) -> None:
+    """An identity is never replaced by another service's, whatever the clock says; raises OtherService."""
+    if code is None:
+        return
+    same_url = _place(code.url) == _place(present.service_url)
+    if same_url and code.fingerprint.hex() == present.root_fingerprint:
+        return
+    asked, current = code.url, present.service_url
+    if same_url:
+        asked = f"{asked} with {_root(code.fingerprint.hex())}"
+        current = f"{current} with {_root(present.root_fingerprint)}"
+    raise OtherService(asked=asked, current=current, path=home.path)
+
+
+def _place(url: str) -> tuple[str, int, str] | str:
+    service = https.Service(url)
+    try:
+        return service.host, service.port, service.prefix
+    except ValueError:  # a file that somebody has edited: then it is the text that counts
+        return url
+
+
+def _root(fingerprint: str) -> str:
+    return f"the root {fingerprint[:16]}…" if fingerprint else "a certificate of a public authority"
 
 
 @dataclass(frozen=True, slots=True)

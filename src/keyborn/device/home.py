@@ -52,13 +52,22 @@ class Home:
         """Make the folder, durably, or check the one that is there; raises HomeUnusable."""
         try:
             missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-            for folder in missing:
+            for folder in reversed(missing):  # 0700 each (XDG base directories), whatever the umask
+                folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
                 files.sync_folder(folder.parent)
         except OSError as wrong:
             raise files.trouble(self.path, wrong) from None
         self.check()
+
+    def missing(self) -> bool:
+        """Whether there is nothing of that name; a place that cannot be looked at is not missing."""
+        try:
+            self.path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError:
+            return False
+        return False
 
     def check(self) -> None:
         """Raise HomeUnusable unless the folder is there, is ours, and nobody else can enter it."""

@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from keyborn.device import files
-from keyborn.device.answer import Broker
+from keyborn.device.answer import Broker, is_reachable
 from keyborn.device.home import Home
 from keyborn.device.keystore import FileKeyStore
 from keyborn.domain.errors import FileNotPrivate, KeybornError, KeyUnusable, NoIdentity
+from keyborn.domain.moment import shown
 from keyborn.domain.names import ThingName, certificate_id, is_certificate_id, parse_thing_name
 
 MAX_FILE = 262144
@@ -98,7 +99,7 @@ def assess(home: Home, wall: datetime) -> Standing:
 
 def require_identity(home: Home, wall: datetime) -> Identity:
     """The identity to work with, an expired one too: the broker decides. Raises NoIdentity, HomeUnusable."""
-    if not home.path.exists():
+    if home.missing():
         raise NoIdentity(path=home.path, detail="there is no such folder")
     home.check()
     standing = assess(home, wall)
@@ -163,6 +164,9 @@ def from_toml(text: str) -> Identity:
     certificate, service, broker = table.table("certificate"), table.table("service"), table.table("broker")
     if not is_certificate_id(certificate.text("id")):
         raise ValueError("its certificate id is not one")
+    talks = _broker(broker)
+    if not is_reachable(talks):
+        raise ValueError("its [broker] is no place to connect to")
     return Identity(
         thing=parse_thing_name(table.text("thing")),
         certificate_id=certificate.text("id"),
@@ -174,14 +178,18 @@ def from_toml(text: str) -> Identity:
         service_url=service.text("url"),
         root_fingerprint=service.text("root_fingerprint"),
         proved_time=service.moment("proved_time"),
-        broker=Broker(
-            endpoint=broker.text("endpoint"),
-            port=broker.number("port"),
-            alpn=broker.text("alpn") or None,
-            protocol=broker.text("protocol"),
-            client_id=broker.text("client_id"),
-            topic=broker.text("topic"),
-        ),
+        broker=talks,
+    )
+
+
+def _broker(broker: "_Table") -> Broker:
+    return Broker(
+        endpoint=broker.text("endpoint"),
+        port=broker.number("port"),
+        alpn=broker.text("alpn") or None,
+        protocol=broker.text("protocol"),
+        client_id=broker.text("client_id"),
+        topic=broker.text("topic"),
     )
 
 
@@ -263,7 +271,7 @@ def _read(home: Home, name: str) -> bytes:
 
 
 def _dates(identity: Identity) -> str:
-    return f"device.crt: it is valid from {identity.not_before:%Y-%m-%d} to {identity.not_after:%Y-%m-%d}"
+    return f"device.crt: it is valid from {shown(identity.not_before)} to {shown(identity.not_after)}"
 
 
 def _told(wrong: Exception) -> str:

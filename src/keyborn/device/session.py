@@ -8,9 +8,9 @@ import socket
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from keyborn.device import files, tls
@@ -31,7 +31,9 @@ CONNECT_TIMEOUT = 10.0
 OPERATION_TIMEOUT = 5.0
 KEEP_ALIVE = 60
 MQTT_5, MQTT_3_1_1 = 5, 4
+_ACKNOWLEDGE, _GRANT = "acknowledge the message", "answer the subscription"
 _FAILURE = 0x80
+_NO_END = datetime.max.replace(tzinfo=UTC)
 _WRONG_VERSION = 0x84
 _NEVER = frozenset({0x87, 0x90, 0x95, 0x99})
 """Not authorized, topic invalid, packet too large, payload format invalid: sending it again will not help."""
@@ -63,13 +65,15 @@ class Reason:
 def tls_context(home: Home, store: KeyStore, identity: Identity, wall: datetime) -> ssl.SSLContext:
     """The context of a session: the home's roots, the store's key.
 
-    A clock outside the certificate's dates excuses dates, and only where a root is pinned (PROTOCOL "The
-    clock"). Raises KeyUnusable, FileNotPrivate, HomeUnusable.
+    A clock outside the certificate's dates is not believed, where a root is pinned: the broker's certificate
+    must then outlast the time that was proved (PROTOCOL "The clock"). Raises KeyUnusable, FileNotPrivate,
+    HomeUnusable.
     """
-    skip = identity.pinned and not identity.in_dates(wall)
+    doubtful = identity.pinned and not identity.in_dates(wall)
+    instead = (identity.proved_time, _NO_END) if doubtful else None
     try:
         roots = files.read_private(home.roots, MAX_FILE).decode()
-        context = tls.verifying_context(roots, skip_dates=skip)
+        context = tls.verifying_context(roots, instead=instead)
     except OSError as wrong:
         raise files.trouble(home.roots, wrong) from None
     if identity.broker.alpn:
@@ -88,7 +92,7 @@ class Session:
         self._identity = identity
         self._accepted: Reason | None = None
         self._ended: Reason | None = None
-        self._answers: dict[int, list[Reason]] = {}
+        self._answers: dict[tuple[str, int], list[Reason]] = {}
         self._inbox: deque[Received] = deque()
         self._client = Client(
             CallbackAPIVersion.VERSION2,
@@ -132,7 +136,7 @@ class Session:
         """
         sent = self._client.publish(message.topic, message.payload, qos=1)
         try:
-            answer = self._answer(sent.mid, "acknowledge the message")[0]
+            answer = self._answer(_ACKNOWLEDGE, sent.mid)
         except SessionLost:
             if self._ended is not None and self._ended.permanent:
                 return self._ended
@@ -145,7 +149,7 @@ class Session:
         """Ask for messages with QoS 1; raises SubscribeDenied or SessionLost."""
         _, mid = self._client.subscribe(topic_filter, qos=1)
         assert mid is not None
-        answer = self._answer(mid, "answer the subscription")[0]
+        answer = self._answer(_GRANT, mid)
         if answer.code >= _FAILURE:
             own = self._identity.broker.topic
             raise SubscribeDenied(topic=topic_filter, reason=answer.name, own=own)
@@ -154,6 +158,11 @@ class Session:
         """The next message, or None if none came within ``seconds``; raises SessionLost."""
         self._pump(lambda: bool(self._inbox), seconds)
         return self._inbox.popleft() if self._inbox else None
+
+    def leftover(self) -> Iterator[Received]:
+        """What has arrived and was acknowledged, but not taken yet; the network may be gone."""
+        while self._inbox:
+            yield self._inbox.popleft()
 
     def idle(self, seconds: float) -> None:
         """Let time pass with the session alive; raises SessionLost."""
@@ -177,10 +186,10 @@ class Session:
                 self._ended = Reason(reason.value, str(reason))
 
         def _on_publish(_client: object, _data: object, mid: int, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
-            self._answers[mid] = [Reason(reason.value, str(reason))]
+            self._answers[_ACKNOWLEDGE, mid] = [Reason(reason.value, str(reason))]
 
         def _on_subscribe(_client: object, _data: object, mid: int, reasons: Any, _more: object) -> None:  # noqa: ANN401 - paho's
-            self._answers[mid] = [Reason(each.value, str(each)) for each in reasons]
+            self._answers[_GRANT, mid] = [Reason(each.value, str(each)) for each in reasons]
 
         def _on_message(_client: object, _data: object, message: Any) -> None:  # noqa: ANN401 - paho's
             self._inbox.append(Received(message.topic, message.payload, message.qos, message.retain))
@@ -191,10 +200,14 @@ class Session:
         self._client.on_subscribe = _on_subscribe
         self._client.on_message = _on_message
 
-    def _answer(self, mid: int, what: str) -> list[Reason]:
-        if not self._pump(lambda: mid in self._answers, OPERATION_TIMEOUT):
+    def _answer(self, what: str, mid: int) -> Reason:
+        """The one reason that ``what`` comes with: an answer of another kind with the same id is none."""
+        if not self._pump(lambda: (what, mid) in self._answers, OPERATION_TIMEOUT):
             raise self._lost(f"it did not {what} within {OPERATION_TIMEOUT:g} s")
-        return self._answers.pop(mid)
+        reasons = self._answers.pop((what, mid))
+        if len(reasons) != 1:
+            raise self._lost(f"it sent {len(reasons)} reasons in the place of one")
+        return reasons[0]
 
     def _pump(self, done: Callable[[], bool], seconds: float) -> bool:
         """Move the network until ``done``; False when time is up. Raises SessionLost."""

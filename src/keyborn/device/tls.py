@@ -5,38 +5,70 @@ TLS 1.2 or newer (RFC 8996). Where a root is pinned it is the only one trusted.
 
 import ssl
 import time
+from datetime import datetime
 
 VERIFY_NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's ssl passes on but does not name."""
+
+Dates = tuple[datetime, datetime]
+"""The earliest and the latest moment that it may be now."""
+
+
+class Flood(OSError):
+    """The peer has sent more bytes than anybody asked for."""
+
+
+class OutOfDates(ssl.SSLCertVerificationError):
+    """The peer's certificate is not valid at any moment that it may be now."""
+
+    verify_message = "its certificate is outside its dates, whatever the time is"
 
 
 class DeadlineSocket(ssl.SSLSocket):
     """A TLS socket whose reads and writes end together at a deadline; a failed handshake closes it.
 
-    Time-outs alone bound each read: a peer who sends a byte now and then could hold a device for ever.
+    Time-outs alone bound each read: a peer who sends a byte now and then could hold a device for ever. And
+    a reader that believes a peer's lengths would keep whatever comes: ``budget`` bounds all of it.
     """
 
     deadline: float | None = None
     """On the monotonic clock; None is no limit."""
+    budget: int | None = None
+    """Bytes that may still be read; None is no limit."""
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - ssl's signature
         """Shake hands, or close."""
         try:
             super().do_handshake(block)
+            self._require_dates()
         except BaseException:
             self.close()
             raise
 
     def recv_into(self, *args: object, **kwargs: object) -> int:
-        """Read within the time that is left."""
+        """Read within the time and the budget that are left; raises Flood beyond that."""
         self._bound()
         count: int = super().recv_into(*args, **kwargs)  # type: ignore[arg-type] # passed on as they came
+        if self.budget is not None:
+            self.budget -= count
+            if self.budget < 0:
+                raise Flood("more bytes than were asked for")
         return count
 
     def send(self, *args: object, **kwargs: object) -> int:
         """Write within the time that is left."""
         self._bound()
         return super().send(*args, **kwargs)  # type: ignore[arg-type] # passed on as they came
+
+    def _require_dates(self) -> None:
+        """Where the clock is not believed, the dates are held against the time that it may be."""
+        dates = self.context.dates if isinstance(self.context, _Context) else None
+        if dates is None:
+            return
+        shown = self.getpeercert() or {}
+        begin, end = (ssl.cert_time_to_seconds(str(shown.get(name))) for name in ("notBefore", "notAfter"))
+        if begin > dates[1].timestamp() or end < dates[0].timestamp():
+            raise OutOfDates
 
     def _bound(self) -> None:
         if self.deadline is not None:
@@ -46,18 +78,26 @@ class DeadlineSocket(ssl.SSLSocket):
             self.settimeout(left)
 
 
-def verifying_context(roots_pem: str | None, *, skip_dates: bool = False) -> ssl.SSLContext:
+class _Context(ssl.SSLContext):
+    """A context that may know better than the clock."""
+
+    dates: Dates | None = None
+
+
+def verifying_context(roots_pem: str | None, *, instead: Dates | None = None) -> ssl.SSLContext:
     """A context that verifies chain, host name and purpose against ``roots_pem``; None is the system's roots.
 
-    ``skip_dates`` leaves out the validity dates and nothing else: for a device whose clock is known to be
-    wrong and which has a root of its own. Raises ssl.SSLError where ``roots_pem`` holds no certificate.
+    ``instead`` takes the place of a clock that is known to be wrong, where the device has a root of its own:
+    OpenSSL leaves out the dates and nothing else, and the peer's certificate must be valid at some moment
+    between these. Raises ssl.SSLError where ``roots_pem`` holds no certificate.
     """
     context = _context()
     if roots_pem is None:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
     else:
         context.load_verify_locations(cadata=roots_pem)
-    if skip_dates:
+    if instead is not None:
+        context.dates = instead
         context.verify_flags = ssl.VerifyFlags(context.verify_flags | VERIFY_NO_CHECK_TIME)
     return context
 
@@ -77,8 +117,8 @@ def explain(wrong: ssl.SSLError) -> str:
     return (wrong.reason or "the handshake failed").lower().replace("_", " ")
 
 
-def _context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def _context() -> _Context:
+    context = _Context(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.sslsocket_class = DeadlineSocket
     return context

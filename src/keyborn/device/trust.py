@@ -12,6 +12,7 @@ from datetime import datetime
 
 from keyborn.device import https, tls
 from keyborn.domain.errors import ClockUnusable, UntrustedService, WrongAnswer
+from keyborn.domain.moment import shown
 from keyborn.domain.token import EnrollmentCode
 
 BUNDLE_PATH = "/v1/trust-bundle"
@@ -43,12 +44,13 @@ class Trust:
 
     @property
     def skip_dates(self) -> bool:
-        """Whether TLS leaves out dates because the clock is known to be wrong."""
+        """Whether TLS holds dates against the window, because the clock is known to be wrong."""
         return self.window.earliest != self.window.latest
 
     def context(self) -> ssl.SSLContext:
         """A TLS context that believes nobody else."""
-        return tls.verifying_context(self.root_pem, skip_dates=self.skip_dates)
+        instead = (self.window.earliest, self.window.latest) if self.skip_dates else None
+        return tls.verifying_context(self.root_pem, instead=instead)
 
 
 def check_clock(code: EnrollmentCode, wall: datetime) -> Window:
@@ -61,8 +63,16 @@ def check_clock(code: EnrollmentCode, wall: datetime) -> Window:
     if code.issued_at <= wall <= code.expires_at:
         return Window(wall, wall)
     if not code.fingerprint:
-        raise ClockUnusable(now=_shown(wall), issued=_shown(code.issued_at), expires=_shown(code.expires_at))
+        raise ClockUnusable(detail=clock_trouble(code, wall))
     return Window(code.issued_at, code.expires_at)
+
+
+def clock_trouble(code: EnrollmentCode, wall: datetime) -> str:
+    """How the code's dates and a clock outside them contradict each other."""
+    if wall > code.expires_at:
+        expired = f"This code expired at {shown(code.expires_at)}"
+        return f"{expired} (or this device's clock, which says {shown(wall)}, is wrong)"
+    return f"This device's clock says {shown(wall)}, but this code was made at {shown(code.issued_at)}"
 
 
 def fetch_root(code: EnrollmentCode, fetch: Callable[[https.Request], https.Answer]) -> str:
@@ -92,7 +102,3 @@ def _certificates(body: bytes) -> list[tuple[str, bytes]]:
             continue
         found.append((ssl.DER_cert_to_PEM_cert(der), der))
     return found
-
-
-def _shown(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"

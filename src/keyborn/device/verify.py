@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 from keyborn.device.answer import Enrolled
 from keyborn.device.trust import Window
 from keyborn.domain.errors import WrongCertificate
+from keyborn.domain.moment import shown
 from keyborn.domain.names import ThingName, certificate_id
 
 E = TypeVar("E", bound=x509.ExtensionType)
@@ -119,8 +120,8 @@ def _check_dates(certificate: x509.Certificate, window: Window) -> None:
     if window.meets(begin, end):
         return
     if window.latest < begin:
-        raise WrongCertificate(detail=f"it is valid only from {begin:%Y-%m-%d %H:%M} UTC")
-    raise WrongCertificate(detail=f"it expired at {end:%Y-%m-%d %H:%M} UTC")
+        raise WrongCertificate(detail=f"it is valid only from {shown(begin)}")
+    raise WrongCertificate(detail=f"it expired at {shown(end)}")
 
 
 def _check_path(path: list[x509.Certificate], anchors: Sequence[x509.Certificate], window: Window) -> None:

@@ -120,9 +120,8 @@ def test_a_crash_while_an_expired_identity_is_replaced_keeps_the_key(
     from support.device_pki import Wanted
 
     home, old = home_in(tmp_path), Machine()
-    identify(
-        home, wanted=Wanted(end=old.clock.now() - timedelta(seconds=1), start=old.clock.now() - timedelta(9))
-    )
+    ended = Wanted(end=old.clock.now() - timedelta(seconds=1), start=old.clock.now() - timedelta(9))
+    identify(home, wanted=ended, code=service.code())
     key = home.key.read_bytes()
     with pytest.raises(Crash):
         run(home, service, Machine(crash_before=step))

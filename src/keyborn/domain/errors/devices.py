@@ -63,7 +63,10 @@ class NoIdentity(DeviceError):
     """The home holds no complete identity."""
 
     code = "no_identity"
-    sentence = "There is no complete identity in {path}: {detail}. Run: keyborn enroll CODE"
+    sentence = (
+        "There is no complete identity in {path}: {detail}. Run: keyborn enroll CODE (or say where it is "
+        "with --home DIR)"
+    )
 
 
 class OtherThing(DeviceError):
@@ -72,6 +75,16 @@ class OtherThing(DeviceError):
     code = "other_thing"
     sentence = (
         "This device is already enrolled as {current}, not {asked}. Leave --thing out, or use another --home."
+    )
+
+
+class OtherService(DeviceError):
+    """The code is for another service than the one whose identity the home holds."""
+
+    code = "other_service"
+    sentence = (
+        "This code is for {asked}, but the identity in {path} belongs to {current}. Nothing was changed. For "
+        "a second identity use another --home; to give the first one up, move that folder away."
     )
 
 
@@ -87,8 +100,8 @@ class ClockUnusable(DeviceError):
 
     code = "clock_unusable"
     sentence = (
-        "This device's clock says {now}, but the enrolment code is good from {issued} to {expires}. Set the "
-        "clock (timedatectl set-ntp true), or ask for a new code, and try again."
+        "{detail}. Set the clock (timedatectl set-ntp true), or ask the operator for a new code, and try "
+        "again."
     )
 
 
