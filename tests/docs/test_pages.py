@@ -53,7 +53,9 @@ def test_a_page_starts_no_program_that_it_does_not_declare(name: str) -> None:
 def test_no_page_leaves_a_secret_where_others_can_read_it(name: str) -> None:
     lines = [step.line for step in steps(BY_NAME[name].read_text())]
     for line in lines:
-        assert not re.search(r"keyborn enroll kb1|Bearer \$", line), f"an argument is in the process list: {line}"
+        assert not re.search(r"keyborn enroll kb1|Bearer \$", line), (
+            f"an argument is in the process list: {line}"
+        )
         makes_secret = "token create" in line or "Bearer" in line or "genkey" in line
         keeps_it = re.search(r"\btee \w|> \w|-out \w", line)
         assert not (makes_secret and keeps_it) or line.startswith("(umask 077; "), line

@@ -9,8 +9,8 @@ before the block changes that::
     <!-- run: not -->          shown, not run (clone, install, another machine)
 
 One page is one Bash in one empty folder, so that variables last. Pages name the default ports and, for a
-machine on a network, ``192.0.2.10``, an address for documentation (RFC 5737); the runner lets the service pick
-free ports, puts an address of loopback in its place, and translates both ways.
+machine on a network, ``192.0.2.10``, an address for documentation (RFC 5737); the runner lets the service
+pick free ports, puts an address of loopback in its place, and translates both ways.
 """
 
 import os
