@@ -114,7 +114,7 @@ def test_a_command_that_fails_or_prints_something_else_fails_the_page(tmp_path: 
 
 
 def test_a_background_command_is_waited_for_and_ended(tmp_path: Path) -> None:
-    line = "$ bash -c 'echo ready; touch there; sleep 0.2; echo later; sleep 60'\nready"
+    line = "$ bash -c 'sleep 0.2; touch there; echo ready; sleep 0.2; echo later; sleep 60'\nready"
     text = block(line, "background") + block("$ test -e there") + block("later", "seen")
     run_page(page(tmp_path, text), tmp_path)
 
