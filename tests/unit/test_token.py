@@ -186,7 +186,15 @@ def test_no_text_makes_anything_but_a_code_or_a_refusal(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["https://a", "https://a:8443", "https://[::1]:8443", "https://10.0.0.1", "https://a/stage"]
+    "url",
+    [
+        "https://a",
+        "https://a:8443",
+        "https://[::1]:8443",
+        "https://10.0.0.1",
+        "https://a/stage",
+        "https://a_b-c.D.",
+    ],
 )
 def test_a_service_is_https_and_a_host(url: str) -> None:
     assert require_service_url(url) == url
@@ -214,6 +222,19 @@ def test_a_service_is_https_and_a_host(url: str) -> None:
         "https://a\n",
         "https://a/\x7f",
         "https://[::1",
+        "https://[::1]x:5",
+        "https://[::1%25lo]",
+        "https://[v1.x]",
+        "https://a b",
+        "https://a/b c",
+        "https://a\\b",
+        "https://a..b",
+        "https://.a",
+        "https://-",
+        "https://%61",
+        "https://a;b",
+        "https://" + "a" * 64,
+        "https://a" + ".a" * 127,
     ],
 )
 def test_any_other_address_is_refused(url: str) -> None:

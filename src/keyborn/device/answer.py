@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keyborn.domain.errors import InvalidThingName, KeybornError
-from keyborn.domain.names import is_certificate_id, parse_thing_name
+from keyborn.domain.names import is_certificate_id, is_host, parse_thing_name
 
 MAX_PEM = 32768
 MAX_SENTENCE = 600
-_ENDPOINT = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _WORD = re.compile(r"[\x21-\x7e]{1,255}")
 _TOPIC = re.compile(r"(?:(?![#+])[\x21-\x7e]){1,256}")
@@ -58,6 +57,11 @@ def parse_enrolled(body: bytes) -> Enrolled:
         roots_pem=inner.text("rootsPem", _is_pem),
         broker=_broker(inner),
     )
+
+
+def is_reachable(broker: Broker) -> bool:
+    """Whether nothing of it would make a connection impossible to try; for what was read from a file."""
+    return is_host(broker.endpoint) and broker.port in _PORTS
 
 
 def parse_problem(body: bytes, secret: str) -> tuple[str | None, str]:
@@ -116,7 +120,7 @@ class _Members:
 
 def _broker(members: _Members) -> Broker:
     return Broker(
-        endpoint=members.text("endpoint", _matches(_ENDPOINT)),
+        endpoint=members.text("endpoint", is_host),
         port=members.port("port"),
         alpn=members.optional("alpn", _matches(_WORD)),
         protocol=members.text("protocol", _matches(_WORD)),

@@ -24,6 +24,9 @@ CertificateId = NewType("CertificateId", str)
 MAX_THING_NAME = 64
 _THING_NAME = re.compile(r"[A-Za-z0-9:_-]{1,64}")
 _GLOB = re.compile(r"[A-Za-z0-9:_*?-]{1,64}")
+_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
+_ADDRESS = re.compile(r"(?=.*:.*:)[0-9A-Fa-f:.]{2,45}")
 _CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
 RESERVED_PREFIX = "keyborn"
 
@@ -70,6 +73,14 @@ def certificate_id(certificate_der: bytes) -> CertificateId:
 def is_certificate_id(text: str) -> bool:
     """Whether ``text`` has the shape of a certificate id."""
     return _CERTIFICATE_ID.fullmatch(text) is not None
+
+
+def is_host(text: str) -> bool:
+    """Whether ``text`` can be looked up: a host name of labels of 1-63 characters (RFC 1123), or an address.
+
+    Labels may hold ``_``, as those of containers do.
+    """
+    return any(pattern.fullmatch(text) for pattern in (_HOST, _ADDRESS))
 
 
 @dataclass(frozen=True, slots=True)

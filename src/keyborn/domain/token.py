@@ -8,6 +8,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,7 +16,7 @@ from typing import NewType
 from urllib.parse import urlsplit
 
 from keyborn.domain.errors import CredentialRefused, InvalidCode
-from keyborn.domain.names import NameScope
+from keyborn.domain.names import NameScope, is_host
 
 TokenId = NewType("TokenId", str)
 """``t`` and the first 16 hex characters of the secret's SHA-256: public, used to look the token up."""
@@ -26,6 +27,10 @@ CODE_PREFIX = "kb1."
 MAX_CODE = 1024
 _HEADER = struct.Struct(">QQB")
 _CHECK_BYTES = 4
+_URL = re.compile(
+    r"https://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)?"
+)
+"""RFC 3986 without user, query and fragment; no name that needs IDNA, for look-alikes are somebody else's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +141,11 @@ def require_service_url(url: str) -> str:
     """Return ``url`` if it is ``https://host[:port][/prefix]`` and nothing more; raises InvalidCode."""
     try:
         parts = urlsplit(url)
-        valid = parts.scheme == "https" and parts.hostname and parts.port != 0 and url.isascii()
+        valid = parts.scheme == "https" and parts.port != 0 and _URL.fullmatch(url) is not None
+        valid = valid and is_host(parts.hostname or "")
     except ValueError:
         valid = False
-    if not valid or parts.query or parts.fragment or parts.username is not None or not url.isprintable():
+    if not valid:
         raise InvalidCode(detail="its URL is not https://host[:port]")
     return url
 

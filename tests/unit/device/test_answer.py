@@ -118,3 +118,9 @@ def test_a_cleaned_sentence_is_one_line_without_the_secret(text: str, secret: st
     assert secret not in cleaned
     assert cleaned.isprintable()
     assert len(cleaned) <= MAX_SENTENCE
+
+
+@pytest.mark.parametrize("host", ["", "a..b", ".a", "-", "a" * 64, "a.-b", "a:1", "a" + ".a" * 127])
+def test_an_endpoint_that_cannot_be_looked_up_is_refused(host: str) -> None:
+    with pytest.raises(Malformed, match="endpoint"):
+        parse_enrolled(changed("mqtt.endpoint", host))

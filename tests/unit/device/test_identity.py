@@ -190,9 +190,10 @@ def test_a_person_can_read_it(home: Home) -> None:
 
 BASE: Identity | None = None
 PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=60)
+HOSTS = st.from_regex(r"[a-zA-Z0-9_]{1,63}(\.[a-z0-9]{1,9}){0,9}", fullmatch=True)
 
 
-@given(PRINTABLE, PRINTABLE, PRINTABLE, st.integers(1, 65_535))
+@given(HOSTS, PRINTABLE, PRINTABLE, st.integers(1, 65_535))
 def test_every_printable_text_survives(endpoint: str, topic: str, url: str, port: int) -> None:
     made = _base()
     changed = replace(
@@ -242,3 +243,19 @@ def test_between_any_two_steps_a_new_identity_is_whole_or_not_there(home: Home, 
         step.run()
     state = assess(home, now()).state
     assert state is (State.READY if stop >= 8 else State.KEY_ONLY)
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a..b", ".a", "-", "a" * 64, "a b", "[::1]", "::1%lo", "\u00e9", "a\\b"]
+)
+def test_settings_without_a_broker_to_connect_to_are_refused(host: str) -> None:
+    made = _base()
+    with pytest.raises(ValueError, match="broker"):
+        from_toml(to_toml(replace(made, broker=replace(made.broker, endpoint=host))))
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65_536])
+def test_settings_without_a_port_are_refused(port: int) -> None:
+    made = _base()
+    with pytest.raises(ValueError, match="broker"):
+        from_toml(to_toml(replace(made, broker=replace(made.broker, port=port))))
