@@ -12,6 +12,8 @@ from keyborn import __version__
 from keyborn.device import tls
 
 MAX_ANSWER = 65536
+MAX_TRAFFIC = 4 * MAX_ANSWER
+"""Bytes of one exchange with its headers and chunks; http.client believes a chunk of -1 bytes."""
 CONNECT_TIMEOUT = 10.0
 EXCHANGE_TIMEOUT = 30.0
 _SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
@@ -81,6 +83,8 @@ def exchange(service: Service, context: ssl.SSLContext, request: Request, *, sec
     connection = _Connection(service, context, time.monotonic() + seconds)
     try:
         return _ask(connection, service, request)
+    except tls.Flood:
+        raise Oversized from None
     except ssl.SSLCertVerificationError as wrong:
         raise Distrusted(tls.explain(wrong)) from None
     except ssl.SSLError as wrong:
@@ -110,7 +114,7 @@ class _Connection(http.client.HTTPSConnection):
         """Connect, bound by the deadline; then look at what the peer's certificate is for."""
         super().connect()
         assert isinstance(self.sock, tls.DeadlineSocket)
-        self.sock.deadline = self._deadline
+        self.sock.deadline, self.sock.budget = self._deadline, MAX_TRAFFIC
         if self._tls.verify_mode is ssl.CERT_REQUIRED:
             _require_server(self.sock)
 

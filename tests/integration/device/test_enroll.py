@@ -846,3 +846,17 @@ def test_a_full_disk_is_said_and_the_next_run_goes_on(
     monkeypatch.setattr(files, "write_new", real)
     assert run(home, service, machine).obtained
     assert len(service.issued) == 1
+
+
+@pytest.mark.parametrize(("start", "end"), [(-9, -1), (3, 9)])
+def test_a_wrong_clock_does_not_excuse_a_service_outside_the_code_s_dates(
+    home: Home, tmp_path: Path, machine: Machine, start: int, end: int
+) -> None:
+    """Whoever holds an old key of the service must not get the secret because a clock is wrong."""
+    pki, today = new_pki(), machine.clock.now()
+    times = {"start": today + start * DAY, "end": today + end * DAY}
+    other = pki.servers.leaf("service", usage=SERVER, between=True, **times)
+    machine.clock.at -= 9999 * DAY
+    with rude_service(tmp_path, pki=pki, leaf=other) as service:
+        assert "outside its dates" in refuses(home, service, machine, errors.UntrustedService)
+        assert service.asked(ENROLL) == []

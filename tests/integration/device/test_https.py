@@ -1,5 +1,6 @@
 """One exchange on a real connection: what counts as whole, what is bounded, who is believed."""
 
+import contextlib
 import socket
 import ssl
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from keyborn.device import https, tls
+from support.device_home import eventually
 from support.pki import new_pki
 from support.rude_service import Exchange, Reply, RudeService, endless, plain, rude_service, silent
 
@@ -196,3 +198,43 @@ def test_a_blind_context_believes_anybody_and_that_is_its_name(service: RudeServ
 def test_a_text_without_a_certificate_is_no_root() -> None:
     with pytest.raises(ssl.SSLError):
         tls.verifying_context("nothing")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\n-1\r\n",
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n",
+        b"\r\n",
+        b"X: ",
+    ],
+)
+def test_no_lie_about_lengths_makes_a_device_keep_what_comes(service: RudeService, lines: bytes) -> None:
+    """http.client reads a chunk of -1 bytes to the end of the connection, whenever that is."""
+    sent = 0
+
+    def flood(exchange: Exchange) -> None:
+        nonlocal sent
+        exchange.handler.wfile.write(b"HTTP/1.1 200 OK\r\n" + lines)
+        with contextlib.suppress(OSError):
+            for _ in range(4096):
+                sent += exchange.handler.wfile.write(b"x" * 16382 + b"\r\n")
+        exchange.hang_up()
+
+    service.script("/x", flood)
+    with pytest.raises((https.Oversized, https.Unanswered)):
+        ask(service)
+    eventually(lambda: bool(service.faults) or sent > 0)
+    assert sent < 16 << 20  # what fits into the buffers between the two; not the 64 MiB on offer
+
+
+def test_interim_answers_without_end_are_oversized(service: RudeService) -> None:
+    def flood(exchange: Exchange) -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(4096):
+                exchange.handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+        exchange.hang_up()
+
+    service.script("/x", flood)
+    with pytest.raises(https.Oversized):
+        ask(service)
