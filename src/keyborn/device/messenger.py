@@ -15,7 +15,7 @@ from keyborn.device.home import Home
 from keyborn.device.identity import Identity, require_identity
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.outbox import Counts, Message, Outbox, open_outbox
-from keyborn.device.pace import Deadline
+from keyborn.device.pace import LONGEST_DELAY, Deadline
 from keyborn.device.session import Received, Session, connect, tls_context
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import BrokerUnreachable, HomeBusy, PublishDenied, SessionLost
@@ -122,6 +122,7 @@ class _Work:
             try:
                 with self.home.session(), closing(self._connect()) as session:
                     self._drain(session, number, deadline)
+                    return  # delivered, refused, or out of time: another connection would not help
             except HomeBusy:
                 self.around.pace.sleep(min(_GLANCE, deadline.left()))
 
@@ -129,14 +130,17 @@ class _Work:
         """Connections one after the other, until ``deadline``."""
         attempt: int | None = None
         while deadline.left() > 0:
+            begun = self.around.pace.monotonic()
             try:
                 for received in self._listen_once(topic_filter, deadline):
-                    attempt = 0
+                    attempt = attempt or 0
                     if received is not None:
                         yield received
             except (BrokerUnreachable, SessionLost) as wrong:
                 if attempt is None:
                     raise
+                if self.around.pace.monotonic() - begun > LONGEST_DELAY:
+                    attempt = 0  # it held for a while; one that never does must not be asked ever faster
                 self.around.say(str(wrong))
                 self.around.pace.sleep(min(self.around.pace.backoff(attempt), deadline.left()))
                 attempt += 1
@@ -147,13 +151,22 @@ class _Work:
             session.subscribe(topic_filter)
             self.around.say(f"Listening for {topic_filter} (interrupt to end).")
             yield None
-            while deadline.left() > 0:
-                message = self.outbox.oldest()
-                if message is not None and self.throttle.delay() == 0:
-                    self._send(session, message)
-                received = session.receive(min(_LISTEN, deadline.left()))
-                if received is not None:
-                    yield received
+            try:
+                yield from self._converse(session, deadline)
+            except SessionLost:
+                yield from session.leftover()
+                raise
+            yield from session.leftover()
+
+    def _converse(self, session: Session, deadline: Deadline) -> Iterator[Received]:
+        """Messages in, and the outbox out."""
+        while deadline.left() > 0:
+            message = self.outbox.oldest()
+            if message is not None and self.throttle.delay() == 0:
+                self._send(session, message)
+            received = session.receive(min(_LISTEN, deadline.left()))
+            if received is not None:
+                yield received
 
     def _connect(self) -> Session:
         store = FileKeyStore(self.home.key)

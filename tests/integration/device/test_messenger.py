@@ -13,10 +13,11 @@ from keyborn.device.messenger import Delivery, Messenger, Throttle
 from keyborn.device.outbox import Counts, open_outbox
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain import errors
-from support.device_home import eventually, home_in, identify, now
+from support.device_home import Machine, eventually, home_in, identify, now
 from support.rude_broker import CONNECT, PUBLISH, SUBSCRIBE, Packet, RudeBroker, accept, rude_broker
 
 OWN = "certtest/gateway-1"
+SHUTTING_DOWN = b"\xe0\x02\x8b\x00"
 
 
 @pytest.fixture
@@ -329,3 +330,38 @@ def test_time_that_nobody_used_is_not_saved_up() -> None:
     time_now[0] = 60.0
     throttle.spend()
     assert throttle.delay() == 0.5
+
+
+def test_a_backlog_that_does_not_fit_into_the_time_is_one_connection(home: Home, broker: RudeBroker) -> None:
+    """Out of time is no reason to connect again and again until it is over."""
+    keep(home, OWN, OWN)
+    slow = Messenger(home, Surroundings(SystemClock(), "host", lambda _text: None), rate=0.1)
+    assert slow.publish(OWN, b"x", wait=1).delivery is Delivery.KEPT
+    assert broker.kinds().count(CONNECT) == 1
+
+
+def test_a_message_that_was_acknowledged_is_heard_even_if_the_session_ends_then(
+    messenger: Messenger, home: Home, broker: RudeBroker
+) -> None:
+    def answer(packet: Packet, level: int) -> bytes | None:
+        if packet.kind == PUBLISH:
+            return b"\x32\x0e\x00\x01t\x00\x07\x00precious" + SHUTTING_DOWN
+        return accept(packet, level)
+
+    broker.answer = answer
+    keep(home, OWN)
+    received = next(messenger.listen("t", seconds=10))
+    assert received.payload == b"precious"
+
+
+def test_a_broker_that_always_drops_its_listener_is_asked_ever_less_often(
+    home: Home, broker: RudeBroker
+) -> None:
+    def answer(packet: Packet, level: int) -> bytes | None:
+        reply = accept(packet, level)
+        return reply + SHUTTING_DOWN if packet.kind == SUBSCRIBE and reply else reply
+
+    broker.answer = answer
+    machine = Machine()
+    list(Messenger(home, machine.surroundings()).listen("t", seconds=100))
+    assert machine.slept[:7] == [0.25, 0.5, 1, 2, 4, 8, 10]

@@ -217,7 +217,8 @@ def test_a_clock_outside_the_certificate_s_dates_excuses_dates_only_under_a_pinn
 ) -> None:
     """TLS reads the machine's clock; the broker's certificate has to be the one that is out of dates here."""
     with expired_broker(shared_pki(), tmp_path) as broker:
-        identity = identify(home, broker=(broker.host, broker.port), pinned=pinned)
+        wanted = Wanted(start=now() - 2 * DAY)  # all that is proved is that this day has come
+        identity = identify(home, broker=(broker.host, broker.port), pinned=pinned, wanted=wanted)
         context = tls_context(home, FileKeyStore(home.key), identity, now() - timedelta(days=9999))
         if pinned:
             connect(identity, context).close()
@@ -451,3 +452,46 @@ def test_a_session_context_verifies_name_chain_and_version(home: Home, broker: R
     assert context.check_hostname
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+@pytest.mark.parametrize("reasons", [b"", b"\x00\x00"])
+def test_an_answer_without_one_reason_loses_the_session(
+    home: Home, broker: RudeBroker, reasons: bytes
+) -> None:
+    def answer(packet: Packet, level: int) -> bytes | None:
+        if packet.kind == SUBSCRIBE:
+            return b"\x90" + bytes([3 + len(reasons)]) + packet.number + b"\x00" + reasons
+        return accept(packet, level)
+
+    broker.answer = answer
+    with open_session(home, identity_at(home, broker)) as session, pytest.raises(errors.SessionLost):
+        session.subscribe("t")
+
+
+def test_the_answer_to_a_subscription_acknowledges_no_message(
+    home: Home, broker: RudeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "OPERATION_TIMEOUT", 0.3)
+
+    def answer(packet: Packet, level: int) -> bytes | None:
+        if packet.kind == PUBLISH:
+            return b"\x90\x04" + packet.number + b"\x00\x00"
+        return accept(packet, level)
+
+    broker.answer = answer
+    with open_session(home, identity_at(home, broker)) as session, pytest.raises(errors.SessionLost):
+        session.publish(OWN)
+
+
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_wrong_clock_never_excuses_a_broker_that_had_expired_before_the_proved_time(
+    home: Home, tmp_path: Path, *, behind: bool
+) -> None:
+    with expired_broker(shared_pki(), tmp_path) as broker:
+        wanted = Wanted(start=now() - DAY / 4)
+        identity = identify(home, broker=(broker.host, broker.port), wanted=wanted)
+        wall = now() + 9999 * DAY * (-1 if behind else 1)
+        context = tls_context(home, FileKeyStore(home.key), identity, wall)
+        with pytest.raises(errors.BrokerUntrusted, match="dates"):
+            connect(identity, context)
+        assert broker.seen == []
