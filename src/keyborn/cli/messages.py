@@ -2,13 +2,12 @@
 
 import base64
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from keyborn.cli.device import find_home, home_option, printable, say, surroundings
+from keyborn.cli.device import find_home, home_option, printable, read_input, say, surroundings
 from keyborn.cli.output import json_option
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def publish(*, topic: str, message: str, home: Path | None, rate: float, wait: f
 
     payload = message.encode(errors="surrogateescape")
     if message == "-":
-        payload = sys.stdin.buffer.read(MAX_PAYLOAD + 1)
+        payload = read_input(MAX_PAYLOAD + 1)
     done = _messenger(home, rate).publish(topic, payload, wait=wait)
     if as_json:
         counts = {"waiting": done.outbox.waiting, "refused": done.outbox.refused}

@@ -42,7 +42,8 @@ def status(context: click.Context, *, home: Path | None, as_json: bool) -> None:
         report["state"] = standing.state.value
         if standing.identity is not None:
             report |= _identity(standing.identity, now)
-        report |= {"keyMode": _mode(place), **_outbox(place), "problems": list(standing.problems)}
+        counts, troubles = _outbox(place)
+        report |= {"keyMode": _mode(place), **counts, "problems": [*standing.problems, *troubles]}
     _print(report, as_json=as_json)
     if report["state"] != State.READY.value or report["problems"]:
         context.exit(1)
@@ -69,15 +70,19 @@ def _mode(home: "Home") -> str | None:
         return None
 
 
-def _outbox(home: "Home") -> dict[str, Any]:
-    """Counts without making an outbox where there is none."""
+def _outbox(home: "Home") -> tuple[dict[str, Any], list[str]]:
+    """Counts, without making an outbox where there is none, and what is wrong with it."""
     if not home.outbox.exists():
-        return {"outboxWaiting": 0, "outboxRefused": 0}
+        return {"outboxWaiting": 0, "outboxRefused": 0}, []
     from keyborn.device.outbox import open_outbox
+    from keyborn.domain.errors import FileNotPrivate, OutboxUnusable
 
-    with open_outbox(home.outbox) as outbox:
-        counts = outbox.counts()
-    return {"outboxWaiting": counts.waiting, "outboxRefused": counts.refused}
+    try:
+        with open_outbox(home.outbox) as outbox:
+            counts = outbox.counts()
+    except (FileNotPrivate, OutboxUnusable) as wrong:
+        return {"outboxWaiting": None, "outboxRefused": None}, [str(wrong)]
+    return {"outboxWaiting": counts.waiting, "outboxRefused": counts.refused}, []
 
 
 def _print(report: dict[str, Any], *, as_json: bool) -> None:

@@ -335,3 +335,21 @@ def test_an_interrupt_ends_a_listener_cleanly(enrolled: Home, broker: RudeBroker
     assert listener.returncode == 130
     assert (printed, "Traceback" in told) == ("", False)
     eventually(lambda: 14 in broker.kinds())  # DISCONNECT: it said goodbye
+
+
+def test_standard_input_that_is_closed_is_a_usage_error(enrolled: Home) -> None:
+    command = [sys.executable, "-m", "keyborn", "publish", OWN, "-", "--home", str(enrolled.path)]
+    words = ["/bin/sh", "-c", 'exec "$0" "$@" <&-', *command]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    assert "closed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_shows_the_identity_beside_a_damaged_outbox(enrolled: Home) -> None:
+    enrolled.outbox.write_bytes(b"rubbish" * 1000)
+    enrolled.outbox.chmod(0o600)
+    report = status(enrolled, 1)
+    assert report["thing"] == "gateway-1"
+    assert report["outboxWaiting"] is None
+    assert "outbox.db" in str(report["problems"])

@@ -149,3 +149,14 @@ def test_cleaning_removes_what_is_half_written_and_nothing_else(tmp_path: Path) 
         (tmp_path / name).write_text("")
     Home(tmp_path).clean()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+def test_folders_that_lead_to_a_new_home_are_private_too(tmp_path: Path, umask: int) -> None:
+    """Whoever can write to the folder above could put another home in its place."""
+    before = os.umask(umask)
+    try:
+        Home(tmp_path / "a" / "b" / "home").prepare()
+    finally:
+        os.umask(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "a", tmp_path / "a" / "b")} == {0o700}
