@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -69,16 +68,6 @@ def test_help_imports_nothing_heavy() -> None:
         "CliRunner().invoke(cli, ['--help'])"
     )
     assert not {"cryptography", "paho", "msgspec", "starlette", "uvicorn", "asyncio", "ssl"} & loaded
-
-
-def test_help_is_quick() -> None:
-    """GOALS P6 asks for 80 ms on a quiet machine; the best of several shows what the code costs."""
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        keyborn("--help")
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.4
 
 
 @pytest.mark.parametrize("name", COMMANDS)
