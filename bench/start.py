@@ -1,6 +1,6 @@
 """How long the commands take to start, cold: medians of interleaved runs, beside the bare interpreter.
 
-``python bench/start.py [--rounds N]``: wall-clock milliseconds of whole processes (GOALS P6: help within 80 ms).
+``python bench/start.py [--rounds N]``: wall-clock milliseconds of whole processes (GOALS P6: help in 80 ms).
 """
 
 import argparse
@@ -28,9 +28,9 @@ def measure(rounds: int) -> dict[str, list[float]]:
     with tempfile.TemporaryDirectory() as home:
         for _ in range(rounds):
             for name, words in COMMANDS.items():
-                words = [home if word == "HOME" else word for word in words]
+                order = [home if word == "HOME" else word for word in words]
                 began = time.perf_counter()
-                subprocess.run(words, capture_output=True, check=False, timeout=30)
+                subprocess.run(order, capture_output=True, check=False, timeout=30)
                 taken[name].append((time.perf_counter() - began) * 1000)
     return taken
 
