@@ -107,9 +107,14 @@ def _read(read: Callable[[int], bytes]) -> Packet | None:
 
 @contextlib.contextmanager
 def rude_broker(
-    folder: Path, *, pki: Pki | None = None, leaf: Leaf | None = None, alpn: str | None = None
+    folder: Path,
+    *,
+    pki: Pki | None = None,
+    leaf: Leaf | None = None,
+    alpn: str | None = None,
+    bound: socket.socket | None = None,
 ) -> Iterator[RudeBroker]:
-    """A broker on a free port that wants a client certificate; one connection at a time."""
+    """A broker that wants a client certificate, one connection at a time, on ``bound`` or a free port."""
     pki = pki or shared_pki()
     leaf = leaf or pki.servers.leaf("broker", usage=SERVER, between=True)
     chain, key = leaf.write(folder, "broker")
@@ -119,7 +124,8 @@ def rude_broker(
     context.verify_mode = ssl.CERT_REQUIRED
     if alpn is not None:
         context.set_alpn_protocols([alpn])
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with bound or socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.listen()
         broker = RudeBroker("localhost", listener.getsockname()[1])
         thread = threading.Thread(target=_serve, args=(listener, context, broker))
         thread.start()

@@ -2,17 +2,22 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from keyborn.cli.device import find_home, home_option, printable, read_input, say, surroundings
+from keyborn.cli.device import find_home, home_option, printable, read_input, surroundings
 from keyborn.cli.output import json_option
 
 if TYPE_CHECKING:
-    from keyborn.device.messenger import Messenger
+    from keyborn.device.messenger import Messenger, Published
     from keyborn.device.session import Received
+
+_NUMBER = re.compile(r"-\.?[0-9]")
+_MARK = "\0"
+"""Stands before a word that begins with a dash and is no option; no argument of a process can hold one."""
 
 _rate_option = click.option(
     "--rate",
@@ -23,41 +28,76 @@ _rate_option = click.option(
 )
 
 
-@click.command()
-@click.argument("topic")
-@click.argument("message")
+class _Publish(click.Command):
+    """Takes a negative number as MESSAGE, and shows how to send other words that begin with a dash."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does; raises UsageError with the way out for an option that does not exist."""
+        valued = {name for param in self.params for name in param.opts if not getattr(param, "is_flag", True)}
+        end = args.index("--") if "--" in args else len(args)
+        marked = [
+            _MARK + word if _NUMBER.match(word) and before not in valued else word
+            for before, word in zip(["", *args], args[:end], strict=False)
+        ]
+        try:
+            return super().parse_args(ctx, marked + args[end:])
+        except click.NoSuchOption as wrong:
+            way = f"A MESSAGE that begins with a dash goes last, after --: {ctx.command_path} TOPIC -- -x"
+            raise click.UsageError(f"{wrong.format_message()} {way}", ctx) from None
+
+
+def _unmark(_context: click.Context, _parameter: click.Parameter, word: str) -> str:
+    return word.removeprefix(_MARK)
+
+
+@click.command(cls=_Publish)
+@click.argument("topic", callback=_unmark)
+@click.argument("message", callback=_unmark)
 @home_option
 @_rate_option
 @click.option(
     "--wait",
     type=click.FloatRange(0, 86400),
-    default=30.0,
+    default=5.0,
     show_default=True,
-    help="Seconds to try; 0 only keeps it.",
+    help="Seconds to keep trying if the broker is away; 0 only keeps the message.",
 )
 @json_option
 def publish(*, topic: str, message: str, home: Path | None, rate: float, wait: float, as_json: bool) -> None:
-    """Send MESSAGE to TOPIC with QoS 1; `-` reads it from standard input.
+    """Send MESSAGE to TOPIC with QoS 1.
 
-    It is on disk before anything is sent. If the broker cannot be reached it stays in the outbox and goes
-    with the next publish or subscribe: that is `kept`, and no failure.
+    MESSAGE may be a negative number; any other that begins with a dash goes last, after `--`. Where MESSAGE
+    is `-` it is read from standard input.
+
+    It is on disk before anything is sent. If the broker cannot be reached within --wait it stays in the
+    outbox and goes with the next publish or subscribe: that is `kept`, and no failure.
 
     Example: keyborn publish certtest/gateway-1 hello
+
+    Example: keyborn publish certtest/gateway-1 -- -x
+
+    Example: keyborn publish certtest/gateway-1 - < reading.json
     """
-    from keyborn.device.messenger import Delivery
     from keyborn.device.topics import MAX_PAYLOAD
 
     payload = message.encode(errors="surrogateescape")
     if message == "-":
         payload = read_input(MAX_PAYLOAD + 1)
-    done = _messenger(home, rate).publish(topic, payload, wait=wait)
-    if as_json:
-        counts = {"waiting": done.outbox.waiting, "refused": done.outbox.refused}
-        click.echo(json.dumps({"outcome": done.delivery.value, "topic": topic, "outbox": counts}))
-    else:
-        click.echo(done.delivery.value)
-    if done.delivery is Delivery.KEPT:
-        say(f"The message is in the outbox ({done.outbox.waiting} waiting) and goes with the next publish.")
+    done = _messenger(home, rate, quiet=as_json).publish(topic, payload, wait=wait)
+    click.echo(json.dumps(_outcome(topic, done)) if as_json else _told(done))
+
+
+def _outcome(topic: str, done: "Published") -> dict[str, object]:
+    counts = {"waiting": done.outbox.waiting, "refused": done.outbox.refused}
+    outcome: dict[str, object] = {"outcome": done.delivery.value, "topic": topic, "outbox": counts}
+    return outcome if done.why is None else {**outcome, "reason": done.why}
+
+
+def _told(done: "Published") -> str:
+    if done.why is None:
+        return done.delivery.value
+    left = f"{done.outbox.waiting} waiting in the outbox, sent with the next publish or subscribe"
+    return printable(f"{done.delivery.value}: {done.why}; {left}")
 
 
 @click.command()
@@ -83,7 +123,7 @@ def subscribe(
     from keyborn.domain.errors import NothingArrived
 
     seen = 0
-    for received in _messenger(home, rate).listen(topic_filter, seconds=timeout):
+    for received in _messenger(home, rate, quiet=as_json).listen(topic_filter, seconds=timeout):
         click.echo(json.dumps(_record(received)) if as_json else _line(received))
         seen += 1
         if seen == count:
@@ -92,10 +132,10 @@ def subscribe(
         raise NothingArrived(seen=seen, count=count, topic=topic_filter, seconds=timeout)
 
 
-def _messenger(home: Path | None, rate: float) -> "Messenger":
+def _messenger(home: Path | None, rate: float, *, quiet: bool) -> "Messenger":
     from keyborn.device.messenger import Messenger
 
-    return Messenger(find_home(home), surroundings(), rate)
+    return Messenger(find_home(home), surroundings(quiet=quiet), rate)
 
 
 def _record(received: "Received") -> dict[str, object]:

@@ -5,24 +5,31 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keyborn.cli.device import find_home, home_option
+from keyborn.cli.device import find_home, home_option, home_words, printable
 from keyborn.cli.output import json_option, show
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
     from keyborn.device.home import Home
     from keyborn.device.identity import Identity
 
 _DAY = 86400
+_LISTED = 20
 
 
 @click.command()
 @home_option
+@click.option("--outbox", "listed", is_flag=True, help="Also list the last messages that the broker refused.")
 @json_option
 @click.pass_context
-def status(context: click.Context, *, home: Path | None, as_json: bool) -> None:
+def status(context: click.Context, *, home: Path | None, listed: bool, as_json: bool) -> None:
     """Show this device's identity, its files and its outbox; exit code 1 unless it is ready.
+
+    It looks at local files and asks no service. `outboxRefused` counts messages that the broker will never
+    take, such as those for another thing's topic: they are set aside, and --outbox shows topic, time and
+    reason.
 
     Example: keyborn status --json
     """
@@ -35,26 +42,28 @@ def status(context: click.Context, *, home: Path | None, as_json: bool) -> None:
     try:
         place.check()
     except HomeUnusable as wrong:
-        missing = not place.path.exists()
+        missing = place.missing()
         report |= {"state": State.NONE.value, "problems": [] if missing else [str(wrong)]}
     else:
         standing = assess(place, now)
         report["state"] = standing.state.value
         if standing.identity is not None:
             report |= _identity(standing.identity, now)
-        counts, troubles = _outbox(place)
+        counts, troubles = _outbox(place, listed=listed)
         report |= {"keyMode": _mode(place), **counts, "problems": [*standing.problems, *troubles]}
-    _print(report, as_json=as_json)
+    _print(report, place, as_json=as_json)
     if report["state"] != State.READY.value or report["problems"]:
         context.exit(1)
 
 
 def _identity(identity: "Identity", now: "datetime") -> dict[str, Any]:
+    from keyborn.domain.moment import shown
+
     return {
         "thing": identity.thing,
         "certificateId": identity.certificate_id,
-        "notBefore": f"{identity.not_before:%Y-%m-%dT%H:%M:%SZ}",
-        "notAfter": f"{identity.not_after:%Y-%m-%dT%H:%M:%SZ}",
+        "notBefore": shown(identity.not_before),
+        "notAfter": shown(identity.not_after),
         "daysLeft": int((identity.not_after - identity.time(now)).total_seconds() // _DAY),
         "keyType": identity.key_type,
         "broker": f"{identity.broker.endpoint}:{identity.broker.port}",
@@ -70,29 +79,54 @@ def _mode(home: "Home") -> str | None:
         return None
 
 
-def _outbox(home: "Home") -> tuple[dict[str, Any], list[str]]:
+def _outbox(home: "Home", *, listed: bool) -> tuple[dict[str, Any], list[str]]:
     """Counts, without making an outbox where there is none, and what is wrong with it."""
     if not home.outbox.exists():
-        return {"outboxWaiting": 0, "outboxRefused": 0}, []
+        return {"outboxWaiting": 0, "outboxRefused": 0, **({"refused": []} if listed else {})}, []
     from keyborn.device.outbox import open_outbox
     from keyborn.domain.errors import FileNotPrivate, OutboxUnusable
+    from keyborn.domain.moment import shown
 
     try:
         with open_outbox(home.outbox) as outbox:
-            counts = outbox.counts()
+            counts, refused = outbox.counts(), outbox.set_aside(_LISTED) if listed else None
     except (FileNotPrivate, OutboxUnusable) as wrong:
         return {"outboxWaiting": None, "outboxRefused": None}, [str(wrong)]
-    return {"outboxWaiting": counts.waiting, "outboxRefused": counts.refused}, []
+    report: dict[str, Any] = {"outboxWaiting": counts.waiting, "outboxRefused": counts.refused}
+    if refused is not None:  # never a payload
+        report["refused"] = [
+            {"topic": each.topic, "keptAt": shown(each.created_at), "reason": each.reason} for each in refused
+        ]
+    return report, []
 
 
-def _print(report: dict[str, Any], *, as_json: bool) -> None:
+def _print(report: dict[str, Any], home: "Home", *, as_json: bool) -> None:
     if as_json:
         show(report, as_json=True)
         return
-    problems = report.pop("problems")
-    show(report, as_json=False)
-    for problem in problems:
+    apart = ("problems", "refused")
+    show({name: value for name, value in report.items() if name not in apart}, as_json=False)
+    for each in report.get("refused", ()):
+        click.echo(printable(f"refused: {each['topic']}, kept at {each['keptAt']}: {each['reason']}"))
+    for problem in report["problems"]:
         click.echo(f"problem: {problem}")
-    if report["state"] == "none":
-        click.echo("This device has no identity. Run: keyborn enroll CODE")
-    report["problems"] = problems
+    for line in _advice(report, home):
+        click.echo(line)
+
+
+def _advice(report: dict[str, Any], home: "Home") -> "Iterator[str]":
+    """What a person may want to do next."""
+    place, state = home_words(home), report["state"]
+    if report.get("outboxRefused") and "refused" not in report:
+        count = f"outboxRefused: {report['outboxRefused']} that the broker will never take, set aside."
+        yield f"{count} See topics and reasons with: keyborn status --outbox{place}"
+    if state == "none" and not report["problems"]:
+        yield f"There is no identity here. Run: keyborn enroll CODE{place} (or say where it is: --home DIR)"
+    elif state in ("key-only", "incomplete"):
+        yield f"The identity is not complete. To complete it run: keyborn enroll CODE{place}"
+    elif state == "expired":
+        yield (
+            "The certificate has expired, if this device's clock is right. Ask the operator for a new code "
+            f"and run: keyborn enroll CODE{place} (the key stays)"
+        )
+    yield "This is what the files here say; no service was asked."

@@ -15,15 +15,16 @@ from keyborn.device.home import Home
 from keyborn.device.identity import Identity, require_identity
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.outbox import Counts, Message, Outbox, open_outbox
-from keyborn.device.pace import LONGEST_DELAY, Deadline
-from keyborn.device.session import Received, Session, connect, tls_context
+from keyborn.device.pace import FIRST_DELAY, LONGEST_DELAY, Deadline
+from keyborn.device.session import CONNECT_TIMEOUT, Received, Session, connect, tls_context
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import BrokerUnreachable, HomeBusy, PublishDenied, SessionLost
 
 DEFAULT_RATE = 2.0
 """Messages per second while the outbox empties; the first one goes at once."""
-DEFAULT_WAIT = 30.0
+DEFAULT_WAIT = 5.0
 _GLANCE = 0.1
+_SHORTEST_CONNECT = 1.0
 _LISTEN = 0.5
 
 
@@ -40,6 +41,8 @@ class Published:
 
     delivery: Delivery
     outbox: Counts
+    why: str | None = None
+    """Why it was kept, in the middle of a sentence."""
 
 
 class Throttle:
@@ -77,14 +80,13 @@ class Messenger:
         topics.check_payload(payload)
         with self._work() as work:
             number = work.outbox.append(topic, payload, self.around.clock.now())
-            try:
-                work.send_until(number, Deadline.after(wait, self.around.pace))
-            except (BrokerUnreachable, SessionLost) as wrong:
-                self.around.say(str(wrong))
+            why = work.send_until(number, Deadline.after(wait, self.around.pace))
             fate = work.outbox.fate(number)
             if fate.refused is not None:
                 raise PublishDenied(topic=topic, reason=fate.refused, own=work.identity.broker.topic)
-            return Published(Delivery.KEPT if fate.waiting else Delivery.DELIVERED, work.outbox.counts())
+            if fate.waiting:
+                return Published(Delivery.KEPT, work.outbox.counts(), why)
+            return Published(Delivery.DELIVERED, work.outbox.counts())
 
     def listen(self, topic_filter: str, *, seconds: float | None = None) -> Iterator[Received]:
         """Messages as they arrive, for ``seconds`` or without end; the outbox is emptied meanwhile.
@@ -116,15 +118,27 @@ class _Work:
     outbox: Outbox
     throttle: Throttle
 
-    def send_until(self, number: int, deadline: Deadline) -> None:
-        """Send until message ``number`` has left, or watch another session do it."""
+    def send_until(self, number: int, deadline: Deadline) -> str:
+        """Send until message ``number`` has left, or watch another session do it; returns why it has not.
+
+        A broker that is away is tried again, with full jitter, until ``deadline``.
+        """
+        attempt, why = 0, "no time was given to send it"
         while self.outbox.fate(number).waiting and deadline.left() > 0:
             try:
-                with self.home.session(), closing(self._connect()) as session:
+                with self.home.session(), closing(self._connect(deadline.left())) as session:
                     self._drain(session, number, deadline)
-                    return  # delivered, refused, or out of time: another connection would not help
+                    return "the time was too short for all that waits"  # another connection would not help
             except HomeBusy:
+                why = "another keyborn command has the connection"
                 self.around.pace.sleep(min(_GLANCE, deadline.left()))
+            except (BrokerUnreachable, SessionLost) as wrong:
+                why = _because(wrong)
+                if not deadline.allows(FIRST_DELAY):
+                    break
+                self.around.pace.sleep(min(self.around.pace.backoff(attempt), deadline.left() / 2))
+                attempt += 1
+        return why
 
     def listen(self, topic_filter: str, deadline: Deadline) -> Iterator[Received]:
         """Connections one after the other, until ``deadline``."""
@@ -168,22 +182,32 @@ class _Work:
             if received is not None:
                 yield received
 
-    def _connect(self) -> Session:
-        store = FileKeyStore(self.home.key)
-        return connect(self.identity, tls_context(self.home, store, self.identity, self.around.clock.now()))
+    def _connect(self, seconds: float = CONNECT_TIMEOUT) -> Session:
+        context = tls_context(self.home, FileKeyStore(self.home.key), self.identity, self.around.clock.now())
+        patience = min(CONNECT_TIMEOUT, max(seconds, _SHORTEST_CONNECT))
+        return connect(self.identity, context, patience=patience)
 
     def _drain(self, session: Session, number: int, deadline: Deadline) -> None:
         while self.outbox.fate(number).waiting and (message := self.outbox.oldest()) is not None:
             if not deadline.allows(self.throttle.delay()):
                 return
             session.idle(self.throttle.delay())
-            self._send(session, message)
+            self._send(session, message, told=message.id == number)
 
-    def _send(self, session: Session, message: Message) -> None:
+    def _send(self, session: Session, message: Message, *, told: bool = False) -> None:
+        """``told``: a refusal of this message is said by whoever asked for it."""
         self.throttle.spend()
         reason = session.publish(message)
         if reason.permanent:
             self.outbox.refuse(message.id, reason.name)
-            self.around.say(f"The broker refused a message for {message.topic} ({reason.name}): set aside.")
+            if not told:
+                self.around.say(
+                    f"The broker refused a message for {message.topic} ({reason.name}): set aside."
+                )
         else:
             self.outbox.delivered(message.id)
+
+
+def _because(wrong: BrokerUnreachable | SessionLost) -> str:
+    what = "cannot be reached" if isinstance(wrong, BrokerUnreachable) else "ended the connection"
+    return f"the broker {wrong.facts['broker']} {what}: {wrong.facts['detail']}"

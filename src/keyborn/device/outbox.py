@@ -47,6 +47,15 @@ class Fate:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A message that was set aside, without its payload."""
+
+    topic: str
+    created_at: datetime
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """How many wait, how many were set aside."""
 
@@ -93,6 +102,16 @@ class Outbox:
         with self._told():
             row = self._connection.execute("SELECT refused FROM message WHERE id = ?", (message,)).fetchone()
         return Fate(waiting=False) if row is None else Fate(row[0] is None, row[0])
+
+    def set_aside(self, limit: int) -> list[Refused]:
+        """The last ``limit`` messages that the broker refused, the oldest of them first."""
+        query = (
+            "SELECT topic, created_at, refused FROM message"
+            " WHERE refused IS NOT NULL ORDER BY id DESC LIMIT ?"
+        )
+        with self._told():
+            rows = self._connection.execute(query, (limit,)).fetchall()
+        return [Refused(topic, datetime.fromisoformat(at), reason) for topic, at, reason in reversed(rows)]
 
     def counts(self) -> Counts:
         """How many wait, how many were set aside."""

@@ -85,11 +85,14 @@ def tls_context(home: Home, store: KeyStore, identity: Identity, wall: datetime)
 class Session:
     """An open session; make one with ``connect``, and close it."""
 
-    def __init__(self, identity: Identity, context: ssl.SSLContext, version: int) -> None:
+    def __init__(
+        self, identity: Identity, context: ssl.SSLContext, version: int, patience: float | None = None
+    ) -> None:
         from paho.mqtt.client import Client
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
         self._identity = identity
+        self._patience = CONNECT_TIMEOUT if patience is None else patience
         self._accepted: Reason | None = None
         self._ended: Reason | None = None
         self._answers: dict[tuple[str, int], list[Reason]] = {}
@@ -101,7 +104,7 @@ class Session:
             reconnect_on_failure=False,
         )
         self._client.tls_set_context(context)
-        self._client.connect_timeout = CONNECT_TIMEOUT
+        self._client.connect_timeout = self._patience
         self._listen()
 
     @property
@@ -117,15 +120,15 @@ class Session:
         broker = self._identity.broker
         try:
             self._client.connect(broker.endpoint, broker.port, KEEP_ALIVE)
-            answered = self._pump(lambda: self._accepted is not None, CONNECT_TIMEOUT)
+            answered = self._pump(lambda: self._accepted is not None, self._patience)
         except SessionLost:
             return self._accepted or self._ended
         except ssl.SSLCertVerificationError as wrong:
             raise BrokerUntrusted(broker=self._name, detail=tls.explain(wrong)) from None
         except OSError as wrong:
-            raise BrokerUnreachable(broker=self._name, detail=_explain(wrong)) from None
+            raise BrokerUnreachable(broker=self._name, detail=_explain(wrong, self._patience)) from None
         if not answered:
-            detail = f"it did not answer within {CONNECT_TIMEOUT:g} s"
+            detail = f"it did not answer within {self._patience:.3g} s"
             raise BrokerUnreachable(broker=self._name, detail=detail)
         return self._accepted
 
@@ -240,14 +243,14 @@ class Session:
         return f"{self._identity.broker.endpoint}:{self._identity.broker.port}"
 
 
-def connect(identity: Identity, context: ssl.SSLContext) -> Session:
-    """Open a session, with MQTT 5 first and 3.1.1 where that is refused.
+def connect(identity: Identity, context: ssl.SSLContext, *, patience: float | None = None) -> Session:
+    """Open a session, with MQTT 5 first and 3.1.1 where that is refused; ``patience`` bounds each step.
 
     Raises BrokerUnreachable, BrokerUntrusted, SessionRefused.
     """
     answer = None
     for version in (MQTT_5, MQTT_3_1_1):
-        session = Session(identity, context, version)
+        session = Session(identity, context, version, patience)
         try:
             answer = session.open()
             if answer is not None and answer.code == 0:
@@ -267,11 +270,11 @@ def _refused(identity: Identity, answer: Reason | None) -> SessionRefused:
     return SessionRefused(broker=name, detail=answer.name if answer else silent, thing=identity.thing)
 
 
-def _explain(wrong: OSError) -> str:
+def _explain(wrong: OSError, patience: float) -> str:
     if isinstance(wrong, ssl.SSLError):
         return f"TLS: {tls.explain(wrong)}"
     if isinstance(wrong, TimeoutError):
-        return f"no answer within {CONNECT_TIMEOUT:g} s"
+        return f"no answer within {patience:.3g} s"
     if isinstance(wrong, socket.gaierror):
         return f"its name has no address ({wrong.strerror})"
     return wrong.strerror or "the connection broke"

@@ -260,9 +260,10 @@ def test_publish_takes_a_message_from_standard_input(enrolled: Home, broker: Rud
 
 def test_publish_without_a_broker_keeps_and_succeeds(home: Home) -> None:
     identify(home, broker=("localhost", 1))
-    done = keyborn("publish", OWN, "hello", "--home", home.path)
-    assert done.stdout == "kept\n"
-    assert "1 waiting" in done.stderr
+    done = keyborn("publish", OWN, "hello", "--home", home.path, "--wait", "1")
+    assert done.stdout.startswith("kept: the broker localhost:1 cannot be reached: ")
+    assert done.stdout.endswith("; 1 waiting in the outbox, sent with the next publish or subscribe\n")
+    assert (done.stdout.count("\n"), done.stderr) == (1, "")
 
 
 def test_a_denied_publish_is_exit_1(enrolled: Home, broker: RudeBroker) -> None:

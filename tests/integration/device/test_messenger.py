@@ -97,9 +97,14 @@ def test_the_outbox_empties_no_faster_than_the_rate(home: Home, broker: RudeBrok
 def test_a_broker_that_is_away_means_kept_and_that_is_no_failure(tmp_path: Path, said: list[str]) -> None:
     home = home_in(tmp_path)
     identify(home, broker=("localhost", 1))
-    done = Messenger(home, Surroundings(SystemClock(), "host", said.append)).publish(OWN, b"hello")
+    machine = Machine()
+    done = Messenger(home, machine.surroundings()).publish(OWN, b"hello", wait=30)
     assert (done.delivery, done.outbox) == (Delivery.KEPT, Counts(1, 0))
-    assert "cannot be reached" in said[0]
+    assert done.why is not None
+    assert done.why.startswith("the broker localhost:1 cannot be reached: ")
+    assert machine.said == []
+    assert machine.slept[:6] == [0.25, 0.5, 1, 2, 4, 8], "full jitter, ever longer"
+    assert 29 < machine.seconds < 30, "it is tried for as long as was asked"
 
 
 def test_no_time_to_send_means_kept_without_a_connection(messenger: Messenger, broker: RudeBroker) -> None:
@@ -144,8 +149,9 @@ def test_a_hang_up_without_a_reason_keeps_the_message_for_next_time(
     messenger: Messenger, broker: RudeBroker, said: list[str]
 ) -> None:
     broker.answer = lambda packet, level: None if packet.kind == PUBLISH else accept(packet, level)
-    assert messenger.publish(OWN, b"1").delivery is Delivery.KEPT
-    assert "stay in the outbox" in said[0]
+    kept = messenger.publish(OWN, b"1", wait=0.4)
+    assert kept.delivery is Delivery.KEPT
+    assert "ended the connection" in str(kept.why)
     broker.answer = accept
     assert messenger.publish(OWN, b"2").delivery is Delivery.DELIVERED
     assert broker.published() == [OWN, OWN, OWN]

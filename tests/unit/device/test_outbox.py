@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -214,3 +215,15 @@ class OutboxMachine(RuleBasedStateMachine):
 
 OutboxMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
 TestOutboxMachine = OutboxMachine.TestCase
+
+
+def test_what_was_set_aside_is_listed_without_its_payload_the_last_ones_in_order(tmp_path: Path) -> None:
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    with open_outbox(tmp_path / "outbox.db") as outbox:
+        for number in range(4):
+            outbox.refuse(outbox.append(f"t/{number}", b"secret", at), "Not authorized")
+        outbox.append("waits", b"secret", at)
+        listed = outbox.set_aside(2)
+    assert [each.topic for each in listed] == ["t/2", "t/3"]
+    assert {(each.created_at, each.reason) for each in listed} == {(at, "Not authorized")}
+    assert "secret" not in repr(listed)
