@@ -16,6 +16,7 @@ MAX_TRAFFIC = 4 * MAX_ANSWER
 """Bytes of one exchange with its headers and chunks; http.client believes a chunk of -1 bytes."""
 CONNECT_TIMEOUT = 10.0
 EXCHANGE_TIMEOUT = 30.0
+_INTERIM = range(102, 200)
 _SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
 
 
@@ -101,8 +102,21 @@ def exchange(service: Service, context: ssl.SSLContext, request: Request, *, sec
         connection.close()
 
 
+class _Response(http.client.HTTPResponse):
+    """An answer after any interim ones (RFC 9110 15.2), of which http.client passes over 100 alone."""
+
+    def begin(self) -> None:
+        """Read status and headers of the final answer."""
+        super().begin()
+        while self.status in _INTERIM:
+            self.headers = self.msg = None  # type: ignore[assignment] # as a new response has them
+            super().begin()
+
+
 class _Connection(http.client.HTTPSConnection):
     """A connection whose socket knows the deadline, and which wants to see serverAuth."""
+
+    response_class = _Response
 
     def __init__(self, service: Service, context: ssl.SSLContext, deadline: float) -> None:
         left = min(CONNECT_TIMEOUT, max(0.001, deadline - time.monotonic()))

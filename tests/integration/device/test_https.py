@@ -228,13 +228,26 @@ def test_no_lie_about_lengths_makes_a_device_keep_what_comes(service: RudeServic
     assert sent < 16 << 20  # what fits into the buffers between the two; not the 64 MiB on offer
 
 
-def test_interim_answers_without_end_are_oversized(service: RudeService) -> None:
+@pytest.mark.parametrize("status", [b"100 Continue", b"103 Early Hints"])
+def test_interim_answers_without_end_are_oversized(service: RudeService, status: bytes) -> None:
     def flood(exchange: Exchange) -> None:
         with contextlib.suppress(OSError):
             for _ in range(4096):
-                exchange.handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
+                exchange.handler.wfile.write((b"HTTP/1.1 " + status + b"\r\n\r\n") * 100)
         exchange.hang_up()
 
     service.script("/x", flood)
     with pytest.raises(https.Oversized):
         ask(service)
+
+
+@pytest.mark.parametrize("status", [b"100 Continue", b"102 Processing", b"103 Early Hints"])
+def test_interim_answers_are_passed_over(service: RudeService, status: bytes) -> None:
+    def reply(exchange: Exchange) -> None:
+        exchange.handler.wfile.write(b"HTTP/1.1 " + status + b"\r\nLink: </x>\r\n\r\n")
+        exchange.handler.wfile.write(b"HTTP/1.1 " + status + b"\r\n\r\n")
+        exchange.send(200, b"final")
+
+    service.script("/x", reply)
+    answer = ask(service)
+    assert (answer.status, answer.body) == (200, b"final")
