@@ -44,6 +44,7 @@ def surroundings(*, quiet: bool = False) -> "Surroundings":
     from keyborn.adapters.system import SystemClock
     from keyborn.device.surroundings import Surroundings
 
+    _leave_no_core()
     return Surroundings(SystemClock(), socket.gethostname(), _keep_silent if quiet else say)
 
 
@@ -64,5 +65,18 @@ def _keep_silent(_text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """``text`` with control characters shown, so that nobody else draws on the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """``text`` with control characters shown, so that nobody else draws on the terminal.
+
+    What standard output cannot encode is shown the same way: another script must not end a listener.
+    """
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _leave_no_core() -> None:
+    """A core file would hold the enrolment secret and whatever TLS keeps of the private key."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
