@@ -23,6 +23,7 @@ from keyborn.domain.errors import (
     TokenExpired,
 )
 from keyborn.domain.intent import Intent
+from keyborn.domain.moment import shown
 from keyborn.domain.names import KeyHash, ThingName
 from keyborn.domain.thing import Thing, ThingStatus
 
@@ -208,7 +209,7 @@ def _require_fresh(attempt: Attempt) -> None:
     applicant = attempt.applicant
     if not applicant.fresh(attempt.now):
         expired = applicant.expires_at
-        raise TokenExpired(expired=expired and expired.isoformat(timespec="seconds"))
+        raise TokenExpired(expired=expired and shown(expired))
 
 
 def _require_use(standing: Standing, attempt: Attempt) -> None:
