@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyborn.cli.device import Number
 from keyborn.cli.output import show, table
 from keyborn.cli.token import Duration
 from keyborn.cli.watch import _line
@@ -60,6 +61,13 @@ def test_other_durations_are_usage_errors_that_show_good_ones(text: str) -> None
 def test_no_message_can_draw_on_the_operator_s_terminal(topic: str, payload: str) -> None:
     line = _line({"time": "t", "thing": "a", "topic": topic, "payload": payload})
     assert line.isprintable()
+
+
+@pytest.mark.parametrize("text", ["nan", "-1", "many", "1001"])
+def test_numbers_are_numbers_within_their_range(text: str) -> None:
+    assert Number(0.01, 1000).convert("2.5", None, None) == 2.5
+    with pytest.raises(click.BadParameter):
+        Number(0.01, 1000).convert(text, None, None)
 
 
 def test_a_payload_that_is_no_text_is_hex_and_losses_are_said() -> None:

@@ -1,16 +1,29 @@
 """What the device's commands share: the home, and the machine around it."""
 
+import math
 import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from keyborn.device.home import Home
     from keyborn.device.surroundings import Surroundings
+
+
+class Number(click.FloatRange):
+    """A number within a range; ``nan``, which is within every range for click, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401 - click's signature
+        """The number; a usage error otherwise."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
 
 home_option = click.option(
     "--home",

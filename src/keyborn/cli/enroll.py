@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keyborn.cli.code import CodeSource
-from keyborn.cli.device import find_home, home_option, home_words, surroundings
+from keyborn.cli.device import Number, find_home, home_option, home_words, surroundings
 from keyborn.cli.output import json_option, show
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _KEY_TYPES = ("p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096")
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(1, 86400),
+    type=Number(1, 86400),
     default=60.0,
     show_default=True,
     help="Seconds to keep trying.",

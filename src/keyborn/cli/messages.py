@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keyborn.cli.device import find_home, home_option, printable, read_input, surroundings
+from keyborn.cli.device import Number, find_home, home_option, printable, read_input, surroundings
 from keyborn.cli.output import json_option
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _MARK = "\0"
 
 _rate_option = click.option(
     "--rate",
-    type=click.FloatRange(0.01, 1000),
+    type=Number(0.01, 1000),
     default=2.0,
     show_default=True,
     help="Messages sent per second.",
@@ -57,7 +57,7 @@ def _unmark(_context: click.Context, _parameter: click.Parameter, word: str) -> 
 @_rate_option
 @click.option(
     "--wait",
-    type=click.FloatRange(0, 86400),
+    type=Number(0, 86400),
     default=5.0,
     show_default=True,
     help="Seconds to keep trying if the broker is away; 0 only keeps the message.",
@@ -105,7 +105,7 @@ def _told(done: "Published") -> str:
 @home_option
 @_rate_option
 @click.option("--count", type=click.IntRange(1), help="Stop after so many messages.")
-@click.option("--timeout", type=click.FloatRange(0.1), help="Stop after so many seconds.")
+@click.option("--timeout", type=Number(0.1), help="Stop after so many seconds.")
 @json_option
 def subscribe(
     *,

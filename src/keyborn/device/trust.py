@@ -13,6 +13,7 @@ from datetime import datetime
 from keyborn.device import https, tls
 from keyborn.domain.errors import ClockUnusable, UntrustedService, WrongAnswer
 from keyborn.domain.moment import shown
+from keyborn.domain.profile import BACKDATE
 from keyborn.domain.token import EnrollmentCode
 
 BUNDLE_PATH = "/v1/trust-bundle"
@@ -56,11 +57,11 @@ class Trust:
 def check_clock(code: EnrollmentCode, wall: datetime) -> Window:
     """When it may be now.
 
-    With a pinned root, a clock outside the code's dates is replaced by those: the code was issued before it
-    is used, and the certificate was made before it expired. Without one there is nothing to go by: raises
-    ClockUnusable.
+    A clock up to five minutes slow is a good one: certificates are back-dated by as much. With a pinned root,
+    a clock further outside the code's dates is replaced by those: the code was issued before it is used, and
+    the certificate was made before it expired. Without one there is nothing to go by: raises ClockUnusable.
     """
-    if code.issued_at <= wall <= code.expires_at:
+    if code.issued_at - BACKDATE <= wall <= code.expires_at:
         return Window(wall, wall)
     if not code.fingerprint:
         raise ClockUnusable(detail=clock_trouble(code, wall))
