@@ -46,7 +46,7 @@ def _file_system(folder: Path) -> str:
     """The type of the file system that holds ``folder``: the longest mount point above it."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     above = [mount for mount in mounts if folder.resolve().is_relative_to(mount[1])]
-    return max(above, key=lambda mount: len(mount[1]))[2]
+    return max(above, key=lambda mount: len(mount[1]))[2] if above else "?"
 
 
 def _sync_time(folder: Path) -> float:
