@@ -51,12 +51,11 @@ class _ControlConnection(http.client.HTTPConnection):
 def ask(data: Path, method: str, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
     """Send one request; returns the decoded JSON. Raises Refused, or a leaf of OperatorError."""
     folder = DataFolder(data)
-    folder.require()
     given = {name: value for name, value in query.items() if value is not None}
     target = path + ("?" + urlencode(given) if given else "")
     payload = json.dumps(body).encode() if body is not None else b""
     deadline = time.monotonic() + _START_PATIENCE
-    sock = folder.connect_control()
+    sock = _reach(folder)
     while sock is None:
         try:
             return _decode(*asyncio.run(_ask_in_process(folder, method, target, payload)))
@@ -64,7 +63,7 @@ def ask(data: Path, method: str, path: str, body: Mapping[str, Any] | None = Non
             if time.monotonic() > deadline:
                 raise
             time.sleep(_BEAT)
-            sock = folder.connect_control()
+            sock = _reach(folder)
     connection = _ControlConnection(sock)
     try:
         connection.request(method, target, body=payload, headers={"Content-Type": "application/json"})
@@ -90,8 +89,7 @@ def pages(data: Path, path: str, key: str, limit: int = 1000) -> Iterator[dict[s
 def listen(data: Path, path: str, **query: str) -> Iterator[dict[str, Any]]:
     """Lines of JSON for as long as the server sends them; raises ServerNotRunning without one."""
     folder = DataFolder(data)
-    folder.require()
-    sock = folder.connect_control()
+    sock = _reach(folder)
     if sock is None:
         raise ServerNotRunning(path=data)
     connection = _ControlConnection(sock)
@@ -105,6 +103,17 @@ def listen(data: Path, path: str, **query: str) -> Iterator[dict[str, Any]]:
             yield json.loads(line) if line.strip() else {}
     finally:
         connection.close()
+
+
+def _reach(folder: DataFolder) -> socket.socket | None:
+    """The server that runs on the folder, or None; raises DataFolderMissing where none ever ran.
+
+    A server that answers comes first: on its first start it keeps its settings once it has begun to serve.
+    """
+    sock = folder.connect_control()
+    if sock is None:
+        folder.require()
+    return sock
 
 
 async def _ask_in_process(folder: DataFolder, method: str, target: str, payload: bytes) -> tuple[int, bytes]:

@@ -326,9 +326,20 @@ def test_the_time_alone_is_no_failure(enrolled: Home, broker: RudeBroker) -> Non
     keyborn("subscribe", "t", "--timeout", "0.5", "--home", enrolled.path)
 
 
+def hear_interrupts() -> None:
+    """Whoever started the tests in the background has made them deaf to SIGINT, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_ends_a_listener_cleanly(enrolled: Home, broker: RudeBroker) -> None:
     words = [sys.executable, "-m", "keyborn", "subscribe", "t", "--home", str(enrolled.path)]
-    listener = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    listener = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 - nothing else runs in this process
+    )
     assert listener.stderr is not None
     assert "Listening" in listener.stderr.readline()
     os.kill(listener.pid, signal.SIGINT)
