@@ -22,9 +22,6 @@ from keyborn.domain.thing import Thing, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 from keyborn.ports import TokenUse, page_size
 
-_MOST_KNOWN_TOKENS = 1024
-"""Tokens whose look-up is remembered; when there are more, it starts over."""
-
 
 class SqliteRegistry:
     """Implements ``keyborn.ports.Registry``; use it as an async context manager, or open and close it.
@@ -40,8 +37,6 @@ class SqliteRegistry:
         )
         self._lookups = Reader(path)
         self._pages = Reader(path)
-        self._known_tokens: dict[TokenId, EnrollmentToken] = {}
-        self._withdrawn: set[TokenId] = set()
 
     async def open(self) -> None:
         """Create or migrate the file, then take commands; once in the life of this object.
@@ -63,7 +58,6 @@ class SqliteRegistry:
         await self._writer.close()
         self._lookups.close()
         self._pages.close()
-        self._known_tokens.clear()
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -104,26 +98,12 @@ class SqliteRegistry:
         await self._writer.run(lambda session: ending.add_token(session, token, event))
 
     async def find(self, token: TokenId) -> EnrollmentToken | None:
-        """See ``Tokens.find``. One fleet token asks thousands of times: what cannot change is remembered.
-
-        Only ``withdraw`` changes a token, and only through this object (one writer); a claim reads it again
-        in its transaction, whatever is remembered here.
-        """
-        if token in self._known_tokens:
-            return self._known_tokens[token]
+        """See ``Tokens.find``."""
         found = self._lookups.one(rows.token_use, rows.TOKENS + "WHERE id = ?", token)
-        if found is None:
-            return None
-        if token not in self._withdrawn:
-            if len(self._known_tokens) >= _MOST_KNOWN_TOKENS:
-                self._known_tokens.clear()
-            self._known_tokens[token] = found.token
-        return found.token
+        return None if found is None else found.token
 
     async def withdraw(self, token: TokenId, event: AuditEvent) -> EnrollmentToken:
-        """See ``Tokens.withdraw``. From its first moment on, the token is never remembered again."""
-        self._withdrawn.add(token)
-        self._known_tokens.pop(token, None)
+        """See ``Tokens.withdraw``."""
         return await self._writer.run(lambda session: ending.withdraw_token(session, token, event))
 
     async def tokens(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
