@@ -7,7 +7,7 @@ common name (RFC 5280, ub-common-name), so Keyborn uses 64.
 import hashlib
 import re
 from dataclasses import dataclass
-from fnmatch import translate
+from fnmatch import fnmatchcase
 from typing import NewType
 
 from keyborn.domain.errors import InvalidThingName, ReservedThingName
@@ -105,4 +105,4 @@ class NameScope:
 
     def covers(self, name: ThingName) -> bool:
         """Whether ``name`` falls into the scope, byte for byte."""
-        return re.fullmatch(translate(self.pattern), name) is not None
+        return fnmatchcase(name, self.pattern)  # it remembers patterns; [ is in no scope

@@ -11,14 +11,13 @@ from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from keyborn.domain.audit import AuditRecord
 from keyborn.domain.certificate import Certificate
-from keyborn.domain.errors import InvalidSetting, KeybornError, ServerNotRunning
+from keyborn.domain.errors import InvalidSetting, ServerNotRunning
 from keyborn.domain.names import NameScope, ThingName, parse_thing_name
 from keyborn.domain.thing import Thing
 from keyborn.domain.token import EnrollmentToken, TokenId, encode_secret
@@ -74,11 +73,7 @@ def build_admin(office: Office) -> Starlette:
             Route("/v1/messages", routes.messages, methods=["GET"]),
             Route("/v1/about", routes.about, methods=["GET"]),
         ],
-        exception_handlers={
-            KeybornError: problems.on_keyborn_error,
-            HTTPException: problems.on_http_error,
-            Exception: problems.on_fault,
-        },
+        exception_handlers=problems.HANDLERS,
     )
     app.router.redirect_slashes = False
     return app

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from keyborn.domain.applicant import Applicant
-from keyborn.domain.errors import KeybornError
 from keyborn.http import guards, openapi, problems
 from keyborn.http.bodies import BrokerAddress, EnrollBody, LegacyBody, answer_enrollment, pem_of
 from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
@@ -34,20 +32,17 @@ class Service:
 
 def build_app(service: Service) -> Starlette:
     """The ASGI application of one service."""
+    routes = _Routes(service)
     return Starlette(
         routes=[
-            Route("/v1/enroll", _Routes(service).enroll, methods=["POST"]),
-            Route("/getCertificate", _Routes(service).get_certificate, methods=["POST"]),
-            Route("/v1/trust-bundle", _Routes(service).trust_bundle, methods=["GET"]),
+            Route("/v1/enroll", routes.enroll, methods=["POST"]),
+            Route("/getCertificate", routes.get_certificate, methods=["POST"]),
+            Route("/v1/trust-bundle", routes.trust_bundle, methods=["GET"]),
             Route("/healthz", healthz, methods=["GET"]),
-            Route("/readyz", _Routes(service).readyz, methods=["GET"]),
+            Route("/readyz", routes.readyz, methods=["GET"]),
             Route("/openapi.json", openapi_document, methods=["GET"]),
         ],
-        exception_handlers={
-            KeybornError: problems.on_keyborn_error,
-            HTTPException: problems.on_http_error,
-            Exception: problems.on_fault,
-        },
+        exception_handlers=problems.HANDLERS,
     )
 
 

@@ -6,6 +6,7 @@ Retry-After.
 
 import logging
 import math
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
 import msgspec
@@ -78,6 +79,14 @@ async def on_fault(_request: Request, error: Exception) -> Response:
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
     _log.error("unforeseen %s at %s", type(error).__name__, place)
     return internal_problem()
+
+
+HANDLERS: dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]] = {
+    errors.KeybornError: on_keyborn_error,
+    HTTPException: on_http_error,
+    Exception: on_fault,
+}
+"""What every application of ours hands to Starlette."""
 
 
 def _headers(error: errors.KeybornError, status: HTTPStatus) -> dict[str, str]:

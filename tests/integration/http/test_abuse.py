@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from starlette.routing import Route
 from keyborn.domain.errors import KeybornError
 from keyborn.http import guards, problems
 from keyborn.http.protocol import HttpLimits
-from keyborn.http.server import HttpServer, quiet_uvicorn
+from support.http_stage import listening
 
 CHUNKED = b"POST /headers HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SECRET = "canary-4711"
@@ -47,18 +46,8 @@ def app() -> Starlette:
     )
 
 
-@asynccontextmanager
-async def serving(tmp_path: Path, limits: HttpLimits | None = None) -> AsyncIterator[Path]:
-    quiet_uvicorn()
-    path = tmp_path / "s"
-    sock = socket.socket(socket.AF_UNIX)
-    sock.bind(str(path))
-    server = HttpServer(app(), limits=limits)
-    await server.listen_unix(sock)
-    try:
-        yield path
-    finally:
-        await server.stop(0.1)
+def serving(tmp_path: Path, limits: HttpLimits | None = None) -> AbstractAsyncContextManager[Path]:
+    return listening(app(), tmp_path, limits)
 
 
 async def flood(path: Path, head: bytes, part: bytes, most: int) -> int:

@@ -4,8 +4,7 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,9 @@ from starlette.routing import Route
 from keyborn.domain.errors import KeybornError
 from keyborn.http import guards, problems
 from keyborn.http.protocol import HttpLimits
-from keyborn.http.server import HttpServer, quiet_uvicorn
+from keyborn.http.server import HttpServer
 from support.figures import Figure
+from support.http_stage import listening
 
 QUICK = HttpLimits(headers=0.2, body=0.2, idle=0.3, connections=1000)
 GET = b"GET /length HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -35,18 +35,8 @@ def app() -> Starlette:
     )
 
 
-@asynccontextmanager
-async def serving(tmp_path: Path, limits: HttpLimits = QUICK) -> AsyncIterator[Path]:
-    quiet_uvicorn()
-    path = tmp_path / "s"
-    sock = socket.socket(socket.AF_UNIX)
-    sock.bind(str(path))
-    server = HttpServer(app(), limits=limits)
-    await server.listen_unix(sock)
-    try:
-        yield path
-    finally:
-        await server.stop(0.1)
+def serving(tmp_path: Path, limits: HttpLimits = QUICK) -> AbstractAsyncContextManager[Path]:
+    return listening(app(), tmp_path, limits)
 
 
 async def speak(path: Path, *parts: bytes, pause: float = 0.0) -> tuple[bytes, float]:
