@@ -7,11 +7,13 @@ them; after that error the effect may or may not have happened, and repeating th
 Pages hold at most ``MAX_PAGE`` entries, whatever was asked for.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from keyborn.domain.access import Badge
+from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
@@ -19,7 +21,7 @@ from keyborn.domain.enrollment import Attempt, Verdict
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
-from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 
 MAX_PAGE = 1000
@@ -164,8 +166,10 @@ class Fleet(Protocol):
         """One thing, or None."""
         ...
 
-    async def things(self, *, after: ThingName | None = None, limit: int = 100) -> Sequence[Thing]:
-        """A page, by name, byte order."""
+    async def things(
+        self, *, kind: ThingKind = ThingKind.DEVICE, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[Thing]:
+        """A page of devices or of services, by name, byte order."""
         ...
 
     async def certificates(self, name: ThingName) -> Sequence[Certificate]:
@@ -195,6 +199,14 @@ class DeviceDirectory(Protocol):
         """The certificate whatever its status, or None if the registry does not know it."""
         ...
 
+    async def badge(self, certificate: CertificateId) -> Badge | None:
+        """The certificate whatever its status, its record and the policies in force, as one snapshot.
+
+        None where ``certificate`` would say None, or where the record is gone. An attached policy that has no
+        document counts as none: default deny.
+        """
+        ...
+
     async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
         """Record the first connection; a successor becomes current and its predecessor is retired.
 
@@ -203,6 +215,61 @@ class DeviceDirectory(Protocol):
         is not live at ``at`` is returned as it is, and nothing is recorded: look at what is returned before
         letting the device in. Raises NotFound.
         """
+        ...
+
+
+class AccessPolicies(Protocol):
+    """Policy documents by name."""
+
+    async def put_policy(self, policy: AccessPolicy, event: AuditEvent) -> AccessPolicy:
+        """Keep a document; over an older one of that name it counts the version up. Returns what is kept.
+
+        ``policy.version`` is ignored. The same text with the same ``shipped`` changes and appends nothing.
+        """
+        ...
+
+    async def policy(self, name: PolicyName) -> AccessPolicy | None:
+        """One policy, or None."""
+        ...
+
+    async def remove_policy(self, name: PolicyName, event: AuditEvent) -> None:
+        """Forget a document. Raises NotFound, and PolicyInUse while a thing or an unspent token names it.
+
+        The default policy is always in use.
+        """
+        ...
+
+
+class PolicyList(Protocol):
+    """Capability: the operator's view of policies."""
+
+    async def policies(self, *, after: PolicyName | None = None, limit: int = 100) -> Sequence[AccessPolicy]:
+        """A page, by name, byte order."""
+        ...
+
+
+class PolicyUse(Protocol):
+    """Which policies a thing has. Attached ones take the place of the default, which may be one of them."""
+
+    async def attach_policy(self, name: ThingName, policy: PolicyName, event: AuditEvent) -> Thing:
+        """Give a thing one more policy and append ``event``: one effect; a repeat changes nothing.
+
+        A thing that had the default policy by default keeps it, by name. Raises NotFound for a thing or a
+        policy that is not there, and TooManyPolicies.
+        """
+        ...
+
+    async def detach_policy(self, name: ThingName, policy: PolicyName, event: AuditEvent) -> Thing:
+        """Take a policy away; the last one leaves none, not the default. A repeat appends nothing.
+
+        Raises NotFound for the thing.
+        """
+        ...
+
+    async def users(
+        self, policy: PolicyName, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[ThingName]:
+        """A page of those that have it by name; who has the default policy by default is not among them."""
         ...
 
 
@@ -239,24 +306,20 @@ class AuditTrail(Protocol):
 
 
 class Registry(
-    Enrollments, Tokens, TokenList, Fleet, Lifecycle, DeviceDirectory, Leftovers, AuditTrail, Protocol
+    Enrollments,
+    Tokens,
+    TokenList,
+    Fleet,
+    Lifecycle,
+    DeviceDirectory,
+    AccessPolicies,
+    PolicyList,
+    PolicyUse,
+    Leftovers,
+    AuditTrail,
+    Protocol,
 ):
     """All sides of one registry: what an adapter implements. Use cases ask for the side they need."""
-
-
-MessageHandler = Callable[[str, bytes, ThingName | None], None]
-"""Called with topic, payload and the publishing thing (None for the service itself)."""
-
-
-class MessageTap(Protocol):
-    """The operator's ear on the broker."""
-
-    def tap(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
-        """Call ``handler`` for each accepted message that matches; returns what ends it.
-
-        Raises InvalidTopic.
-        """
-        ...
 
 
 class Sessions(Protocol):
@@ -264,4 +327,12 @@ class Sessions(Protocol):
 
     async def evict(self, name: ThingName, reason: str) -> int:
         """Close the thing's open sessions, wills not sent, queued and retained messages purged; how many."""
+        ...
+
+    async def review(self, names: Collection[ThingName] | None = None) -> None:
+        """Read the badges of those things' sessions again (None: of all), after the registry has changed.
+
+        When it returns, no open or waiting session acts on older policies: what may not connect any more is
+        closed, what may not be subscribed is ended, and the next publish or delivery asks the new ones.
+        """
         ...

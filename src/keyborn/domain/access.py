@@ -1,15 +1,18 @@
-"""What a device may do on the broker: actions, resources, decisions.
+"""What somebody may do on the broker: actions, who acts, the rulings. The rules are ``access_policy``.
 
-Every place where the broker must ask asks here. ``OwnTopics`` is the rule of the first release: a device has
-its own client id and ``<prefix>/<thing>`` with what lies below. Policies in AWS IoT grammar take its place
-behind the same ``decide``.
+The broker binds the policies of a certificate to a connection once, and asks the resulting ``Rights`` on
+connect, publish, retain, will, subscribe and each delivery.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from keyborn.domain.access_policy.document import AccessPolicy
+from keyborn.domain.certificate import Certificate
 from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.thing import Thing, ThingKind
 
 
 class Action(StrEnum):
@@ -22,55 +25,57 @@ class Action(StrEnum):
     SUBSCRIBE = "iot:Subscribe"
 
 
+class ConnectAttribute(StrEnum):
+    """What a CONNECT asks for beyond a plain connection (condition key ``iot:ConnectAttributes``)."""
+
+    PERSISTENT = "PersistentConnect"
+    WILL = "LastWill"
+
+
 @dataclass(frozen=True, slots=True)
-class Principal:
-    """Who acts on the broker: a certificate of the registry and the thing it is attached to."""
+class Badge:
+    """What the registry knows of whoever shows a certificate, read as one snapshot."""
 
-    certificate: CertificateId
-    thing: ThingName
+    certificate: Certificate
+    thing: Thing
+    policies: tuple[AccessPolicy, ...]
+    """Attached ones; where the thing has none of its own, the default policy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """One thing somebody wants to do: ``resource`` is a client id, a topic or a topic filter."""
+class Circumstances:
+    """What one connection adds to the badge: the client id, and what CONNECT asked for."""
 
-    principal: Principal
-    action: Action
-    resource: str
+    client_id: str
+    attributes: frozenset[ConnectAttribute] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """Allowed or denied, and by which rule: the reason goes into the log."""
+    """Allowed or denied, and by which statement of which policy: the reason goes into the log."""
 
     allowed: bool
     reason: str
 
 
-class AccessRules(Protocol):
-    """Decides every access; default deny."""
+class Rights(Protocol):
+    """What one connection may do; default deny."""
 
-    def decide(self, access: Access) -> Ruling:
-        """Allow or deny, with the reason. Never raises."""
+    def decide(self, action: Action, resource: str) -> Ruling:
+        """Allow or deny, with the reason; ``resource`` is a client id, a topic or a filter. Never raises."""
         ...
 
 
+RightsOf = Callable[[Badge, Circumstances], Rights]
+"""How a connection gets its rights; ``access_policy.evaluate.rights_of`` is the one the services use."""
+
+
 @dataclass(frozen=True, slots=True)
-class OwnTopics:
-    """A device may be itself, and use ``<prefix>/<thing>`` and ``<prefix>/<thing>/…``; nothing else."""
+class Principal:
+    """Who acts on the broker: a certificate, the record it belongs to, and what that may do."""
 
-    prefix: str = "certtest"
-
-    def decide(self, access: Access) -> Ruling:
-        """Allow own client id, own topic and what lies below it."""
-        thing = access.principal.thing
-        if access.action is Action.CONNECT:
-            own = access.resource == thing
-            return Ruling(
-                own, "client id is the thing name" if own else f"client id is not the thing name {thing}"
-            )
-        base = f"{self.prefix}/{thing}"
-        own = access.resource == base or access.resource.startswith(base + "/")
-        return Ruling(
-            own, f"{base} and {base}/# are the thing's own" if own else f"outside {base} and {base}/#"
-        )
+    certificate: CertificateId
+    thing: ThingName
+    """The record's name; a service's too."""
+    rights: Rights = field(compare=False, repr=False)
+    kind: ThingKind = ThingKind.DEVICE

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.names import NameScope, ThingName
+from keyborn.domain.thing import ThingKind
 from keyborn.domain.token import TokenId
 
 
@@ -24,6 +26,10 @@ class Applicant:
     expires_at: datetime | None = None
     """From then on only an answer that was already given may be repeated; None is never."""
     may_replace: bool = False
+    kind: ThingKind = ThingKind.DEVICE
+    """What the credential enrols."""
+    policies: tuple[PolicyName, ...] | None = None
+    """Access policies that a name gets when it is claimed; None is the default policy."""
 
     def fresh(self, now: datetime) -> bool:
         """Whether the credential still permits something new."""

@@ -131,6 +131,8 @@ def _require_free_name(standing: Standing, attempt: Attempt) -> None:
     thing = standing.thing
     if thing is None:
         return
+    if thing.kind is not attempt.applicant.kind:
+        raise ThingNameTaken(name=thing.name)  # a device's name never becomes a service's, nor the reverse
     freed = thing.status.is_gone and _may_replace(attempt)
     if (thing.status.is_gone and not freed) or thing.status is ThingStatus.SUSPENDED:
         raise ThingRevoked(name=thing.name, status=thing.status.value)

@@ -31,10 +31,13 @@ _CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
 RESERVED_PREFIX = "keyborn"
 
 
-def parse_thing_name(text: object, *, reserved: frozenset[str] = frozenset()) -> ThingName:
+def parse_thing_name(
+    text: object, *, reserved: frozenset[str] = frozenset(), granted: ThingName | None = None
+) -> ThingName:
     """Return ``text`` as a thing name.
 
-    ``reserved`` holds further refused names in lower case (the service's own host names).
+    ``reserved`` holds further refused names in lower case (the service's own host names). ``granted`` is one
+    name that the caller may have although it is reserved: Keyborn's own services get theirs so.
     Raises InvalidThingName or ReservedThingName.
     """
     if not isinstance(text, str):
@@ -45,7 +48,7 @@ def parse_thing_name(text: object, *, reserved: frozenset[str] = frozenset()) ->
         raise InvalidThingName(detail=f"it has {len(text)} characters")
     if not _THING_NAME.fullmatch(text):
         raise InvalidThingName(detail=f"{_first_unfit(text)} cannot be part of it")
-    if text.lower().startswith(RESERVED_PREFIX) or text.lower() in reserved:
+    if text != granted and (text.lower().startswith(RESERVED_PREFIX) or text.lower() in reserved):
         raise ReservedThingName(name=text)
     return ThingName(text)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.names import KeyHash, ThingName
 
 
@@ -23,9 +24,20 @@ class ThingStatus(StrEnum):
         return self in (ThingStatus.REVOKED, ThingStatus.RETIRED)
 
 
+class ThingKind(StrEnum):
+    """What stands behind a record: a device, or a program that has a broker identity (a service).
+
+    Both share one space of names and one enrolment; the thing variables of access policies resolve for
+    devices alone.
+    """
+
+    DEVICE = "device"
+    SERVICE = "service"
+
+
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One device's record. A name is bound to the key that claimed it."""
+    """One device's or service's record. A name is bound to the key that claimed it."""
 
     name: ThingName
     status: ThingStatus
@@ -33,3 +45,6 @@ class Thing:
     """The key that owns the name now."""
     created_at: datetime
     attributes: Mapping[str, str] = field(default_factory=dict)
+    kind: ThingKind = ThingKind.DEVICE
+    policies: tuple[PolicyName, ...] | None = None
+    """Access policies attached to it; None is the default policy, empty is none at all."""

@@ -15,8 +15,10 @@ from datetime import UTC, datetime
 from typing import NewType
 from urllib.parse import urlsplit
 
+from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.errors import CredentialRefused, InvalidCode
 from keyborn.domain.names import NameScope, is_host
+from keyborn.domain.thing import ThingKind
 
 TokenId = NewType("TokenId", str)
 """``t`` and the first 16 hex characters of the secret's SHA-256: public, used to look the token up."""
@@ -46,6 +48,10 @@ class EnrollmentToken:
     expires_at: datetime
     replace: bool = False
     withdrawn_at: datetime | None = None
+    kind: ThingKind = ThingKind.DEVICE
+    """What may be enrolled with it."""
+    policies: tuple[PolicyName, ...] | None = None
+    """Access policies that a name gets when it is claimed with it; None is the default policy."""
 
     def proves(self, secret: bytes) -> bool:
         """Whether ``secret`` is this token's, compared in constant time."""

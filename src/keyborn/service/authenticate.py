@@ -64,4 +64,6 @@ def applicant_of(token: EnrollmentToken, *, method: str) -> Applicant:
         uses=token.uses,
         expires_at=token.expires_at,
         may_replace=token.replace,
+        kind=token.kind,
+        policies=token.policies,
     )

@@ -20,6 +20,7 @@ from keyborn.domain.issuance import approve, require_own_name
 from keyborn.domain.issued import read_issued
 from keyborn.domain.names import ThingName, parse_thing_name
 from keyborn.domain.profile import CertificateProfile
+from keyborn.domain.thing import ThingKind
 from keyborn.ports import (
     AuditTrail,
     Authenticator,
@@ -143,7 +144,8 @@ class RegistrationAuthority:
     def _parse(
         self, request: EnrollmentRequest, applicant: Applicant
     ) -> tuple[ThingName, CertificateRequest]:
-        name = parse_thing_name(request.thing_name, reserved=self._reserved)
+        own = applicant.bound_to if applicant.kind is ThingKind.SERVICE else None
+        name = parse_thing_name(request.thing_name, reserved=self._reserved, granted=own)
         csr = parse_csr(request.csr)
         require_own_name(csr, name, applicant, generic=request.generic)
         return name, csr

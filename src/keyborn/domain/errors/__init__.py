@@ -72,11 +72,19 @@ from keyborn.domain.errors.enrolling import (
 )
 from keyborn.domain.errors.inputs import (
     InvalidCode,
+    InvalidPolicy,
+    InvalidPolicyName,
     InvalidSetting,
     InvalidThingName,
     InvalidTopic,
     MalformedRequest,
     ReservedThingName,
+)
+from keyborn.domain.errors.keeping import (
+    CertificateNotHeld,
+    KindMismatch,
+    PolicyInUse,
+    TooManyPolicies,
 )
 from keyborn.domain.errors.operators import (
     AddressUnavailable,
@@ -144,6 +152,7 @@ __all__ = [
     "CaFileTrouble",
     "CaLocked",
     "CaMissing",
+    "CertificateNotHeld",
     "ClockUnusable",
     "ClosePrimes",
     "Conflict",
@@ -173,6 +182,8 @@ __all__ = [
     "HomeUnusable",
     "InputError",
     "InvalidCode",
+    "InvalidPolicy",
+    "InvalidPolicyName",
     "InvalidSetting",
     "InvalidSubject",
     "InvalidThingName",
@@ -185,6 +196,7 @@ __all__ = [
     "KeyTypeRefused",
     "KeyUnusable",
     "KeybornError",
+    "KindMismatch",
     "MalformedRequest",
     "MessageTooLarge",
     "NameNotPermitted",
@@ -197,6 +209,7 @@ __all__ = [
     "OtherThing",
     "OutboxUnusable",
     "Overloaded",
+    "PolicyInUse",
     "PublishDenied",
     "RegistryTooNew",
     "RegistryUnavailable",
@@ -221,6 +234,7 @@ __all__ = [
     "TokenExhausted",
     "TokenExpired",
     "TooLarge",
+    "TooManyPolicies",
     "Unauthenticated",
     "Unavailable",
     "UntrustedService",

@@ -45,3 +45,17 @@ class InvalidSetting(InputError):
 
     code = "invalid_setting"
     sentence = "The setting {setting} is not usable: {detail}."
+
+
+class InvalidPolicyName(InputError):
+    """Not 1-128 of ``A-Z a-z 0-9 _ + = , . @ -``."""
+
+    code = "invalid_policy_name"
+    sentence = "The policy name is not usable. Use 1 to 128 of A-Z a-z 0-9 _ + = , . @ -"
+
+
+class InvalidPolicy(InputError):
+    """A document that is not an AWS IoT policy, or holds an element that is not known here."""
+
+    code = "invalid_policy"
+    sentence = "The policy is not usable: {where}: {detail}."

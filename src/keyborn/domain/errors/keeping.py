@@ -1,0 +1,34 @@
+"""Leaves: what the registry says against an operator's order about policies, things and services."""
+
+from keyborn.domain.errors.tree import Conflict
+
+
+class PolicyInUse(Conflict):
+    """A policy that somebody still has attached, or the default one, cannot be removed."""
+
+    code = "policy_in_use"
+    sentence = "The policy {policy} cannot be removed: {detail}."
+
+
+class TooManyPolicies(Conflict):
+    """AWS IoT attaches at most ten policies to a certificate."""
+
+    code = "too_many_policies"
+    sentence = "{thing} has {limit} policies already, and AWS IoT takes no more. Detach one first."
+
+
+class CertificateNotHeld(Conflict):
+    """An order named a certificate that its thing does not hold any more."""
+
+    code = "certificate_not_held"
+    sentence = (
+        "That certificate is {status} and {thing} does not use it any more. "
+        "To act on the thing itself, name it: {thing}"
+    )
+
+
+class KindMismatch(Conflict):
+    """A device's name was given where a service is meant, or the other way round."""
+
+    code = "kind_mismatch"
+    sentence = "{name} is a {kind}, not a {wanted}. Choose another name, or use: keyborn {noun} show {name}"
