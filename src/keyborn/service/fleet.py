@@ -31,7 +31,7 @@ class FleetView:
         return await self._fleet.things(after=ThingName(after) if after else None, limit=limit)
 
     async def report(self, name: str) -> ThingReport:
-        """One thing; raises NotFound."""
+        """One device or service; raises NotFound."""
         thing = await self._fleet.thing(ThingName(name))
         if thing is None:
             raise NotFound(what="thing", name=ascii(name[:64]))

@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.names import NameScope
+from keyborn.domain.thing import ThingKind
 from keyborn.domain.token import (
     SECRET_BYTES,
     EnrollmentCode,
@@ -29,6 +31,8 @@ class TokenWish:
     uses: int | None = 1
     ttl: timedelta = timedelta(hours=1)
     replace: bool = False
+    kind: ThingKind = ThingKind.DEVICE
+    policies: tuple[PolicyName, ...] | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidSetting for wishes that make no sense."""
@@ -79,6 +83,8 @@ class TokenOffice:
             issued_at=now,
             expires_at=now + wish.ttl,
             replace=wish.replace,
+            kind=wish.kind,
+            policies=wish.policies,
         )
         event = AuditEvent(
             now, "token.create", "done", token.id, actor, details={"scope": wish.scope.pattern}
