@@ -1,19 +1,18 @@
-"""The one place where the broker asks the access rules, and where a denial becomes a log line."""
+"""The one place where the broker asks about rights, and where a denial becomes a log line."""
 
 from keyborn.adapters.broker.refusals import Refusals
-from keyborn.domain.access import Access, AccessRules, Action, Principal
+from keyborn.domain.access import Action, Principal
 
 
 class Gate:
     """Asks on connect, publish, retain, will, subscribe and each delivery."""
 
-    def __init__(self, rules: AccessRules, refusals: Refusals) -> None:
-        self._decide = rules.decide
+    def __init__(self, refusals: Refusals) -> None:
         self._refusals = refusals
 
     def allows(self, principal: Principal, action: Action, resource: str, *, peer: str | None = None) -> bool:
-        """Whether ``principal`` may; a denial is logged with the rule's reason."""
-        ruling = self._decide(Access(principal, action, resource))
+        """Whether ``principal`` may; a denial is logged with its reason (policy and statement)."""
+        ruling = principal.rights.decide(action, resource)
         if not ruling.allowed:
             self.deny(principal, action, resource, ruling.reason, peer=peer)
         return ruling.allowed

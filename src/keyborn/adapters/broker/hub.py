@@ -1,23 +1,20 @@
-"""Routing: who gets what. Sessions, subscriptions, retained messages, wills that wait, the operator's taps.
+"""Routing: who gets what. Sessions, subscriptions, retained messages, wills that wait.
 
 No sockets and no clock of its own: ``now`` is a monotonic reading, and ``tick`` does what has become due.
 """
 
 from collections.abc import Callable
-from itertools import count
 
 from keyborn.adapters.broker.gate import Gate
 from keyborn.adapters.broker.limits import Limits
 from keyborn.adapters.broker.message import LastWill, Message
-from keyborn.adapters.broker.packets import Subscription
+from keyborn.adapters.broker.packets import Reason, Subscription
 from keyborn.adapters.broker.refusals import LOG, Refusals, line
 from keyborn.adapters.broker.session import Budget, Outlet, Session
 from keyborn.adapters.broker.store import MemoryRetained, MemorySessions, RetainedStore, SessionStore
-from keyborn.adapters.broker.topics import FilterTree, filter_fault, matches
+from keyborn.adapters.broker.topics import FilterTree
 from keyborn.domain.access import Action, Principal
-from keyborn.domain.errors import InvalidTopic
 from keyborn.domain.names import ThingName
-from keyborn.ports import MessageHandler
 
 
 class Hub:
@@ -41,8 +38,6 @@ class Hub:
         self._limits = limits
         self._now = now
         self._tree: FilterTree[Session, Subscription] = FilterTree()
-        self._taps: dict[int, tuple[str, MessageHandler]] = {}
-        self._serial = count()
         self._waiting: dict[str, Session] = {}
 
     # ── sessions ──────────────────────────────────────────────────────────────────────────────────────
@@ -105,12 +100,12 @@ class Hub:
         self.retained.purge_from(thing)
         return closed
 
-    def close(self, session: Session, reason: str) -> bool:
-        """End one session and send no will; whether it was connected."""
+    def close(self, session: Session, reason: str, code: Reason = Reason.ADMINISTRATIVE_ACTION) -> bool:
+        """End one session and send no will; whether it was connected. MQTT 5 clients are told ``code``."""
         session.will = None
         outlet, session.outlet = session.outlet, None
         if outlet is not None:
-            outlet.removed(reason)
+            outlet.removed(reason, code)
         self.end(session)
         return outlet is not None
 
@@ -148,13 +143,18 @@ class Hub:
         self._tree.remove(topic_filter, session)
         return True
 
-    def review(self) -> None:
-        """The rules have changed: end subscriptions that they deny now, and sessions that may not connect."""
-        for session in self.sessions:
-            if self._gate.allows(session.principal, Action.CONNECT, session.client_id):
-                self._review(session)
-            else:
-                self.close(session, "the rules no longer allow the connection")
+    def rebind(self, session: Session, principal: Principal) -> bool:
+        """Go on under rights that were read again; False if the session ended because it may not connect.
+
+        An operator's change is not the client's vanishing: no will is sent. What is queued is asked about
+        when it is delivered.
+        """
+        session.principal = principal
+        if self._gate.allows(principal, Action.CONNECT, session.client_id):
+            self._review(session)
+            return True
+        self.close(session, "its policies no longer let it connect", Reason.NOT_AUTHORIZED)
+        return False
 
     def _review(self, session: Session) -> None:
         for topic_filter in list(session.subscriptions):
@@ -179,9 +179,6 @@ class Hub:
                 best[session] = subscription
         for session, subscription in best.items():
             self._deliver(session, subscription, message)
-        for topic_filter, handler in list(self._taps.values()):
-            if matches(topic_filter, message.topic):
-                self._tell(handler, message)
         message.settle()
         return True
 
@@ -200,23 +197,3 @@ class Hub:
             return
         elif not session.offer(message, qos, retain=retain):
             self._refusals.say(session.client_id, "queue full, message dropped", client=session.client_id)
-
-    @staticmethod
-    def _tell(handler: MessageHandler, message: Message) -> None:
-        try:
-            handler(message.topic, message.payload, message.thing)
-        except Exception:  # noqa: BLE001 - whatever a tap does, the message goes its way
-            LOG.exception("a tap failed; the message went its way")
-
-    def tap(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
-        """Call ``handler`` for each accepted message that matches; returns its end. Raises InvalidTopic."""
-        fault = filter_fault(topic_filter)
-        if fault:
-            raise InvalidTopic(detail=fault)
-        key = next(self._serial)
-        self._taps[key] = (topic_filter, handler)
-
-        def _end() -> None:
-            self._taps.pop(key, None)
-
-        return _end

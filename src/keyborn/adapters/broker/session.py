@@ -5,8 +5,8 @@ from typing import NamedTuple, Protocol
 
 from keyborn.adapters.broker.limits import Limits
 from keyborn.adapters.broker.message import LastWill, Message
-from keyborn.adapters.broker.packets import Subscription
-from keyborn.domain.access import Principal
+from keyborn.adapters.broker.packets import Reason, Subscription
+from keyborn.domain.access import Circumstances, Principal
 from keyborn.domain.names import ThingName
 
 _MAX_PACKET_ID = 0xFFFF
@@ -49,8 +49,8 @@ class Outlet(Protocol):
         """A newer connection of the same client id has been admitted: close."""
         ...
 
-    def removed(self, reason: str) -> None:
-        """The operator ends the session: close, and send no will."""
+    def removed(self, reason: str, code: Reason) -> None:
+        """The operator ends the session: close, and send no will; MQTT 5 clients are told ``code``."""
         ...
 
 
@@ -64,6 +64,9 @@ class Session:
     def __init__(self, client_id: str, principal: Principal, limits: Limits, budget: Budget) -> None:
         self.client_id = client_id
         self.principal = principal
+        """Who acts, with the rights in force now: another object whenever these have been read again."""
+        self.circumstances = Circumstances(client_id)
+        """What the latest CONNECT asked for: rights that are read again are bound with it."""
         self.expiry = 0
         self.outlet: Outlet | None = None
         self.expires = 0.0
