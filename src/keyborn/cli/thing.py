@@ -6,12 +6,13 @@ from urllib.parse import quote
 import click
 
 from keyborn.cli.console import ask, data_option, pages
+from keyborn.cli.orders import carry_out, reason_option
 from keyborn.cli.output import json_option, show, table
 
 
 @click.group()
 def thing() -> None:
-    """The things in the registry.
+    """The things in the registry: look, suspend, activate, revoke, retire.
 
     Example: keyborn thing list
     """
@@ -44,8 +45,71 @@ def show_thing(*, name: str, data: Path, as_json: bool) -> None:
         show(report, as_json=True)
         return
     certificates = report.pop("certificates")
+    report["policies"] = ", ".join(report["policies"]) or None
     report["attributes"] = ", ".join(f"{k}={v}" for k, v in report["attributes"].items()) or None
     show(report, as_json=False)
     click.echo()
     columns = ["certificateId", "status", "slot", "notBefore", "notAfter", "firstConnected"]
     table(certificates, columns, as_json=False, empty="It has no certificate.")
+
+
+@thing.command("suspend")
+@click.argument("name")
+@reason_option
+@data_option
+@json_option
+def suspend_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+    """Take a thing off the broker until it is activated again; NAME may be a certificate id.
+
+    Its open session is closed at once and its will is not sent; what it left on the broker is purged. Key
+    and certificate stay on the device, of no use meanwhile.
+
+    Example: keyborn thing suspend sensor-1
+    """
+    carry_out(data, name, "suspended", reason=reason, as_json=as_json)
+
+
+@thing.command("activate")
+@click.argument("name")
+@reason_option
+@data_option
+@json_option
+def activate_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+    """Give a suspended thing its place back; NAME may be a certificate id.
+
+    It connects with the key and certificate it has.
+
+    Example: keyborn thing activate sensor-1
+    """
+    carry_out(data, name, "active", reason=reason, as_json=as_json)
+
+
+@thing.command("revoke")
+@click.argument("name")
+@reason_option
+@data_option
+@json_option
+def revoke_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+    """Take a thing's certificates and keys away for good; NAME may be a certificate id.
+
+    Its open session is closed at once and its will is not sent; what it left on the broker is purged. The key
+    never returns; the name only by a token made with --replace.
+
+    Example: keyborn thing revoke sensor-1
+    """
+    carry_out(data, name, "revoked", reason=reason, as_json=as_json)
+
+
+@thing.command("retire")
+@click.argument("name")
+@reason_option
+@data_option
+@json_option
+def retire_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+    """End a thing that is out of use; NAME may be a certificate id.
+
+    As revoke, with the other word in the books: nothing went wrong, the device is gone.
+
+    Example: keyborn thing retire sensor-1
+    """
+    carry_out(data, name, "retired", reason=reason, as_json=as_json)

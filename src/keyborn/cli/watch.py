@@ -1,44 +1,103 @@
-"""``keyborn watch``: messages as they arrive."""
+"""``keyborn watch``: messages as they arrive, over a broker identity like any other service's."""
 
 import json
-from collections.abc import Mapping
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from keyborn.cli.console import data_option, listen
+from keyborn.cli.console import ask, data_option
+from keyborn.cli.device import printable
 from keyborn.cli.output import json_option
-from keyborn.domain.errors import ServerStopped
+from keyborn.cli.service_home import WATCH, watcher
+from keyborn.domain.errors import ServerNotRunning, ServerStopped, SessionLost
+
+if TYPE_CHECKING:
+    from keyborn.device.session import Received, Session
+
+_GLANCE = 1.0
 
 
 @click.command()
 @click.argument("topic_filter", metavar="FILTER")
 @click.option("--count", type=click.IntRange(1), help="Stop after so many messages.")
+@click.option("--retained", is_flag=True, help="Begin with the retained messages.")
 @data_option
 @json_option
-def watch(*, topic_filter: str, count: int | None, data: Path, as_json: bool) -> None:
+def watch(*, topic_filter: str, count: int | None, retained: bool, data: Path, as_json: bool) -> None:
     """Print the messages that match FILTER, with thing and time, until interrupted.
+
+    It connects as the service keyborn-watch, whose key and certificate are made at first use, in the data
+    folder, and which may receive everything and publish nothing.
 
     Example: keyborn watch 'certtest/#'
     """
-    seen = 0
-    for row in listen(data, "/v1/messages", filter=topic_filter):
-        if not row:  # the server's first line: the tap is open
-            click.echo(f"Watching {topic_filter} (interrupt to end)", err=True)
-            continue
-        click.echo(json.dumps(row) if as_json else _line(row))
-        seen += 1
-        if count is not None and seen >= count:
-            return
-    raise ServerStopped(path=data)
+    with closing(_session(data)) as session:
+        session.subscribe(topic_filter, retained=retained)
+        click.echo(f"Watching {topic_filter} (interrupt to end)", err=True)
+        try:
+            for seen, received in enumerate(_messages(session), start=1):
+                row = _row(received)
+                click.echo(json.dumps(row) if as_json else _line(row))
+                if seen == count:
+                    return
+        except SessionLost:
+            raise ServerStopped(path=data) from None
 
 
-def _line(row: Mapping[str, object]) -> str:
+def _session(data: Path) -> "Session":
+    """A session of the watch service; every watcher has a client id of its own."""
+    from keyborn.adapters.system import SystemClock
+    from keyborn.device.keystore import FileKeyStore
+    from keyborn.device.session import connect, tls_context
+
+    about = ask(data, "GET", "/v1/about")
+    if not about:
+        raise ServerNotRunning(path=data)
+    home, identity = watcher(data)
+    host, port = _reachable(about["mqtt"])
+    client_id = f"{WATCH}-{os.getpid()}-{secrets.token_hex(4)}"
+    broker = replace(identity.broker, endpoint=host, port=port, client_id=client_id)
+    context = tls_context(home, FileKeyStore(home.key), identity, SystemClock().now())
+    return connect(replace(identity, broker=broker), context)
+
+
+def _reachable(address: str) -> tuple[str, int]:
+    """The broker as this machine reaches it: a listener on all addresses is on loopback too."""
+    from keyborn.settings import Address
+
+    listening = Address.parse(address, "mqtt")
+    return ("127.0.0.1" if listening.is_wildcard else listening.host), listening.port
+
+
+def _messages(session: "Session") -> "Iterator[Received]":
+    while True:
+        received = session.receive(_GLANCE)
+        if received is not None:
+            yield received
+
+
+def _row(received: "Received") -> dict[str, object]:
+    """One message; a payload that is no text is hex."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    row: dict[str, object] = {"time": now, "thing": received.publisher, "topic": received.topic}
+    try:
+        row["payload"] = received.payload.decode()
+    except UnicodeDecodeError:
+        row["payloadHex"] = received.payload.hex()
+    if received.retain:
+        row["retained"] = True
+    return row
+
+
+def _line(row: dict[str, object]) -> str:
     """Time, thing, topic, payload; control characters shown, so that no message can draw on the terminal."""
     payload = str(row["payload"]) if "payload" in row else f"0x{row['payloadHex']}"
-    lost = f"  ({row['lostBefore']} messages lost before this one)" if "lostBefore" in row else ""
-    return _shown(f"{row['time']}  {row['thing'] or '-'}  {row['topic']}  {payload}{lost}")
-
-
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    retained = "  (retained)" if "retained" in row else ""
+    return printable(f"{row['time']}  {row['thing'] or '-'}  {row['topic']}  {payload}{retained}")

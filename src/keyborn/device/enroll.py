@@ -39,6 +39,8 @@ class Wish:
     key_type: str | None = None
     subject: str = ""
     adopt: Path | None = None
+    service: bool = False
+    """A service's name may be a reserved one; whether it is granted, the authority decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,8 @@ def _roots(answer: Enrolled, trust: Trust) -> "list[x509.Certificate]":
 
 def _choose_thing(standing: Standing, wish: Wish, around: Surroundings) -> ThingName:
     """The name asked for, the one this home has, or the host name; raises OtherThing, ThingNameMissing."""
-    asked = parse_thing_name(wish.thing) if wish.thing is not None else None
+    granted = ThingName(wish.thing) if wish.thing is not None and wish.service else None
+    asked = parse_thing_name(wish.thing, granted=granted) if wish.thing is not None else None
     current = standing.identity.thing if standing.identity else None
     if current is not None:
         if asked not in (None, current):

@@ -168,7 +168,7 @@ def from_toml(text: str) -> Identity:
     if not is_reachable(talks):
         raise ValueError("its [broker] is no place to connect to")
     return Identity(
-        thing=parse_thing_name(table.text("thing")),
+        thing=_name(table.text("thing")),
         certificate_id=certificate.text("id"),
         key_type=certificate.text("key_type"),
         not_before=certificate.moment("not_before"),
@@ -180,6 +180,11 @@ def from_toml(text: str) -> Identity:
         proved_time=service.moment("proved_time"),
         broker=talks,
     )
+
+
+def _name(text: str) -> ThingName:
+    """A name the authority granted; a reserved one is a service's of Keyborn's own."""
+    return parse_thing_name(text, granted=ThingName(text))
 
 
 def _broker(broker: "_Table") -> Broker:

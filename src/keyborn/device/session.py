@@ -9,7 +9,7 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +31,8 @@ CONNECT_TIMEOUT = 10.0
 OPERATION_TIMEOUT = 5.0
 KEEP_ALIVE = 60
 MQTT_5, MQTT_3_1_1 = 5, 4
+PUBLISHER = "keyborn:thing"
+"""The user property in which the embedded broker tells a service who published."""
 _ACKNOWLEDGE, _GRANT = "acknowledge the message", "answer the subscription"
 _FAILURE = 0x80
 _NO_END = datetime.max.replace(tzinfo=UTC)
@@ -47,6 +49,8 @@ class Received:
     payload: bytes
     qos: int
     retain: bool
+    publisher: str | None = None
+    """The thing that published it, where an embedded broker tells that to a service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +152,27 @@ class Session:
             raise self._lost(f"it did not take the message ({answer.name})")
         return answer
 
-    def subscribe(self, topic_filter: str) -> None:
-        """Ask for messages with QoS 1; raises SubscribeDenied or SessionLost."""
-        _, mid = self._client.subscribe(topic_filter, qos=1)
+    def subscribe(self, topic_filter: str, *, retained: bool = True) -> None:
+        """Ask for messages with QoS 1; raises SubscribeDenied or SessionLost.
+
+        ``retained`` False leaves out what the broker has kept from before; only MQTT 5 can ask for that.
+        """
+        _, mid = self._client.subscribe(topic_filter, **self._subscribing(retained=retained))
         assert mid is not None
         answer = self._answer(_GRANT, mid)
         if answer.code >= _FAILURE:
             own = self._identity.broker.topic
             raise SubscribeDenied(topic=topic_filter, reason=answer.name, own=own)
+
+    def _subscribing(self, *, retained: bool) -> dict[str, Any]:
+        from paho.mqtt.subscribeoptions import SubscribeOptions
+
+        if self.version != MQTT_5:
+            return {"qos": 1}
+        handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE
+        if not retained:
+            handling = SubscribeOptions.RETAIN_DO_NOT_SEND
+        return {"options": SubscribeOptions(qos=1, retainHandling=handling)}
 
     def receive(self, seconds: float) -> Received | None:
         """The next message, or None if none came within ``seconds``; raises SessionLost."""
@@ -195,7 +212,8 @@ class Session:
             self._answers[_GRANT, mid] = [Reason(each.value, str(each)) for each in reasons]
 
         def _on_message(_client: object, _data: object, message: Any) -> None:  # noqa: ANN401 - paho's
-            self._inbox.append(Received(message.topic, message.payload, message.qos, message.retain))
+            received = Received(message.topic, message.payload, message.qos, message.retain)
+            self._inbox.append(replace(received, publisher=_publisher(message.properties)))
 
         self._client.on_connect = _on_connect
         self._client.on_disconnect = _on_disconnect
@@ -262,6 +280,12 @@ def connect(identity: Identity, context: ssl.SSLContext, *, patience: float | No
         if answer is not None and answer.code != _WRONG_VERSION:
             break
     raise _refused(identity, answer)
+
+
+def _publisher(properties: Any) -> str | None:  # noqa: ANN401 - paho's, None before MQTT 5
+    """What the broker says of the publisher; it refuses messages that say it themselves."""
+    told: list[tuple[str, str]] = getattr(properties, "UserProperty", [])
+    return next((value for name, value in told if name == PUBLISHER), None)
 
 
 def _refused(identity: Identity, answer: Reason | None) -> SessionRefused:

@@ -104,6 +104,7 @@ from keyborn.domain.errors.operators import (
     ServerPartsMissing,
     ServerStopped,
     SystemTrouble,
+    UnexpectedVerdict,
 )
 from keyborn.domain.errors.requests import (
     ClosePrimes,
@@ -237,6 +238,7 @@ __all__ = [
     "TooManyPolicies",
     "Unauthenticated",
     "Unavailable",
+    "UnexpectedVerdict",
     "UntrustedService",
     "WeakExponent",
     "WeakKey",

@@ -141,3 +141,10 @@ class ServerPartsMissing(OperatorError):
         "This is a device's installation: {package} is not here. "
         "To run the service on this machine: pip install 'keyborn[server]'"
     )
+
+
+class UnexpectedVerdict(OperatorError):
+    """``policy simulate --expect`` met the other verdict."""
+
+    code = "unexpected_verdict"
+    sentence = "The verdict is {verdict}, and {expected} was expected."

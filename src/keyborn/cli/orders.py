@@ -1,0 +1,27 @@
+"""Orders that move a thing or a service from one status to another, and what the operator is told."""
+
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+
+from keyborn.cli.console import ask
+from keyborn.cli.output import show
+
+reason_option = click.option(
+    "--reason", default="", metavar="TEXT", help="Why, for the audit trail; one line, no secrets."
+)
+
+
+def carry_out(
+    data: Path, name: str, status: str, *, reason: str, as_json: bool, kind: str = "device"
+) -> None:
+    """Send one order and say what it did; raises Refused."""
+    body = {"status": status, "kind": kind, "reason": reason}
+    done = ask(data, "POST", f"/v1/things/{quote(name, safe='')}/status", body)
+    if as_json:
+        show(done, as_json=True)
+        return
+    closed = done["sessionsClosed"]
+    sessions = f" Open sessions closed: {closed}." if closed else ""
+    click.echo(f"{done['thingName']} is {done['status']}.{sessions}")

@@ -1,0 +1,227 @@
+"""``keyborn policy``: what devices and services may do on the broker."""
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from keyborn.cli.console import ask, data_option, pages
+from keyborn.cli.output import json_option, show, table
+from keyborn.cli.policy_file import document_option, read_policy
+from keyborn.cli.policy_lint import lint_command
+from keyborn.domain.errors import UnexpectedVerdict
+
+ACTIONS = ("connect", "publish", "receive", "retain", "subscribe")
+
+
+@click.group()
+def policy() -> None:
+    """Access policies, in AWS IoT's policy grammar: what a device may do on the broker.
+
+    Example: keyborn policy simulate --thing gateway-1 --action publish --topic certtest/gateway-1
+    """
+
+
+policy.add_command(lint_command, "lint")
+
+
+@policy.command("put")
+@click.argument("name")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--strict", is_flag=True, help="Refuse a document of which lint has anything to say.")
+@data_option
+@json_option
+def put_policy(*, name: str, file: Path, strict: bool, data: Path, as_json: bool) -> None:
+    """Keep the document in FILE (- is standard input) under NAME; over an older one it counts a version up.
+
+    A change is in force on every open session when the command ends. What lint has to say is printed; errors
+    are refused.
+
+    Example: keyborn policy put narrow narrow.json
+    """
+    text = read_policy(file)
+    if strict:
+        _require_clean(file, text)
+    kept = ask(data, "PUT", _place(name), {"document": text})
+    if as_json:
+        show(kept, as_json=True)
+        return
+    click.echo(f"{kept['policyName']} is kept, version {kept['version']}, in force on every open session.")
+    for finding in kept["findings"]:
+        click.echo(f"{finding['severity']}: {finding['where']}: {finding['sentence']}", err=True)
+
+
+@policy.command("list")
+@data_option
+@json_option
+def list_policies(*, data: Path, as_json: bool) -> None:
+    """List the policies, by name.
+
+    Example: keyborn policy list
+    """
+    rows = list(pages(data, "/v1/policies", "policyName"))
+    columns = ["policyName", "version", "statements", "updated", "writtenBy"]
+    table(rows, columns, as_json=as_json, empty="There are no policies. A service puts the default one.")
+
+
+@policy.command("show")
+@click.argument("name")
+@click.option("--document", "only", is_flag=True, help="Print nothing but the document, for a file.")
+@data_option
+@json_option
+def show_policy(*, name: str, only: bool, data: Path, as_json: bool) -> None:
+    """Show a policy: its document, who has it, and what lint says of it.
+
+    Example: keyborn policy show keyborn-default
+    """
+    shown = ask(data, "GET", _place(name))
+    if only:
+        click.echo(shown["document"].rstrip())
+        return
+    if as_json:
+        show(shown, as_json=True)
+        return
+    document, findings = shown.pop("document"), shown.pop("findings")
+    attached = ", ".join(shown.pop("attachedTo")) or "nobody by name"
+    default = "; every device that has no policy of its own" if shown.pop("isDefault") else ""
+    show(shown | {"attachedTo": attached + default}, as_json=False)
+    click.echo(f"\n{document.rstrip()}")
+    for finding in findings:
+        click.echo(f"\n{finding['severity']}: {finding['where']}: {finding['sentence']}")
+
+
+@policy.command("remove")
+@click.argument("name")
+@data_option
+def remove_policy(*, name: str, data: Path) -> None:
+    """Forget a policy that nobody has.
+
+    Example: keyborn policy remove narrow
+    """
+    ask(data, "DELETE", _place(name))
+    click.echo(f"{name} is removed.")
+
+
+@policy.command("attach")
+@click.argument("name")
+@click.option("--thing", required=True, metavar="NAME", help="The device or service that gets it.")
+@data_option
+@json_option
+def attach_policy(*, name: str, thing: str, data: Path, as_json: bool) -> None:
+    """Give a thing one more policy, in force at once.
+
+    A thing without policies of its own has keyborn-default, and keeps it beside the new one until it is
+    detached.
+
+    Example: keyborn policy attach narrow --thing gateway-1
+    """
+    _tell(ask(data, "POST", f"{_thing(thing)}/policies", {"policyName": name}), as_json=as_json)
+
+
+@policy.command("detach")
+@click.argument("name")
+@click.option("--thing", required=True, metavar="NAME", help="The device or service that loses it.")
+@data_option
+@json_option
+def detach_policy(*, name: str, thing: str, data: Path, as_json: bool) -> None:
+    """Take a policy away from a thing, at once; without any policy it may do nothing.
+
+    Example: keyborn policy detach keyborn-default --thing gateway-1
+    """
+    _tell(ask(data, "DELETE", f"{_thing(thing)}/policies/{quote(name, safe='')}"), as_json=as_json)
+
+
+@policy.command("simulate")
+@click.option("--thing", required=True, metavar="NAME", help="Who acts: a device or a service.")
+@click.option(
+    "--action", required=True, type=click.Choice(ACTIONS, case_sensitive=False), help="What it wants to do."
+)
+@click.option("--topic", metavar="TOPIC", help="The topic, or for subscribe the filter.")
+@click.option("--client-id", metavar="ID", help="The connection's client id.  [default: the thing name]")
+@click.option("--will", is_flag=True, help="The connection has a last will.")
+@click.option("--persistent", is_flag=True, help="The connection wants a session that outlives it.")
+@click.option("--expect", type=click.Choice(["allowed", "denied"]), help="End with 1 for the other verdict.")
+@document_option
+@data_option
+@json_option
+def simulate_policy(
+    *,
+    thing: str,
+    action: str,
+    topic: str | None,
+    client_id: str | None,
+    will: bool,
+    persistent: bool,
+    expect: str | None,
+    document: Path | None,
+    data: Path,
+    as_json: bool,
+) -> None:
+    """Say whether the broker would allow it, by which statement, and what the variables stand for.
+
+    With --policy FILE the document in it is tried in the place of the thing's own policies.
+
+    Example: keyborn policy simulate --thing gateway-1 --action subscribe --topic 'certtest/gateway-1/#'
+    """
+    if topic is None and action != "connect":
+        raise click.UsageError(f"--action {action} needs --topic.")
+    resource = (client_id or thing) if action == "connect" else topic
+    body: dict[str, Any] = {"thing": thing, "action": action, "resource": resource, "clientId": client_id}
+    body |= {"will": will, "persistent": persistent}
+    if document is not None:
+        body["document"] = read_policy(document)
+    said = ask(data, "POST", "/v1/simulations", body)
+    click.echo(json.dumps(said) if as_json else explained(said))
+    if expect is not None and expect != said["verdict"]:
+        raise UnexpectedVerdict(verdict=said["verdict"], expected=expect)
+
+
+def explained(said: dict[str, Any]) -> str:
+    """A simulation for people: the verdict first, then variables, then every statement."""
+    lines = [f"{said['verdict'].upper()}: {said['reason']}"]
+    if not said["certificateLive"]:
+        state = f"thing {said['thingStatus']}, certificate {said['certificateStatus']}"
+        lines.append(f"But the broker would not let it in at all: {state}, or out of its dates.")
+    if said["variables"]:
+        lines.append("\nVariables")
+        lines += [f"  {each['name']}  {_value(each)}" for each in said["variables"]]
+    lines.append("\nStatements" if said["statements"] else "\nNo statement: the thing has no policy.")
+    for each in said["statements"]:
+        mark = "matches" if each["matched"] else "does not match"
+        title = f"{each['policyName']} statement {each['number']}"
+        sid = f" ({each['sid']})" if each["sid"] else ""
+        lines.append(f"  {each['effect']:<5} {title}{sid} {mark}: {each['because']}")
+    return "\n".join(lines)
+
+
+def _value(variable: dict[str, Any]) -> str:
+    if variable["value"] is not None:
+        return f"= {variable['value']}"
+    return f"does not resolve: {variable['because']}"
+
+
+def _tell(thing: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        show(thing, as_json=True)
+        return
+    held = ", ".join(thing["policies"]) or "no policy: it may do nothing"
+    click.echo(f"{thing['thingName']} has {held}. In force on its open session.")
+
+
+def _require_clean(file: Path, text: str) -> None:
+    from keyborn.domain.access_policy.lint import lint
+    from keyborn.domain.access_policy.parse import parse_document
+    from keyborn.domain.errors import InvalidPolicy
+
+    for finding in lint(parse_document(text)):
+        raise InvalidPolicy(where=f"{file}: {finding.where}", detail=finding.sentence.rstrip("."))
+
+
+def _place(name: str) -> str:
+    return f"/v1/policies/{quote(name, safe='')}"
+
+
+def _thing(name: str) -> str:
+    return f"/v1/things/{quote(name, safe='')}"

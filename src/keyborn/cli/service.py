@@ -1,0 +1,117 @@
+"""``keyborn service``: broker identities for programs."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+
+from keyborn.cli.console import ask, data_option, pages
+from keyborn.cli.orders import carry_out, reason_option
+from keyborn.cli.output import json_option, show, table
+from keyborn.cli.policy_file import read_policy
+
+
+@click.group()
+def service() -> None:
+    """Programs (not devices) with a key and certificate of their own for the broker.
+
+    Example: keyborn service add dashboard --policy dashboard.json
+    """
+
+
+@service.command("add")
+@click.argument("name")
+@click.option(
+    "--policy",
+    "policy",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="What it may do; - is standard input. Kept as the policy service-NAME.",
+)
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where its key and certificate go.  [default: DATA/services/NAME]",
+)
+@click.option("--code", "only_code", is_flag=True, help="Enrol nothing here: print the enrolment code last.")
+@click.option("--replace", is_flag=True, help="Let a new key take over the name, or free a revoked one.")
+@data_option
+@json_option
+def add_service(
+    *,
+    name: str,
+    policy: Path,
+    home: Path | None,
+    only_code: bool,
+    replace: bool,
+    data: Path,
+    as_json: bool,
+) -> None:
+    """Give a program its identity: key, certificate and policy, by the same enrolment as a device's.
+
+    The key is made in the service's folder on this machine. For a program elsewhere use --code, and type the
+    code into `keyborn enroll - --thing NAME` there.
+
+    Example: keyborn service add dashboard --policy dashboard.json
+    """
+    from keyborn.cli.service_home import enroll_service
+
+    wish = {"name": name, "document": read_policy(policy), "replace": replace}
+    invited = ask(data, "POST", "/v1/services", wish)
+    for finding in invited["findings"]:
+        click.echo(f"{finding['severity']}: {finding['where']}: {finding['sentence']}", err=True)
+    if only_code:
+        _show_code(invited, as_json=as_json)
+        return
+    enrolled = enroll_service(data, home, invited["thingName"], invited["code"], quiet=as_json)
+    report = {"name": name, "policy": invited["policyName"], **enrolled}
+    if as_json:
+        show(report, as_json=True)
+        return
+    click.echo(f"The service {name} has its identity in {enrolled['home']}.")
+    click.echo(f"Next: keyborn subscribe FILTER --home {enrolled['home']}")
+
+
+@service.command("list")
+@data_option
+@json_option
+def list_services(*, data: Path, as_json: bool) -> None:
+    """List the services, by name.
+
+    Example: keyborn service list
+    """
+    rows = list(pages(data, "/v1/services", "thingName"))
+    for row in rows:
+        row["name"] = row["thingName"]
+    if as_json:
+        table(rows, [], as_json=True, empty="")
+        return
+    for row in rows:
+        row["policies"] = ", ".join(row["policies"]) or None
+    columns = ["name", "status", "policies", "created"]
+    empty = "There are no services. Make one with: keyborn service add NAME --policy FILE"
+    table(rows, columns, as_json=False, empty=empty)
+
+
+@service.command("revoke")
+@click.argument("name")
+@reason_option
+@data_option
+@json_option
+def revoke_service(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+    """Take a service's identity away for good, and close its session at once.
+
+    Example: keyborn service revoke dashboard
+    """
+    known = ask(data, "GET", f"/v1/services/{quote(name, safe='')}")
+    carry_out(data, known["thingName"], "revoked", reason=reason, as_json=as_json, kind="service")
+
+
+def _show_code(invited: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        show(invited, as_json=True)
+        return
+    click.echo(f"Where the program runs, within the hour: keyborn enroll - --thing {invited['thingName']}")
+    click.echo(invited["code"])

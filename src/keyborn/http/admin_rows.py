@@ -1,0 +1,104 @@
+"""Records as the operator sees them: camelCase, times in UTC to the second, and never a digest or a key."""
+
+from datetime import datetime
+
+from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy
+from keyborn.domain.access_policy.lint import Finding
+from keyborn.domain.audit import AuditRecord
+from keyborn.domain.certificate import Certificate
+from keyborn.domain.thing import Thing
+from keyborn.domain.token import EnrollmentToken
+
+
+def token_row(token: EnrollmentToken, now: datetime, uses_taken: int = 0) -> dict[str, object]:
+    """A token as the operator sees it; no digest."""
+    return {
+        "id": token.id,
+        "state": _token_state(token, now, uses_taken),
+        "things": token.scope.pattern,
+        "kind": token.kind.value,
+        "uses": token.uses,
+        "usesTaken": uses_taken,
+        "replace": token.replace,
+        "issued": time_text(token.issued_at),
+        "expires": time_text(token.expires_at),
+    }
+
+
+def _token_state(token: EnrollmentToken, now: datetime, uses_taken: int) -> str:
+    if token.withdrawn_at:
+        return "withdrawn"
+    if token.expired(now):
+        return "expired"
+    return "used up" if token.uses is not None and uses_taken >= token.uses else "valid"
+
+
+def thing_row(thing: Thing) -> dict[str, object]:
+    """A thing as the operator sees it."""
+    return {
+        "thingName": thing.name,
+        "kind": thing.kind.value,
+        "status": thing.status.value,
+        "keyHash": thing.key_hash,
+        "created": time_text(thing.created_at),
+        "attributes": dict(thing.attributes),
+        "policies": [DEFAULT_POLICY] if thing.policies is None else list(thing.policies),
+    }
+
+
+def certificate_row(certificate: Certificate, now: datetime) -> dict[str, object]:
+    """A certificate as the operator sees it; expired is computed."""
+    expired = certificate.expired(now) and certificate.status.value == "active"
+    connected = certificate.connected_at
+    return {
+        "certificateId": certificate.id,
+        "status": "expired" if expired else certificate.status.value,
+        "slot": certificate.slot.value,
+        "notBefore": time_text(certificate.not_before),
+        "notAfter": time_text(certificate.not_after),
+        "firstConnected": time_text(connected) if connected else None,
+    }
+
+
+def audit_row(record: AuditRecord) -> dict[str, object]:
+    """One record of the audit trail."""
+    event = record.event
+    return {
+        "sequence": record.sequence,
+        "at": event.at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "action": event.action,
+        "outcome": event.outcome,
+        "subject": event.subject,
+        "actor": event.actor,
+        "source": event.source,
+        "details": dict(event.details),
+        "previous": record.previous,
+        "hash": record.hash,
+    }
+
+
+def policy_row(policy: AccessPolicy) -> dict[str, object]:
+    """A policy without its document."""
+    return {
+        "policyName": policy.name,
+        "version": policy.version,
+        "statements": len(policy.document.statements),
+        "updated": time_text(policy.updated_at),
+        "writtenBy": "keyborn" if policy.shipped else "operator",
+    }
+
+
+def finding_row(finding: Finding) -> dict[str, object]:
+    """What lint found, with the corrected statement where there is one."""
+    return {
+        "code": finding.code,
+        "severity": finding.severity.value,
+        "where": finding.where,
+        "sentence": finding.sentence,
+        "corrected": finding.corrected,
+    }
+
+
+def time_text(moment: datetime) -> str:
+    """A time as people and programs read it: ISO 8601, UTC, whole seconds."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
