@@ -44,8 +44,12 @@ class Client:
     house: House
     link: Link
     version: int
-    principal: Principal
     session: Session
+
+    @property
+    def principal(self) -> Principal:
+        """Who acts, with the rights in force now."""
+        return self.session.principal
 
     @property
     def is_v5(self) -> bool:
@@ -53,8 +57,8 @@ class Client:
         return self.version == V5
 
     def allows(self, action: Action, resource: str) -> bool:
-        """Ask the rules; a denial is logged with the peer's address."""
-        return self.house.gate.allows(self.principal, action, resource, peer=self.link.peer)
+        """Ask about the rights in force now; a denial is logged with the peer's address."""
+        return self.house.gate.allows(self.session.principal, action, resource, peer=self.link.peer)
 
     def deny(self, action: Action | str, resource: str, reason: str) -> None:
         """Log a refusal whose reason is the broker's own."""

@@ -114,10 +114,10 @@ class Connection:
         """A newer connection with this client id has been admitted."""
         self._leave(Reason.SESSION_TAKEN_OVER, "taken over by a newer connection")
 
-    def removed(self, reason: str) -> None:
+    def removed(self, reason: str, code: Reason) -> None:
         """The operator ends it; the session has been taken care of."""
         self._will = None
-        self._leave(Reason.ADMINISTRATIVE_ACTION, reason)
+        self._leave(code, reason)
 
     def shut_down(self) -> None:
         """The service stops: no will, because the client has not vanished; its session may wait for it."""
@@ -156,8 +156,9 @@ class Connection:
                 Reason.QUOTA_EXCEEDED, "as many sessions as there may be", thing=admitted.principal.thing
             )
         session, present = attached
+        session.circumstances = admitted.circumstances
         session.expiry = _expiry(connect, limits.session_expiry)
-        client = Client(self._house, self._link, connect.version, admitted.principal, session)
+        client = Client(self._house, self._link, connect.version, session)
         window = min(number(connect.properties, Prop.RECEIVE_MAXIMUM, limits.in_flight), limits.in_flight)
         largest = number(connect.properties, Prop.MAXIMUM_PACKET_SIZE, 2 * limits.packet)
         self._client, self._intake, self._sender = client, Intake(client), Sender(client, window, largest)
@@ -263,14 +264,20 @@ class Connection:
             self._will = None
             self._leave(Reason.NOT_AUTHORIZED, "the certificate has expired")
         else:
-            self._task = self._loop.create_task(self._look_again(certificate))
+            assert self._client is not None
+            session = self._client.session
+            self._task = self._loop.create_task(self._look_again(certificate, session))
 
-    async def _look_again(self, certificate: Certificate) -> None:
-        if await self._house.doorkeeper.still_live(certificate.id):
-            self._after_recheck(certificate)
-        else:
+    async def _look_again(self, certificate: Certificate, session: Session) -> None:
+        """Go on under what the registry says now; while it does not answer, under what it said last."""
+        try:
+            principal = await self._house.doorkeeper.renewed(certificate.id, session.circumstances)
+        except Refused as refused:
             self._will = None
-            self._leave(Reason.NOT_AUTHORIZED, "the certificate is no longer active")
+            self._leave(Reason.NOT_AUTHORIZED, refused.why)
+            return
+        if principal is None or self._house.hub.rebind(session, principal):
+            self._after_recheck(certificate)
 
     # ── going ─────────────────────────────────────────────────────────────────────────────────────────
 

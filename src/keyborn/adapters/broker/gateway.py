@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import Callable
+from collections.abc import Collection
 from itertools import islice
 
 from keyborn.adapters.broker.admission import Doorkeeper
@@ -12,14 +12,12 @@ from keyborn.adapters.broker.gate import Gate
 from keyborn.adapters.broker.hub import Hub
 from keyborn.adapters.broker.limits import Limits
 from keyborn.adapters.broker.link import RECEIVE_BUFFER, Link
-from keyborn.adapters.broker.message import Message
 from keyborn.adapters.broker.refusals import LOG, Refusals, line
+from keyborn.adapters.broker.review import Reviewer
 from keyborn.adapters.broker.session import Budget
-from keyborn.adapters.broker.topics import size_fault, topic_fault
-from keyborn.domain.access import AccessRules
-from keyborn.domain.errors import InvalidTopic
+from keyborn.domain.access import RightsOf
 from keyborn.domain.names import ThingName, certificate_id
-from keyborn.ports import Clock, DeviceDirectory, MessageHandler
+from keyborn.ports import Clock, DeviceDirectory
 
 _BACKLOG = 1024
 _TICK = 1.0
@@ -27,20 +25,27 @@ _LOOK_AT = 16
 
 
 class Gateway:
-    """The embedded broker; implements the ports MessageTap and Sessions.
+    """The embedded broker; implements the port Sessions.
 
     One per event loop. Sessions, queues and retained messages live as long as this object: a restart of the
     service forgets them.
     """
 
     def __init__(
-        self, *, directory: DeviceDirectory, rules: AccessRules, clock: Clock, limits: Limits | None = None
+        self,
+        *,
+        directory: DeviceDirectory,
+        clock: Clock,
+        limits: Limits | None = None,
+        rights_of: RightsOf,
     ) -> None:
         self._limits = limits = Limits() if limits is None else limits
         self._refusals = Refusals()
-        gate = Gate(rules, self._refusals)
-        self._doorkeeper = Doorkeeper(directory, gate, clock, limits)
+        gate = Gate(self._refusals)
+        self._doorkeeper = Doorkeeper(directory, gate, clock, limits, rights_of)
         self._hub = Hub(gate, self._refusals, limits, self._now)
+        self._reviewer = Reviewer(self._hub, self._doorkeeper)
+        self._reviews: set[asyncio.Task[None]] = set()
         self._house = House(
             hub=self._hub,
             gate=gate,
@@ -85,6 +90,8 @@ class Gateway:
         self._server.close()
         if self._ticker is not None:
             self._ticker.cancel()
+        for review in self._reviews:
+            review.cancel()
         for connection in list(self._open.values()):
             connection.shut_down()
         for link in list(self._pending):
@@ -114,10 +121,6 @@ class Gateway:
 
     # ── the ports ─────────────────────────────────────────────────────────────────────────────────────
 
-    def tap(self, topic_filter: str, handler: MessageHandler) -> Callable[[], None]:
-        """Call ``handler`` for each accepted message that matches; returns its end. Raises InvalidTopic."""
-        return self._hub.tap(topic_filter, handler)
-
     async def evict(self, name: ThingName, reason: str) -> int:
         """Close the thing's open sessions, wills not sent, queued and retained messages purged; how many.
 
@@ -127,16 +130,16 @@ class Gateway:
         self._doorkeeper.evicted(name)
         return self._hub.remove(name, reason)
 
-    def rules_changed(self) -> None:
-        """Ask the rules again about every session and subscription; publishes and deliveries ask anyway."""
-        self._hub.review()
+    async def review(self, names: Collection[ThingName] | None = None) -> None:
+        """Read the badges of those things' sessions again (None: of all), after the registry has changed.
 
-    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
-        """Publish as the service itself. Raises InvalidTopic."""
-        fault = topic_fault(topic) or size_fault(topic, self._limits)
-        if fault:
-            raise InvalidTopic(detail=fault)
-        self._hub.publish(Message(topic, payload, qos=qos, retain=retain))
+        When it returns, no open or waiting session acts on older policies. Whoever gives up waiting does not
+        stop it.
+        """
+        task = asyncio.get_running_loop().create_task(self._reviewer.review(names))
+        self._reviews.add(task)
+        task.add_done_callback(self._reviews.discard)
+        await asyncio.shield(task)
 
     @property
     def connected(self) -> int:
