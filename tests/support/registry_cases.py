@@ -1,17 +1,20 @@
 """Short words for the registry's tests: tokens, applicants, attempts, and the saga without signing."""
 
 import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
+from keyborn.domain.access_policy.document import AccessPolicy, PolicyDocument, PolicyName
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.enrollment import Attempt, Issue, Repeat
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName
-from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, digest, token_id
 from keyborn.ports import Registry
 
@@ -38,17 +41,49 @@ def make_token(
     ttl: timedelta = HOUR,
     replaces: bool = False,
     now: datetime = START,
+    kind: ThingKind = ThingKind.DEVICE,
+    policies: Sequence[str] | None = None,
 ) -> EnrollmentToken:
     """A token of the secret that ``secret`` stands for."""
     raw = hashlib.sha256(secret.encode()).digest()
     return EnrollmentToken(
-        token_id(raw), digest(raw), NameScope(pattern), uses, now, now + ttl, replace=replaces
+        token_id(raw),
+        digest(raw),
+        NameScope(pattern),
+        uses,
+        now,
+        now + ttl,
+        replace=replaces,
+        kind=kind,
+        policies=None if policies is None else policy_names(*policies),
     )
+
+
+def policy_names(*names: str) -> tuple[PolicyName, ...]:
+    """Policy names, as a record holds them."""
+    return tuple(map(PolicyName, names))
+
+
+def document(action: str = "*") -> PolicyDocument:
+    """A document whose text says ``action``."""
+    from keyborn.domain.access_policy.parse import parse_document
+
+    statement = {"Effect": "Allow", "Action": f"iot:{action}" if action != "*" else "*", "Resource": "*"}
+    return parse_document(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
 
 
 def applicant(token: EnrollmentToken) -> Applicant:
     """Who holds ``token``."""
-    return Applicant("token", token.id, token.scope, token.uses, token.expires_at, token.replace)
+    return Applicant(
+        "token",
+        token.id,
+        token.scope,
+        token.uses,
+        token.expires_at,
+        token.replace,
+        token.kind,
+        token.policies,
+    )
 
 
 def certificate_for(intent: Intent, variant: str = "") -> Certificate:
@@ -85,9 +120,13 @@ class Desk:
         *,
         replaces: bool = False,
         ttl: timedelta = HOUR,
+        kind: ThingKind = ThingKind.DEVICE,
+        policies: Sequence[str] | None = None,
     ) -> EnrollmentToken:
         """A new token at rest, good for ``ttl`` from now."""
-        token = make_token(secret, pattern, uses, ttl=ttl, replaces=replaces, now=self.now)
+        token = make_token(
+            secret, pattern, uses, ttl=ttl, replaces=replaces, now=self.now, kind=kind, policies=policies
+        )
         await self.registry.add(token, event("token.create", token.id, self.now))
         return token
 
@@ -136,6 +175,25 @@ class Desk:
     async def connect(self, certificate: Certificate) -> Certificate:
         """The device connects now."""
         return await self.registry.connected(certificate.id, self.now)
+
+    async def put(self, name: str, action: str = "*", *, shipped: bool = False) -> AccessPolicy:
+        """Put a policy that allows one action, or all."""
+        offered = AccessPolicy(PolicyName(name), document(action), self.now, shipped=shipped)
+        return await self.registry.put_policy(offered, event("policy.put", name, self.now))
+
+    async def remove(self, name: str) -> None:
+        """Forget a policy."""
+        await self.registry.remove_policy(PolicyName(name), event("policy.remove", name, self.now))
+
+    async def attach(self, thing: str, policy: str) -> Thing:
+        """Give a thing one more policy."""
+        told = event("policy.attach", thing, self.now)
+        return await self.registry.attach_policy(ThingName(thing), PolicyName(policy), told)
+
+    async def detach(self, thing: str, policy: str) -> Thing:
+        """Take a policy away."""
+        told = event("policy.detach", thing, self.now)
+        return await self.registry.detach_policy(ThingName(thing), PolicyName(policy), told)
 
     async def drop(self, issue: Issue) -> bool:
         """The sweeper drops what ``issue`` recorded."""

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Protocol, TypeVar
 
+from keyborn.domain.access import Badge
+from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.enrollment import Attempt, Verdict
@@ -11,7 +13,7 @@ from keyborn.domain.errors import KeybornError, RegistryUnavailable, Unavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
-from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 from keyborn.ports import CertificateAuthority, Registry, TokenUse
 
@@ -94,10 +96,12 @@ class FaultyRegistry:
         """See ``Fleet.thing``."""
         return await self._world.effect("registry.thing", lambda: self._real.thing(name))
 
-    async def things(self, *, after: ThingName | None = None, limit: int = 100) -> Sequence[Thing]:
+    async def things(
+        self, *, kind: ThingKind = ThingKind.DEVICE, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[Thing]:
         """See ``Fleet.things``."""
         return await self._world.effect(
-            "registry.things", lambda: self._real.things(after=after, limit=limit)
+            "registry.things", lambda: self._real.things(kind=kind, after=after, limit=limit)
         )
 
     async def certificates(self, name: ThingName) -> Sequence[Certificate]:
@@ -114,9 +118,53 @@ class FaultyRegistry:
         """See ``DeviceDirectory.certificate``."""
         return await self._world.effect("registry.certificate", lambda: self._real.certificate(certificate))
 
+    async def badge(self, certificate: CertificateId) -> Badge | None:
+        """See ``DeviceDirectory.badge``."""
+        return await self._world.effect("registry.badge", lambda: self._real.badge(certificate))
+
     async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
         """See ``DeviceDirectory.connected``."""
         return await self._world.effect("registry.connected", lambda: self._real.connected(certificate, at))
+
+    async def put_policy(self, policy: AccessPolicy, event: AuditEvent) -> AccessPolicy:
+        """See ``AccessPolicies.put_policy``."""
+        return await self._world.effect("registry.put_policy", lambda: self._real.put_policy(policy, event))
+
+    async def policy(self, name: PolicyName) -> AccessPolicy | None:
+        """See ``AccessPolicies.policy``."""
+        return await self._world.effect("registry.policy", lambda: self._real.policy(name))
+
+    async def remove_policy(self, name: PolicyName, event: AuditEvent) -> None:
+        """See ``AccessPolicies.remove_policy``; never duplicated, since what is gone is not found."""
+        await self._world.effect(
+            "registry.remove_policy", lambda: self._real.remove_policy(name, event), repeatable=False
+        )
+
+    async def policies(self, *, after: PolicyName | None = None, limit: int = 100) -> Sequence[AccessPolicy]:
+        """See ``PolicyList.policies``."""
+        return await self._world.effect(
+            "registry.policies", lambda: self._real.policies(after=after, limit=limit)
+        )
+
+    async def attach_policy(self, name: ThingName, policy: PolicyName, event: AuditEvent) -> Thing:
+        """See ``PolicyUse.attach_policy``."""
+        return await self._world.effect(
+            "registry.attach_policy", lambda: self._real.attach_policy(name, policy, event)
+        )
+
+    async def detach_policy(self, name: ThingName, policy: PolicyName, event: AuditEvent) -> Thing:
+        """See ``PolicyUse.detach_policy``."""
+        return await self._world.effect(
+            "registry.detach_policy", lambda: self._real.detach_policy(name, policy, event)
+        )
+
+    async def users(
+        self, policy: PolicyName, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[ThingName]:
+        """See ``PolicyUse.users``."""
+        return await self._world.effect(
+            "registry.users", lambda: self._real.users(policy, after=after, limit=limit)
+        )
 
     async def leftovers(self, *, before: datetime, limit: int = 100) -> Sequence[Intent]:
         """See ``Leftovers.leftovers``."""

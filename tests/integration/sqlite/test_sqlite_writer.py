@@ -180,9 +180,13 @@ async def test_a_constraint_that_always_objects_ends_in_a_refusal(tmp_path: Path
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO things VALUES ('LAMP-1', 'lamp-1', 'claimed', 'k9', 0, '{}')",
-        "INSERT INTO things VALUES ('lamp-1', 'other', 'claimed', 'k9', 0, '{}')",
-        "INSERT INTO things VALUES ('lamp-9', 'lamp-9', 'thinking', 'k9', 0, '{}')",
+        "INSERT INTO things VALUES ('LAMP-1', 'lamp-1', 'claimed', 'k9', 0, '{}', 'device', NULL)",
+        "INSERT INTO things VALUES ('lamp-1', 'other', 'claimed', 'k9', 0, '{}', 'device', NULL)",
+        "INSERT INTO things VALUES ('lamp-9', 'lamp-9', 'thinking', 'k9', 0, '{}', 'device', NULL)",
+        "INSERT INTO things VALUES ('lamp-9', 'lamp-9', 'claimed', 'k9', 0, '{}', 'gadget', NULL)",
+        "UPDATE tokens SET kind = 'gadget'",
+        "INSERT INTO policies VALUES ('p', '{}', 0, 0, 0)",
+        "INSERT INTO policies VALUES ('p', '{}', 1, 0, 2)",
         "INSERT INTO keys SELECT key_hash, 'lamp-2', 'i' FROM keys WHERE thing = 'lamp-1'",
         "INSERT INTO keys VALUES ('k9', 'nobody', 'i')",
         "INSERT INTO attachments SELECT thing, slot, id FROM certificates WHERE thing = 'lamp-1'",

@@ -6,19 +6,23 @@ from datetime import datetime
 from heapq import nsmallest
 
 from keyborn.adapters.memory.state import Binding, State
+from keyborn.domain.access import Badge
+from keyborn.domain.access_policy.attaching import attached, detached, in_force, revised
+from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord, succession
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, decide, staged
 from keyborn.domain.errors import (
     EnrollmentInterrupted,
     NotFound,
+    PolicyInUse,
     RegistryUnavailable,
     ThingRevoked,
 )
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.lifecycle import moves
 from keyborn.domain.names import CertificateId, ThingName, fold_name
-from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 from keyborn.ports import TokenUse, page_size
 
@@ -70,11 +74,11 @@ class MemoryRegistry:
         if standing.open_intent is not None:
             self._supersede(standing.open_intent, intent)
         if standing.thing is None:
-            state.keep_thing(
-                Thing(attempt.thing, ThingStatus.CLAIMED, attempt.key, attempt.now, dict(attempt.attributes))
-            )
+            state.keep_thing(_claimed(attempt))
         elif standing.thing.status.is_gone:
-            state.keep_thing(replace(standing.thing, status=ThingStatus.CLAIMED, key_hash=attempt.key))
+            state.name_tombstones[attempt.thing] = gone = standing.thing
+            reopened = replace(gone, status=ThingStatus.CLAIMED, key_hash=attempt.key)
+            state.keep_thing(replace(reopened, policies=attempt.applicant.policies))
         state.keys.setdefault(attempt.key, Binding(attempt.thing, intent.id))
         state.intents[intent.id] = intent
         state.open_by_thing[intent.thing] = intent.id
@@ -181,11 +185,13 @@ class MemoryRegistry:
         """See ``Fleet.thing``."""
         return self._state.things.get(name)
 
-    async def things(self, *, after: ThingName | None = None, limit: int = 100) -> Sequence[Thing]:
+    async def things(
+        self, *, kind: ThingKind = ThingKind.DEVICE, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[Thing]:
         """See ``Fleet.things``."""
         things = self._state.things
-        later = (one for one in things if after is None or one > after)
-        return [things[one] for one in nsmallest(page_size(limit), later)]
+        later = (name for name, one in things.items() if one.kind is kind and name > (after or ""))
+        return [things[name] for name in nsmallest(page_size(limit), later)]
 
     async def certificates(self, name: ThingName) -> Sequence[Certificate]:
         """See ``Fleet.certificates``."""
@@ -193,9 +199,7 @@ class MemoryRegistry:
 
     async def set_status(self, name: ThingName, status: ThingStatus, event: AuditEvent) -> Thing:
         """See ``Lifecycle.set_status``."""
-        thing = self._state.things.get(name)
-        if thing is None:
-            raise NotFound(what="thing", name=name)
+        thing = self._known(name)
         if not moves(thing, status):
             return thing
         self._state.append(event)
@@ -206,6 +210,12 @@ class MemoryRegistry:
         held = any(self._state.held(name, slot) for slot in Slot)
         back = ThingStatus.ACTIVE if held else ThingStatus.CLAIMED
         return self._switch(thing, back, CertificateStatus.ACTIVE)
+
+    def _known(self, name: ThingName) -> Thing:
+        thing = self._state.things.get(name)
+        if thing is None:
+            raise NotFound(what="thing", name=name)
+        return thing
 
     def _switch(self, thing: Thing, status: ThingStatus, certificates: CertificateStatus) -> Thing:
         for slot in Slot:
@@ -224,15 +234,23 @@ class MemoryRegistry:
         for slot in Slot:
             state.attached.pop((thing.name, slot), None)
         state.key_tombstones.update(state.keys_of(thing.name))
-        ended = state.keep_thing(replace(thing, status=status))
-        state.name_tombstones[thing.name] = ended
-        return ended
+        return state.keep_thing(replace(thing, status=status))
 
     # ── the broker ────────────────────────────────────────────────────────────────────────────────────
 
     async def certificate(self, certificate: CertificateId) -> Certificate | None:
         """See ``DeviceDirectory.certificate``."""
         return self._state.certificates.get(certificate)
+
+    async def badge(self, certificate: CertificateId) -> Badge | None:
+        """See ``DeviceDirectory.badge``."""
+        state = self._state
+        known = state.certificates.get(certificate)
+        thing = None if known is None else state.things.get(known.thing)
+        if known is None or thing is None:
+            return None
+        kept = (state.policies.get(name) for name in in_force(thing))
+        return Badge(known, thing, tuple(policy for policy in kept if policy is not None))
 
     async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
         """See ``DeviceDirectory.connected``."""
@@ -260,6 +278,67 @@ class MemoryRegistry:
         state.append(succession(promoted, thing.key_hash, at))
         return promoted
 
+    # ── access policies ───────────────────────────────────────────────────────────────────────────────
+
+    async def put_policy(self, policy: AccessPolicy, event: AuditEvent) -> AccessPolicy:
+        """See ``AccessPolicies.put_policy``."""
+        known = self._state.policies.get(policy.name)
+        kept = revised(known, policy)
+        if kept is not known:
+            self._state.policies[policy.name] = kept
+            self._state.append(event)
+        return kept
+
+    async def policy(self, name: PolicyName) -> AccessPolicy | None:
+        """See ``AccessPolicies.policy``."""
+        return self._state.policies.get(name)
+
+    async def remove_policy(self, name: PolicyName, event: AuditEvent) -> None:
+        """See ``AccessPolicies.remove_policy``."""
+        if name == DEFAULT_POLICY:
+            raise PolicyInUse(policy=name, detail="who has no other policy has this one")
+        self._require_policy(name)
+        for user in self._state.users(name):
+            raise PolicyInUse(policy=name, detail=f"{user} has it")
+        for token in self._state.tokens_that_give(name, event.at):
+            raise PolicyInUse(policy=name, detail=f"the token {token} would give it to whoever enrolls")
+        del self._state.policies[name]
+        self._state.append(event)
+
+    def _require_policy(self, name: PolicyName) -> None:
+        if name not in self._state.policies:
+            raise NotFound(what="policy", name=name)
+
+    async def policies(self, *, after: PolicyName | None = None, limit: int = 100) -> Sequence[AccessPolicy]:
+        """See ``PolicyList.policies``."""
+        policies = self._state.policies
+        later = (name for name in policies if name > (after or ""))
+        return [policies[name] for name in nsmallest(page_size(limit), later)]
+
+    async def attach_policy(self, name: ThingName, policy: PolicyName, event: AuditEvent) -> Thing:
+        """See ``PolicyUse.attach_policy``."""
+        thing = self._known(name)
+        self._require_policy(policy)
+        return self._keep(thing, attached(thing, policy), event)
+
+    async def detach_policy(self, name: ThingName, policy: PolicyName, event: AuditEvent) -> Thing:
+        """See ``PolicyUse.detach_policy``."""
+        thing = self._known(name)
+        return self._keep(thing, detached(thing, policy), event)
+
+    def _keep(self, before: Thing, after: Thing, event: AuditEvent) -> Thing:
+        if after is not before:
+            self._state.keep_thing(after)
+            self._state.append(event)
+        return after
+
+    async def users(
+        self, policy: PolicyName, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[ThingName]:
+        """See ``PolicyUse.users``."""
+        later = (name for name in self._state.users(policy) if name > (after or ""))
+        return nsmallest(page_size(limit), later)
+
     # ── what crashed enrolments left, and the trail ───────────────────────────────────────────────────
 
     async def leftovers(self, *, before: datetime, limit: int = 100) -> Sequence[Intent]:
@@ -283,3 +362,17 @@ class MemoryRegistry:
     async def records(self, *, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:
         """See ``AuditTrail.records``."""
         return self._state.audit[after : after + page_size(limit)]
+
+
+def _claimed(attempt: Attempt) -> Thing:
+    """The record of a name that nobody had."""
+    applicant = attempt.applicant
+    return Thing(
+        attempt.thing,
+        ThingStatus.CLAIMED,
+        attempt.key,
+        attempt.now,
+        dict(attempt.attributes),
+        applicant.kind,
+        applicant.policies,
+    )

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
+from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.intent import Intent, IntentId
@@ -30,7 +32,7 @@ class State:
     keys: dict[KeyHash, Binding] = field(default_factory=dict)
     key_tombstones: set[KeyHash] = field(default_factory=set)
     name_tombstones: dict[ThingName, Thing] = field(default_factory=dict)
-    """The record to go back to if a freed name's new claim comes to nothing."""
+    """What a freed name's record was: it comes back if the new claim comes to nothing."""
     certificates: dict[CertificateId, Certificate] = field(default_factory=dict)
     """In the order they were stored."""
     signed: dict[IntentId, CertificateId] = field(default_factory=dict)
@@ -43,6 +45,7 @@ class State:
     """Open ones only."""
     open_by_thing: dict[ThingName, IntentId] = field(default_factory=dict)
     serials: set[int] = field(default_factory=set)
+    policies: dict[PolicyName, AccessPolicy] = field(default_factory=dict)
     audit: list[AuditRecord] = field(default_factory=list)
 
     def held(self, thing: ThingName, slot: Slot) -> Certificate | None:
@@ -86,6 +89,18 @@ class State:
     def keys_of(self, thing: ThingName) -> Iterator[KeyHash]:
         """All keys bound to a thing."""
         return (key for key, bound in list(self.keys.items()) if bound.thing == thing)
+
+    def users(self, policy: PolicyName) -> Iterator[ThingName]:
+        """Who has a policy by name."""
+        return (name for name, one in self.things.items() if policy in (one.policies or ()))
+
+    def tokens_that_give(self, policy: PolicyName, at: datetime) -> Iterator[TokenId]:
+        """Tokens that name a policy and may still be redeemed."""
+        for token in self.tokens.values():
+            left = token.uses is None or len(self.redemptions.get(token.id, {})) < token.uses
+            fresh = token.withdrawn_at is None and not token.expired(at)
+            if left and fresh and policy in (token.policies or ()):
+                yield token.id
 
     def close(self, intent: Intent) -> None:
         """Take an intent off the list of open ones."""

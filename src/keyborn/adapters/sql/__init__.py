@@ -1,8 +1,8 @@
 """The registry on SQLite: plain SQL, one writing thread, concurrent enrolments share a commit.
 
-``schema`` opens and migrates, ``writer`` owns the writing connection, ``enrolling`` and ``ending`` hold the
-commands that run in it, ``reads`` the questions that do not wait for it, ``rows`` translates. Why so:
-``docs/adr/0003-sql-layer.md``.
+``schema`` opens and migrates, ``writer`` owns the writing connection, ``enrolling``, ``ending`` and
+``policies`` hold the commands that run in it, ``reads`` the questions that do not wait for it, ``rows``
+translates. Why so: ``docs/adr/0003-sql-layer.md``.
 """
 
 from keyborn.adapters.sql.registry import SqliteRegistry

@@ -19,7 +19,7 @@ from keyborn.domain.token import EnrollmentToken, TokenId
 
 def set_status(session: Session, name: ThingName, status: ThingStatus, event: AuditEvent) -> Thing:
     """See ``Lifecycle.set_status``."""
-    thing = _thing(session, name)
+    thing = known_thing(session, name)
     if not moves(thing, status):
         return thing
     session.chain(event)
@@ -33,7 +33,8 @@ def set_status(session: Session, name: ThingName, status: ThingStatus, event: Au
     return _settle(session, thing, back)
 
 
-def _thing(session: Session, name: ThingName) -> Thing:
+def known_thing(session: Session, name: ThingName) -> Thing:
+    """A record that must be there; raises NotFound."""
     row = session.one(rows.THINGS + "WHERE name = ?", name)
     if row is None:
         raise NotFound(what="thing", name=name)
@@ -91,7 +92,7 @@ def connected(session: Session, certificate: CertificateId, at: datetime) -> Cer
 
 
 def _promote(session: Session, successor: Certificate, at: datetime) -> Certificate:
-    thing = _thing(session, successor.thing)
+    thing = known_thing(session, successor.thing)
     waiting = enrolling.open_intent(session, thing.name)
     if waiting is not None and waiting.slot is Slot.CURRENT:
         enrolling.undo(session, waiting, thing)  # it would bring back the key that retires here
@@ -119,7 +120,7 @@ def drop(session: Session, intent: IntentId, event: AuditEvent) -> bool:
     if row is None:
         return False
     waiting = rows.intent(row)
-    enrolling.undo(session, waiting, _thing(session, waiting.thing))
+    enrolling.undo(session, waiting, known_thing(session, waiting.thing))
     session.chain(event)
     return True
 

@@ -96,18 +96,18 @@ def _record(session: Session, standing: Standing, attempt: Attempt, intent: Inte
         _supersede(session, standing.open_intent, intent)
     if standing.thing is None:
         session.run(
-            "INSERT INTO things (name, folded, status, key_hash, created_at, attributes) "
-            "VALUES (?, ?, 'claimed', ?, ?, ?)",
+            "INSERT INTO things (name, folded, status, key_hash, created_at, attributes, kind, policies) "
+            "VALUES (?, ?, 'claimed', ?, ?, ?, ?, ?)",
             attempt.thing,
             fold_name(attempt.thing),
             attempt.key,
             rows.to_ms(attempt.now),
             rows.to_json(attempt.attributes),
+            attempt.applicant.kind.value,
+            rows.to_names(attempt.applicant.policies),
         )
     elif standing.thing.status.is_gone:
-        session.run(
-            "UPDATE things SET status = 'claimed', key_hash = ? WHERE name = ?", attempt.key, attempt.thing
-        )
+        _reopen(session, standing.thing, attempt)
     session.run(
         "INSERT INTO keys (key_hash, thing, intent) VALUES (?, ?, ?) ON CONFLICT (key_hash) DO NOTHING",
         attempt.key,
@@ -115,6 +115,19 @@ def _record(session: Session, standing: Standing, attempt: Attempt, intent: Inte
         intent.id,
     )
     session.run(rows.ADD_INTENT, *rows.intent_row(intent))
+
+
+def _reopen(session: Session, gone: Thing, attempt: Attempt) -> None:
+    """A replacement frees a gone name; its tombstone remembers what the record was until then."""
+    session.run(
+        "UPDATE name_tombstones SET policies = ? WHERE name = ?", rows.to_names(gone.policies), gone.name
+    )
+    session.run(
+        "UPDATE things SET status = 'claimed', key_hash = ?, policies = ? WHERE name = ?",
+        attempt.key,
+        rows.to_names(attempt.applicant.policies),
+        attempt.thing,
+    )
 
 
 def _redeem(session: Session, attempt: Attempt, intent: IntentId) -> None:
@@ -268,8 +281,8 @@ def _free(session: Session, thing: Thing) -> None:
         thing.name,
     )
     fell_back = session.run(
-        "UPDATE things SET (status, key_hash) = "
-        "(SELECT status, key_hash FROM name_tombstones WHERE name_tombstones.name = things.name) "
+        "UPDATE things SET (status, key_hash, policies) = "
+        "(SELECT status, key_hash, policies FROM name_tombstones WHERE name_tombstones.name = things.name) "
         "WHERE name = ? AND name IN (SELECT name FROM name_tombstones)",
         thing.name,
     )

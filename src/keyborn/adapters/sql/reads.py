@@ -10,13 +10,21 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from keyborn.adapters.sql import rows
 from keyborn.adapters.sql.schema import connect_reader
 from keyborn.domain.errors import RegistryUnavailable
 
 T = TypeVar("T")
+
+
+class Ask(Protocol):
+    """A question within a snapshot."""
+
+    def __call__(self, sql: str, *values: object) -> list[rows.Row]:
+        """All rows; raises sqlite3.Error."""
+        ...
 
 
 class Reader:
@@ -42,6 +50,21 @@ class Reader:
         """The only row, as a value. Raises RegistryUnavailable."""
         with self._question(sql, values) as found:
             return read(found[0]) if found else None
+
+    def snapshot(self, read: Callable[[Ask], T]) -> T:
+        """Several questions that are answered as of one moment. Raises RegistryUnavailable."""
+        with self._lock:
+            connection = self._connection
+            if connection is None:
+                raise RegistryUnavailable
+            try:
+                connection.execute("BEGIN")
+                try:
+                    return read(lambda sql, *values: connection.execute(sql, values).fetchall())
+                finally:
+                    connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise RegistryUnavailable from error
 
     async def page(self, read: Callable[[rows.Row], T], sql: str, *values: object) -> list[T]:
         """All rows, as values, read in a worker thread. Raises RegistryUnavailable."""

@@ -8,17 +8,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from keyborn.adapters.sql import ending, enrolling, rows, schema
+from keyborn.adapters.sql import ending, enrolling, policies, rows, schema
 from keyborn.adapters.sql.reads import Reader
 from keyborn.adapters.sql.session import Session
 from keyborn.adapters.sql.writer import Counters, Writer
+from keyborn.domain.access import Badge
+from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.enrollment import Attempt, Verdict
 from keyborn.domain.errors import RegistryUnavailable, RegistryUnusable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
-from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 from keyborn.ports import TokenUse, page_size
 
@@ -121,11 +123,13 @@ class SqliteRegistry:
         """See ``Fleet.thing``."""
         return self._lookups.one(rows.thing, rows.THINGS + "WHERE name = ?", name)
 
-    async def things(self, *, after: ThingName | None = None, limit: int = 100) -> Sequence[Thing]:
+    async def things(
+        self, *, kind: ThingKind = ThingKind.DEVICE, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[Thing]:
         """See ``Fleet.things``."""
         return await self._pages.page(
             rows.thing,
-            rows.THINGS + "WHERE name > ? ORDER BY name LIMIT ?",
+            rows.THINGS_OF[kind] + "AND name > ? ORDER BY name LIMIT ?",
             after or "",
             page_size(limit),
         )
@@ -148,9 +152,56 @@ class SqliteRegistry:
         """See ``DeviceDirectory.certificate``."""
         return self._lookups.one(rows.certificate, rows.CERTIFICATES + "WHERE id = ?", certificate)
 
+    async def badge(self, certificate: CertificateId) -> Badge | None:
+        """See ``DeviceDirectory.badge``."""
+        return self._lookups.snapshot(lambda ask: policies.badge(ask, certificate))
+
     async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
         """See ``DeviceDirectory.connected``."""
         return await self._writer.run(lambda session: ending.connected(session, certificate, at))
+
+    # ── access policies ───────────────────────────────────────────────────────────────────────────────
+
+    async def put_policy(self, policy: AccessPolicy, event: AuditEvent) -> AccessPolicy:
+        """See ``AccessPolicies.put_policy``."""
+        return await self._writer.run(lambda session: policies.put_policy(session, policy, event))
+
+    async def policy(self, name: PolicyName) -> AccessPolicy | None:
+        """See ``AccessPolicies.policy``."""
+        return self._lookups.one(rows.policy, rows.POLICIES + "WHERE name = ?", name)
+
+    async def remove_policy(self, name: PolicyName, event: AuditEvent) -> None:
+        """See ``AccessPolicies.remove_policy``."""
+        await self._writer.run(lambda session: policies.remove_policy(session, name, event))
+
+    async def policies(self, *, after: PolicyName | None = None, limit: int = 100) -> Sequence[AccessPolicy]:
+        """See ``PolicyList.policies``."""
+        return await self._pages.page(
+            rows.policy,
+            rows.POLICIES + "WHERE name > ? ORDER BY name LIMIT ?",
+            after or "",
+            page_size(limit),
+        )
+
+    async def attach_policy(self, name: ThingName, policy: PolicyName, event: AuditEvent) -> Thing:
+        """See ``PolicyUse.attach_policy``."""
+        return await self._writer.run(lambda session: policies.attach_policy(session, name, policy, event))
+
+    async def detach_policy(self, name: ThingName, policy: PolicyName, event: AuditEvent) -> Thing:
+        """See ``PolicyUse.detach_policy``."""
+        return await self._writer.run(lambda session: policies.detach_policy(session, name, policy, event))
+
+    async def users(
+        self, policy: PolicyName, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[ThingName]:
+        """See ``PolicyUse.users``."""
+        return await self._pages.page(
+            rows.thing_name,
+            policies.USERS + "AND name > ? ORDER BY name LIMIT ?",
+            rows.quoted(policy),
+            after or "",
+            page_size(limit),
+        )
 
     # ── what crashed enrolments left, and the trail ───────────────────────────────────────────────────
 

@@ -6,14 +6,16 @@ Times are whole milliseconds since 1970-01-01 UTC; serials are 40 hex digits: 15
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
+from keyborn.domain.access_policy.document import AccessPolicy, PolicyDocument, PolicyName
 from keyborn.domain.audit import AuditRecord, parse_event
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
-from keyborn.domain.errors import AuditBroken
+from keyborn.domain.errors import AuditBroken, InvalidPolicy
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName
-from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 from keyborn.ports import TokenUse
 
@@ -23,14 +25,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 # Each question starts with one of these, so that the columns and the function that reads them stay together.
-THINGS = "SELECT name, status, key_hash, created_at, attributes FROM things "
+THINGS = "SELECT name, status, key_hash, created_at, attributes, kind, policies FROM things "
+THINGS_OF = {kind: THINGS + f"WHERE kind = '{kind.value}' " for kind in ThingKind}
+"""As a word in the question: for a value of a parameter, SQLite would not look at a partial index."""
 CERTIFICATES = (
     "SELECT id, thing, key_hash, der, not_before, not_after, status, slot, connected_at FROM certificates "
 )
 INTENTS = "SELECT id, thing, key_hash, token, created_at, serial, not_before, not_after, slot FROM intents "
 TOKENS = (
-    "SELECT id, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, uses_taken FROM tokens "
+    "SELECT id, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, kind, policies,"
+    " uses_taken FROM tokens "
 )
+POLICIES = "SELECT name, document, version, updated_at, shipped FROM policies "
 AUDIT = "SELECT sequence, event, previous, hash FROM audit "
 ADD_INTENT = (
     "INSERT INTO intents (id, thing, key_hash, token, created_at, serial, not_before, not_after, slot) "
@@ -38,8 +44,13 @@ ADD_INTENT = (
 )
 ADD_TOKENS = (
     "INSERT INTO tokens "
-    "(id, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, uses_taken) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "(id, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, kind, policies, uses_taken) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+PUT_POLICY = (
+    "INSERT INTO policies (name, document, version, updated_at, shipped) VALUES (?, ?, ?, ?, ?) "
+    "ON CONFLICT (name) DO UPDATE SET document = excluded.document, version = excluded.version,"
+    " updated_at = excluded.updated_at, shipped = excluded.shipped"
 )
 
 
@@ -68,11 +79,38 @@ def to_json(attributes: Mapping[str, str]) -> str:
     return json.dumps(dict(attributes), sort_keys=True, separators=(",", ":")) if attributes else "{}"
 
 
+def to_names(policies: Sequence[PolicyName] | None) -> str | None:
+    """Policy names as one text; None is the default policy."""
+    return None if policies is None else json.dumps(policies, separators=(",", ":"))
+
+
+def names(text: str | None) -> tuple[PolicyName, ...] | None:
+    """Read what ``to_names`` wrote."""
+    return None if text is None else tuple(map(PolicyName, json.loads(text)))
+
+
+def quoted(policy: PolicyName) -> str:
+    """How a name stands in such a text, and no other name does: none has a quotation mark."""
+    return f'"{policy}"'
+
+
 def thing(row: Row) -> Thing:
     """Read the columns of THINGS."""
-    name, status, key_hash, created_at, attributes = row
-    carried = {} if attributes == "{}" else json.loads(attributes)
-    return Thing(ThingName(name), ThingStatus(status), KeyHash(key_hash), from_ms(created_at), carried)
+    name, status, key_hash, created_at, attributes, kind, policies = row
+    return Thing(
+        ThingName(name),
+        ThingStatus(status),
+        KeyHash(key_hash),
+        from_ms(created_at),
+        {} if attributes == "{}" else json.loads(attributes),
+        ThingKind(kind),
+        names(policies),
+    )
+
+
+def thing_name(row: Row) -> ThingName:
+    """Read a name alone."""
+    return ThingName(row[0])
 
 
 def certificate(row: Row) -> Certificate:
@@ -124,7 +162,8 @@ def intent_row(value: Intent) -> tuple[object, ...]:
 
 def token_use(row: Row) -> TokenUse:
     """Read the columns of TOKENS."""
-    identity, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, uses_taken = row
+    identity, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, *wish, uses_taken = row
+    kind, policies = wish
     token = EnrollmentToken(
         TokenId(identity),
         digest,
@@ -134,6 +173,8 @@ def token_use(row: Row) -> TokenUse:
         from_ms(expires_at),
         bool(replaces),
         maybe_moment(withdrawn_at),
+        ThingKind(kind),
+        names(policies),
     )
     return TokenUse(token, uses_taken)
 
@@ -149,8 +190,38 @@ def token_row(value: EnrollmentToken) -> tuple[object, ...]:
         to_ms(value.expires_at),
         int(value.replace),
         None if value.withdrawn_at is None else to_ms(value.withdrawn_at),
+        value.kind.value,
+        to_names(value.policies),
         0,
     )
+
+
+def policy(row: Row) -> AccessPolicy:
+    """Read the columns of POLICIES; a document that does not parse any more has no statements."""
+    name, text, version, updated_at, shipped = row
+    document = _parsed(text) or PolicyDocument((), text)
+    return AccessPolicy(PolicyName(name), document, from_ms(updated_at), version, bool(shipped))
+
+
+def policy_in_force(row: Row) -> AccessPolicy | None:
+    """The same for who decides by it: None where the document does not parse any more."""
+    return None if _parsed(row[1]) is None else policy(row)
+
+
+def policy_row(value: AccessPolicy) -> tuple[object, ...]:
+    """Write the columns of POLICIES."""
+    return (value.name, value.document.text, value.version, to_ms(value.updated_at), int(value.shipped))
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> PolicyDocument | None:
+    """Badges are read for each connection, and a document means the same every time."""
+    from keyborn.domain.access_policy.parse import parse_document
+
+    try:
+        return parse_document(text)
+    except InvalidPolicy:
+        return None  # it was parsed before it was put: by another Keyborn, which knew more words
 
 
 def audit_record(row: Row) -> AuditRecord:
