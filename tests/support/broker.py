@@ -1,4 +1,4 @@
-"""A running gateway with devices: real TLS on loopback, a directory in memory, a bare MQTT client."""
+"""A running gateway with devices and services: real TLS on loopback, a directory in memory, a bare client."""
 
 import asyncio
 import ssl
@@ -13,6 +13,7 @@ from typing import TypeVar
 from keyborn.adapters.broker import Gateway, Limits, server_context
 from keyborn.adapters.broker.decode import Decoder
 from keyborn.adapters.broker.encode import encode
+from keyborn.adapters.broker.message import Message
 from keyborn.adapters.broker.packets import (
     ConnAck,
     Connect,
@@ -27,10 +28,12 @@ from keyborn.adapters.broker.packets import (
     Subscription,
 )
 from keyborn.adapters.system import SystemClock
-from keyborn.domain.access import AccessRules, OwnTopics
+from keyborn.domain.access import Action, Badge, Circumstances, Rights, RightsOf, Ruling
+from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.errors import NotFound, RegistryUnavailable
 from keyborn.domain.names import CertificateId, KeyHash, ThingName, certificate_id
+from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.ports import Clock
 from support.pki import SERVER, Leaf, Pki, shared_pki
 
@@ -39,11 +42,51 @@ PATIENCE = 10.0
 """Seconds a test waits for what must come; generous, because machines are slow, and never slept through."""
 
 
+class Anything:
+    """Rights to do anything."""
+
+    def decide(self, _action: Action, _resource: str) -> Ruling:
+        return Ruling(allowed=True, reason="anything")
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What ``OwnTopics`` give to one connection."""
+
+    rules: "OwnTopics"
+    badge: Badge
+    circumstances: Circumstances
+
+    def decide(self, action: Action, resource: str) -> Ruling:
+        return self.rules.decide(self.badge, self.circumstances, action, resource)
+
+
+class OwnTopics:
+    """Rights without policies, for tests that need peculiar ones: inherit, and decide otherwise.
+
+    A device may be itself and use ``certtest/<thing>`` and what lies below; a service may do anything.
+    """
+
+    def __call__(self, badge: Badge, circumstances: Circumstances) -> Rights:
+        return Bound(self, badge, circumstances)
+
+    def decide(self, badge: Badge, _circumstances: Circumstances, action: Action, resource: str) -> Ruling:
+        thing = badge.thing.name
+        if badge.thing.kind is ThingKind.SERVICE:
+            return Ruling(allowed=True, reason="a service")
+        if action is Action.CONNECT:
+            return Ruling(resource == thing, f"client id is not the thing name {thing}")
+        base = f"certtest/{thing}"
+        return Ruling(resource == base or resource.startswith(base + "/"), f"outside {base} and {base}/#")
+
+
 @dataclass
 class Directory:
     """What the broker asks of the registry, with a switch for an outage and a gate for slowness."""
 
     certificates: dict[CertificateId, Certificate] = field(default_factory=dict)
+    things: dict[ThingName, Thing] = field(default_factory=dict)
+    policies: dict[PolicyName, AccessPolicy] = field(default_factory=dict)
     first_connections: list[CertificateId] = field(default_factory=list)
     available: bool = True
     open: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,12 +96,28 @@ class Directory:
         self.open.set()
 
     async def certificate(self, certificate: CertificateId) -> Certificate | None:
+        badge = await self.badge(certificate)
+        return None if badge is None else badge.certificate
+
+    async def badge(self, certificate: CertificateId) -> Badge | None:
         self.lookups += 1
-        found = self.certificates.get(certificate)
+        badge = self._badge(certificate)
         await self.open.wait()
         if not self.available:
             raise RegistryUnavailable
-        return found
+        return badge
+
+    def _badge(self, certificate: CertificateId) -> Badge | None:
+        found = self.certificates.get(certificate)
+        if found is None:
+            return None
+        thing = self.thing(found.thing)
+        names = (DEFAULT_POLICY,) if thing.policies is None else thing.policies
+        return Badge(found, thing, tuple(self.policies[each] for each in names if each in self.policies))
+
+    def thing(self, name: ThingName) -> Thing:
+        made = Thing(name, ThingStatus.ACTIVE, KeyHash("0" * 64), now())
+        return self.things.setdefault(name, made)
 
     async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
         self.first_connections.append(certificate)
@@ -70,6 +129,11 @@ class Directory:
 
     def set_status(self, certificate: CertificateId, status: CertificateStatus) -> None:
         self.certificates[certificate] = replace(self.certificates[certificate], status=status)
+
+    def attach(self, name: str, *policies: str) -> None:
+        """Give a thing exactly these policies."""
+        thing = self.thing(ThingName(name))
+        self.things[thing.name] = replace(thing, policies=tuple(map(PolicyName, policies)))
 
 
 @dataclass(frozen=True)
@@ -110,6 +174,7 @@ class World:
         status: CertificateStatus | None = CertificateStatus.ACTIVE,
         leaf: Leaf | None = None,
         not_after: datetime | None = None,
+        kind: ThingKind = ThingKind.DEVICE,
     ) -> Device:
         """Make a device; with ``status`` None the registry does not learn of it."""
         leaf = leaf or self.pki.devices.leaf(name)
@@ -117,6 +182,8 @@ class World:
         chain, key = leaf.write(self.folder, f"{number}-{name}")
         device = Device(ThingName(name), certificate_id(leaf.der), chain, key, self.roots)
         if status is not None:
+            thing = self.directory.thing(device.thing)
+            self.directory.things[device.thing] = replace(thing, kind=kind)
             self.directory.certificates[device.id] = Certificate(
                 device.id,
                 device.thing,
@@ -127,6 +194,22 @@ class World:
                 status,
             )
         return device
+
+    def service(self, name: str) -> Device:
+        """A program with an identity of its own, which may do anything."""
+        device = self.device(name, kind=ThingKind.SERVICE)
+        self.directory.attach(name, "anything")
+        return device
+
+    async def listener(self, *filters: str, name: str = "ear") -> "Listener":
+        """A service's session, MQTT 5, that has subscribed to ``filters`` at QoS 0."""
+        raw = await self.connect(self.service(name), version=5)
+        assert (await raw.subscribe(*filters, qos=0)).reasons == (0,) * len(filters)
+        return Listener(raw)
+
+    def say(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> None:
+        """Have the broker route a message that nobody published."""
+        self.gateway._hub.publish(Message(topic, payload, qos=qos, retain=retain))
 
     async def dial(self, device: Device, version: int = 4) -> "Raw":
         """TLS only."""
@@ -222,12 +305,38 @@ class Raw:
         self.writer.transport.abort()
 
 
+class Listener:
+    """Somebody who hears everything that he asked for, and what he has heard so far."""
+
+    def __init__(self, raw: Raw) -> None:
+        self.raw = raw
+        self.packets: list[Publish] = []
+
+    @property
+    def heard(self) -> list[tuple[str, bytes]]:
+        return [(each.topic, each.payload) for each in self.packets]
+
+    async def settle(self) -> list[tuple[str, bytes]]:
+        """Everything that the broker has routed by now."""
+        await self.raw.send(PingReq())
+        while not isinstance(packet := await self.raw.next(), PingResp):
+            assert isinstance(packet, Publish), packet
+            self.packets.append(packet)
+        return self.heard
+
+    async def hears(self, *messages: tuple[str, bytes]) -> None:
+        """Wait until there are as many messages, and compare them."""
+        while len(self.packets) < len(messages):
+            self.packets.append(await self.raw.expect(Publish))
+        assert await self.settle() == list(messages)
+
+
 @asynccontextmanager
 async def running(
     folder: Path,
     *,
     limits: Limits | None = None,
-    rules: AccessRules | None = None,
+    rights_of: RightsOf | None = None,
     clock: Clock | None = None,
     pki: Pki | None = None,
 ) -> AsyncIterator[World]:
@@ -235,7 +344,7 @@ async def running(
     pki = pki or shared_pki()
     directory = Directory()
     gateway = Gateway(
-        directory=directory, rules=rules or OwnTopics(), clock=clock or SystemClock(), limits=limits
+        directory=directory, clock=clock or SystemClock(), limits=limits, rights_of=rights_of or OwnTopics()
     )
     chain, key = pki.servers.leaf("broker", usage=SERVER, between=True).write(folder, "server")
     context = server_context(chain, key, pki.client_ca_pem)

@@ -147,7 +147,7 @@ async def test_paho_finds_what_waited_for_it(world: World, version: int) -> None
             return bytes(client.messages.get(timeout=PATIENCE).payload)
 
     await in_thread(first)
-    world.gateway.publish(TOPIC, b"waited")
+    world.say(TOPIC, b"waited")
     # paho 5 asks for a clean start at its first connection unless told otherwise, and then nothing waits
     if version == 4:
         assert await in_thread(second) == b"waited"

@@ -1,4 +1,4 @@
-"""The service's side of the broker: taps, eviction, changed rules, renewal of its certificate, shutdown."""
+"""The service's side of the broker: eviction, changed rules, renewal of its certificate, shutdown."""
 
 import asyncio
 import ssl
@@ -11,12 +11,11 @@ import pytest
 
 from keyborn.adapters.broker import Gateway, server_context
 from keyborn.adapters.broker.packets import ConnAck, Connect, Disconnect, Prop, PubAck, Publish, Will
-from keyborn.domain.access import Access, Action, OwnTopics, Ruling
+from keyborn.domain.access import Action, Badge, Circumstances, Ruling
 from keyborn.domain.certificate import CertificateStatus
-from keyborn.domain.errors import InvalidTopic
 from keyborn.domain.names import ThingName
-from keyborn.ports import MessageTap, Sessions
-from support.broker import PATIENCE, World, running, until
+from keyborn.ports import Sessions
+from support.broker import PATIENCE, OwnTopics, World, running, until
 from support.pki import SERVER
 
 Refusals = Callable[..., list[str]]
@@ -32,34 +31,9 @@ def lasting(**more: object) -> Connect:
 
 
 async def test_the_gateway_is_what_the_ports_ask_for(world: World) -> None:
-    tap: MessageTap = world.gateway
     sessions: Sessions = world.gateway
-    tap.tap("#", lambda *_: None)()
+    await sessions.review([DEV])
     assert await sessions.evict(DEV, "nobody there") == 0
-
-
-# ── the operator's ear ────────────────────────────────────────────────────────────────────────────────
-
-
-async def test_a_tap_hears_who_said_what_and_only_what_was_accepted(world: World) -> None:
-    heard: list[tuple[str, bytes, ThingName | None]] = []
-    end = world.gateway.tap("certtest/+/t", lambda *each: heard.append(each))
-    raw = await world.connect(world.device("dev"), version=5)
-    await raw.publish(TOPIC, b"1")
-    await raw.publish("certtest/dev/u", b"2")
-    assert (await raw.publish("certtest/other/t", b"3")).reason == 0x87
-    world.gateway.publish("certtest/x/t", b"4")
-    end()
-    await raw.publish(TOPIC, b"5")
-    assert heard == [(TOPIC, b"1", "dev"), ("certtest/x/t", b"4", None)]
-
-
-@pytest.mark.parametrize("topic", ["", "a/#", "x" * 257, "/" * 8])
-async def test_the_service_too_keeps_to_valid_topics(world: World, topic: str) -> None:
-    with pytest.raises(InvalidTopic):
-        world.gateway.publish(topic, b"x")
-    with pytest.raises(InvalidTopic):
-        world.gateway.tap("a#", lambda *_: None)
 
 
 # ── eviction ──────────────────────────────────────────────────────────────────────────────────────────
@@ -67,8 +41,7 @@ async def test_the_service_too_keeps_to_valid_topics(world: World, topic: str) -
 
 @pytest.mark.parametrize("version", [4, 5])
 async def test_an_evicted_thing_is_out_at_once_and_its_will_is_not_sent(world: World, version: int) -> None:
-    heard: list[str] = []
-    world.gateway.tap("#", lambda topic, *_: heard.append(topic))
+    ear = await world.listener("#")
     device = world.device("dev")
     raw = await world.connect(device, Connect(version, "dev", keep_alive=60, will=WILL))
     other = await world.connect(world.device("other"))
@@ -80,7 +53,7 @@ async def test_an_evicted_thing_is_out_at_once_and_its_will_is_not_sent(world: W
     assert time.perf_counter() - began < 1
     assert (await world.connect(device)).connack.reason == 5
     await other.ping()
-    assert heard == []
+    assert await ear.settle() == []
     assert await world.gateway.evict(DEV, "revoked") == 0
 
 
@@ -92,7 +65,7 @@ async def test_nothing_retained_or_queued_of_an_evicted_thing_is_left(world: Wor
     await raw.expect(Publish)
     await raw.expect(PubAck)
     await raw.leave()
-    world.gateway.publish(TOPIC, b"queued")
+    world.say(TOPIC, b"queued")
     assert await world.gateway.evict(DEV, "suspended") == 0
     again = await world.connect(device, lasting())
     assert not again.connack.session_present
@@ -105,7 +78,7 @@ async def test_an_evicted_reader_that_does_not_read_is_cut_all_the_same(world: W
     await raw.subscribe(TOPIC)
     raw.writer.transport.pause_reading()  # type: ignore[attr-defined] # the TLS transport has it
     for _ in range(50):
-        world.gateway.publish(TOPIC, b"x" * 120_000)
+        world.say(TOPIC, b"x" * 120_000)
     assert await world.gateway.evict(DEV, "revoked") == 1
     assert world.gateway.connected == 0
     await until(lambda: not world.gateway._links)
@@ -129,49 +102,49 @@ async def test_who_is_evicted_during_admission_is_not_let_in(world: World) -> No
 
 
 @dataclass
-class Shrinking:
+class Shrinking(OwnTopics):
     """Own topics, minus what has been taken away."""
 
     taken: set[tuple[Action, str]] = field(default_factory=set)
 
-    def decide(self, access: Access) -> Ruling:
-        if (access.action, access.resource) in self.taken:
+    def decide(self, badge: Badge, circumstances: Circumstances, action: Action, resource: str) -> Ruling:
+        if (action, resource) in self.taken:
             return Ruling(allowed=False, reason="taken away")
-        return OwnTopics().decide(access)
+        return super().decide(badge, circumstances, action, resource)
 
 
 async def test_narrower_rules_reach_open_sessions(tmp_path: Path, refusals: Refusals) -> None:
     rules = Shrinking()
-    async with running(tmp_path, rules=rules) as world:
+    async with running(tmp_path, rights_of=rules) as world:
         raw = await world.connect(world.device("dev"), version=5)
         await raw.subscribe("certtest/dev/a", "certtest/dev/b")
         rules.taken = {(Action.RECEIVE, "certtest/dev/a"), (Action.PUBLISH, "certtest/dev/c")}
         for qos in (0, 1):
-            world.gateway.publish("certtest/dev/a", b"no", qos=qos)
-            world.gateway.publish("certtest/dev/b", b"yes", qos=qos)
+            world.say("certtest/dev/a", b"no", qos=qos)
+            world.say("certtest/dev/b", b"yes", qos=qos)
             assert (await raw.expect(Publish)).payload == b"yes"
         assert (await raw.publish("certtest/dev/c")).reason == 0x87
         assert refusals("action=iot:Receive", "thing=dev", "resource='certtest/dev/a'", "reason='taken away'")
         rules.taken = {(Action.SUBSCRIBE, "certtest/dev/b")}
-        world.gateway.rules_changed()
-        world.gateway.publish("certtest/dev/b", b"no")
+        await world.gateway.review()
+        world.say("certtest/dev/b", b"no")
         await raw.ping()
         rules.taken = {(Action.CONNECT, "dev")}
-        world.gateway.rules_changed()
-        assert await raw.closed() == [Disconnect(0x98)]
+        await world.gateway.review()
+        assert await raw.closed() == [Disconnect(0x87)]
 
 
 async def test_receive_is_asked_for_queued_and_retained_messages_too(
     tmp_path: Path, refusals: Refusals
 ) -> None:
     rules = Shrinking()
-    async with running(tmp_path, rules=rules) as world:
+    async with running(tmp_path, rights_of=rules) as world:
         device = world.device("dev")
         raw = await world.connect(device, lasting(will=None))
         await raw.subscribe(TOPIC)
         await raw.leave()
-        world.gateway.publish(TOPIC, b"queued")
-        world.gateway.publish("certtest/dev/kept", b"retained", retain=True)
+        world.say(TOPIC, b"queued")
+        world.say("certtest/dev/kept", b"retained", retain=True)
         rules.taken = {(Action.RECEIVE, TOPIC), (Action.RECEIVE, "certtest/dev/kept")}
         again = await world.connect(device, lasting(will=None))
         await again.subscribe("certtest/dev/kept")
@@ -179,13 +152,13 @@ async def test_receive_is_asked_for_queued_and_retained_messages_too(
         for resource in (TOPIC, "certtest/dev/kept"):
             assert len(refusals("action=iot:Receive", f"resource='{resource}'")) == 1
         rules.taken.clear()
-        world.gateway.publish(TOPIC, b"next")
+        world.say(TOPIC, b"next")
         assert (await again.expect(Publish)).payload == b"next"
 
 
 async def test_retaining_needs_its_own_permission(tmp_path: Path, refusals: Refusals) -> None:
     rules = Shrinking({(Action.RETAIN, TOPIC)})
-    async with running(tmp_path, rules=rules) as world:
+    async with running(tmp_path, rights_of=rules) as world:
         raw = await world.connect(world.device("dev"), version=5)
         assert (await raw.publish(TOPIC)).reason == 0
         assert (await raw.publish(TOPIC, retain=True)).reason == 0x87
@@ -196,14 +169,13 @@ async def test_retaining_needs_its_own_permission(tmp_path: Path, refusals: Refu
 
 async def test_a_will_that_has_become_forbidden_is_not_sent(tmp_path: Path, refusals: Refusals) -> None:
     rules = Shrinking()
-    async with running(tmp_path, rules=rules) as world:
-        heard: list[str] = []
-        world.gateway.tap("#", lambda topic, *_: heard.append(topic))
+    async with running(tmp_path, rights_of=rules) as world:
+        ear = await world.listener("#")
         raw = await world.connect(world.device("dev"), Connect(4, "dev", will=WILL))
         rules.taken = {(Action.PUBLISH, WILL.topic)}
         raw.vanish()
         await until(lambda: len(refusals("action=iot:Publish", f"resource='{WILL.topic}'")) == 1)
-        assert heard == []
+        assert await ear.settle() == []
 
 
 # ── its own certificate, and the end ──────────────────────────────────────────────────────────────────
@@ -213,7 +185,7 @@ async def test_a_renewed_certificate_is_shown_to_new_connections(world: World, t
     first = world.pki.servers.leaf("first", usage=SERVER, between=True)
     second = world.pki.servers.leaf("second", usage=SERVER, between=True)
     context = server_context(*first.write(tmp_path, "first"), world.pki.client_ca_pem)
-    gateway = Gateway(directory=world.directory, rules=OwnTopics(), clock=world.clock)
+    gateway = Gateway(directory=world.directory, clock=world.clock, rights_of=OwnTopics())
     host, port = await gateway.start("127.0.0.1", 0, context)
 
     async def shown() -> bytes | None:
@@ -231,19 +203,19 @@ async def test_a_renewed_certificate_is_shown_to_new_connections(world: World, t
 
 
 async def test_stopping_says_goodbye_sends_no_will_and_ends_everything(tmp_path: Path) -> None:
-    heard: list[str] = []
     async with running(tmp_path) as world:
-        world.gateway.tap("#", lambda topic, *_: heard.append(topic))
+        ear = await world.listener("#")
         new = await world.connect(world.device("dev"), lasting())
         old = await world.connect(world.device("old"))
         silent, writer = await asyncio.open_connection(world.host, world.port)
-        await until(lambda: len(world.gateway._links) == 3)
+        await until(lambda: len(world.gateway._links) == 4)
         stopping = asyncio.create_task(world.gateway.stop(5))
         assert await new.closed() == [Disconnect(0x8B)]
         assert await old.closed() == []
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await asyncio.wait_for(silent.readexactly(1), PATIENCE)
-        for raw in (new, old):
+        assert await ear.raw.closed() == [Disconnect(0x8B)], "and no will before it"
+        for raw in (new, old, ear.raw):
             raw.writer.close()
         writer.close()
         await asyncio.wait_for(stopping, PATIENCE)
@@ -251,7 +223,6 @@ async def test_stopping_says_goodbye_sends_no_will_and_ends_everything(tmp_path:
         with pytest.raises(OSError, match="Connect call failed"):
             await asyncio.open_connection(world.host, world.port)
         await world.gateway.stop(1)
-    assert heard == []
 
 
 async def test_clients_that_do_not_go_are_cut_when_the_grace_is_over(tmp_path: Path) -> None:
@@ -270,7 +241,7 @@ async def test_a_fault_in_the_directory_does_not_hang_the_client(
     async def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(world.directory, "certificate", broken)
+    monkeypatch.setattr(world.directory, "badge", broken)
     raw = await world.connect(world.device("dev"), version=5)
     assert raw.connack.reason == 0x88
     assert "admission of certificate" in caplog.text

@@ -118,7 +118,7 @@ async def test_a_packet_with_a_refused_filter_leaves_nothing_behind_on_3_1_1(wor
     raw = await world.connect(device, connect)
     await raw.send(Subscribe(1, (Subscription(TOPIC, 1), Subscription("#"))))
     assert await raw.closed() == []
-    world.gateway.publish(TOPIC, b"x")
+    world.say(TOPIC, b"x")
     again = await world.connect(device, connect)
     assert again.connack.session_present
     await again.ping()
@@ -180,27 +180,25 @@ async def test_a_first_packet_that_is_no_good_connect(
 
 
 async def test_what_follows_connect_waits_until_it_is_decided(world: World) -> None:
-    heard: list[bytes] = []
-    world.gateway.tap("#", lambda _topic, payload, _thing: heard.append(payload))
+    ear = await world.listener("#")
     world.directory.open.clear()
     raw = await world.dial(world.device("dev"))
     await raw.send(Connect(4, "dev"), Publish(TOPIC, b"early", 1, packet_id=1), PingReq())
-    await until(lambda: world.directory.lookups == 1)
-    assert heard == []
+    await until(lambda: world.directory.lookups == 2)
+    assert await ear.settle() == []
     world.directory.open.set()
     assert (await raw.expect(ConnAck)).reason == 0
     await raw.expect(PubAck)
     await raw.expect(PingResp)
-    assert heard == [b"early"]
+    assert await ear.settle() == [(TOPIC, b"early")]
 
 
 async def test_what_follows_a_refused_connect_is_never_looked_at(world: World) -> None:
-    heard: list[bytes] = []
-    world.gateway.tap("#", lambda _topic, payload, _thing: heard.append(payload))
+    ear = await world.listener("#")
     raw = await world.dial(world.device("dev", status=CertificateStatus.INACTIVE))
     await raw.send(Connect(4, "dev"), Publish(TOPIC, b"early", 1, packet_id=1))
     assert await raw.closed() == [ConnAck(session_present=False, reason=5)]
-    assert heard == []
+    assert await ear.settle() == []
 
 
 async def test_bytes_that_wait_for_admission_are_bounded_in_all(tmp_path: Path, refusals: Refusals) -> None:
@@ -325,13 +323,12 @@ class LateClock:
 async def test_a_session_ends_when_its_certificate_expires(tmp_path: Path) -> None:
     clock = LateClock()
     async with running(tmp_path, clock=clock) as world:
-        heard: list[str] = []
-        world.gateway.tap("#", lambda topic, *_: heard.append(topic))
+        ear = await world.listener("#")
         device = world.device("dev", not_after=now() + timedelta(seconds=0.5))
         raw = await world.connect(device, version=5)
         assert raw.connack.reason == 0
         assert await raw.closed() == [Disconnect(0x87)]
-        assert heard == []
+        assert await ear.settle() == []
 
 
 @pytest.mark.parametrize("status", [CertificateStatus.REVOKED, CertificateStatus.INACTIVE])
@@ -372,7 +369,7 @@ async def test_a_reader_that_reads_nothing_is_bounded_and_then_cut(
         most = sent = 0
         deadline = asyncio.get_running_loop().time() + PATIENCE
         while world.gateway.connected == 2 and asyncio.get_running_loop().time() < deadline:
-            world.gateway.publish(TOPIC, b"x" * 60_000, qos=sent % 2)
+            world.say(TOPIC, b"x" * 60_000, qos=sent % 2)
             sent += 1
             await healthy.ping()
             most = max(most, world.gateway._hub.budget.used)
@@ -389,7 +386,7 @@ async def test_a_reader_that_catches_up_gets_what_waited(tmp_path: Path) -> None
         slow = await stop_reading(world)
         sent = 0
         while sent < 500 and world.gateway._hub.budget.used < 500_000:
-            world.gateway.publish(TOPIC, sent.to_bytes(4) + b"x" * 50_000, qos=0)
+            world.say(TOPIC, sent.to_bytes(4) + b"x" * 50_000, qos=0)
             sent += 1
             await asyncio.sleep(0)
         assert world.gateway._hub.budget.used > 0, "nothing ever waited"

@@ -187,12 +187,11 @@ WIDE = ["#", "+", "+/#", "certtest/#", "certtest/+", "certtest/+/x", "+/dev", "+
 async def test_a_foreign_topic_on_3_1_1_closes_without_an_acknowledgement(
     world: World, refusals: Refusals, topic: str
 ) -> None:
-    heard: list[str] = []
-    world.gateway.tap("#", lambda topic, *_: heard.append(topic))
+    ear = await world.listener("#")
     raw = await world.connect(world.device("dev"))
     await raw.send(Publish(topic, b"x", 1, packet_id=1), Publish("certtest/dev", b"after", 1, packet_id=2))
     assert await raw.closed() == []
-    assert heard == [], "neither the denied message nor what came behind it"
+    assert await ear.settle() == [], "neither the denied message nor what came behind it"
     assert len(refusals("action=iot:Publish", "thing=dev", topic, "peer=")) == 1
 
 
@@ -200,13 +199,12 @@ async def test_a_foreign_topic_on_3_1_1_closes_without_an_acknowledgement(
 async def test_a_foreign_topic_on_5_is_answered_and_the_session_stays(
     world: World, refusals: Refusals, topic: str
 ) -> None:
-    heard: list[str] = []
-    world.gateway.tap("#", lambda topic, *_: heard.append(topic))
+    ear = await world.listener("#")
     raw = await world.connect(world.device("dev"), version=5)
     assert (await raw.publish(topic)).reason == 0x87
     await raw.send(Publish(topic, b"x"))
     await raw.ping()
-    assert heard == []
+    assert await ear.settle() == []
     assert len(refusals("action=iot:Publish", "thing=dev")) == 2
 
 

@@ -25,7 +25,7 @@ from keyborn.adapters.broker.packets import (
     Will,
 )
 from keyborn.domain.certificate import CertificateStatus
-from support.broker import Device, Raw, World, until
+from support.broker import Device, Listener, Raw, World, until
 
 Refusals = Callable[..., list[str]]
 BOTH = pytest.mark.parametrize("version", [4, 5])
@@ -56,8 +56,8 @@ async def test_messages_wait_for_a_client_that_is_away(world: World, version: in
     device = world.device("dev")
     await leave_a_subscription(world, device, version)
     for number in range(3):
-        world.gateway.publish(TOPIC, str(number).encode(), qos=1)
-    world.gateway.publish(TOPIC, b"not this one", qos=0)
+        world.say(TOPIC, str(number).encode(), qos=1)
+    world.say(TOPIC, b"not this one", qos=0)
     raw = await world.connect(device, lasting(version))
     assert raw.connack.session_present
     heard = [await raw.expect(Publish) for _ in range(3)]
@@ -73,7 +73,7 @@ async def test_what_was_not_acknowledged_is_sent_again_with_dup_and_its_identifi
     raw = await world.connect(device, lasting(version))
     await raw.subscribe(TOPIC)
     for number in range(3):
-        world.gateway.publish(TOPIC, str(number).encode(), qos=1)
+        world.say(TOPIC, str(number).encode(), qos=1)
     first = [await raw.expect(Publish) for _ in range(3)]
     assert not any(each.dup for each in first)
     await raw.send(PubAck(first[1].packet_id))
@@ -93,11 +93,11 @@ async def test_what_was_not_acknowledged_is_sent_again_with_dup_and_its_identifi
 async def test_a_clean_session_has_nothing_to_say(world: World, version: int) -> None:
     device = world.device("dev")
     await leave_a_subscription(world, device, version)
-    world.gateway.publish(TOPIC, b"x", qos=1)
+    world.say(TOPIC, b"x", qos=1)
     raw = await world.connect(device, lasting(version, clean=True))
     assert not raw.connack.session_present
     await raw.ping()
-    world.gateway.publish(TOPIC, b"x", qos=1)
+    world.say(TOPIC, b"x", qos=1)
     await raw.ping()
 
 
@@ -143,7 +143,7 @@ async def test_no_more_are_under_way_than_the_client_takes(world: World, version
     raw = await world.connect(world.device("dev"), Connect(version, "dev", properties=properties))
     await raw.subscribe(TOPIC)
     for number in range(window + 2):
-        world.gateway.publish(TOPIC, str(number).encode(), qos=1)
+        world.say(TOPIC, str(number).encode(), qos=1)
     heard = [await raw.expect(Publish) for _ in range(window)]
     await raw.ping()
     await raw.send(PubAck(heard[0].packet_id))
@@ -156,7 +156,7 @@ async def test_redelivery_keeps_to_a_smaller_window_too(world: World) -> None:
     raw = await world.connect(device, lasting(5))
     await raw.subscribe(TOPIC)
     for number in range(4):
-        world.gateway.publish(TOPIC, str(number).encode(), qos=1)
+        world.say(TOPIC, str(number).encode(), qos=1)
         await raw.expect(Publish)
     raw.vanish()
     narrow: Properties = {Prop.SESSION_EXPIRY: 60, Prop.RECEIVE_MAXIMUM: 1}
@@ -173,8 +173,8 @@ async def test_a_packet_larger_than_the_client_takes_is_not_sent(world: World) -
     raw = await world.connect(world.device("dev"), Connect(5, "dev", properties=properties))
     await raw.subscribe(TOPIC)
     for qos in (0, 1):
-        world.gateway.publish(TOPIC, b"x" * 200, qos=qos)
-        world.gateway.publish(TOPIC, b"small", qos=qos)
+        world.say(TOPIC, b"x" * 200, qos=qos)
+        world.say(TOPIC, b"small", qos=qos)
         assert (await raw.expect(Publish)).payload == b"small"
 
 
@@ -226,7 +226,7 @@ async def test_unsubscribing_answers_as_its_version_does(world: World, version: 
     await raw.subscribe(TOPIC)
     await raw.send(Unsubscribe(3, (TOPIC, "certtest/dev/none")))
     assert await raw.expect(UnsubAck) == UnsubAck(3, (0, 0x11) if version == 5 else ())
-    world.gateway.publish(TOPIC, b"x")
+    world.say(TOPIC, b"x")
     await raw.ping()
 
 
@@ -266,7 +266,7 @@ async def test_the_newer_connection_wins(world: World, version: int) -> None:
     new = await world.connect(device, lasting(version))
     assert new.connack.session_present
     assert await old.closed() == ([Disconnect(0x8E)] if version == 5 else [])
-    world.gateway.publish(TOPIC, b"x", qos=1)
+    world.say(TOPIC, b"x", qos=1)
     assert (await new.expect(Publish)).payload == b"x"
     assert world.gateway.connected == 1
 
@@ -289,7 +289,7 @@ async def test_who_is_not_admitted_does_not_disturb_the_victim(world: World, att
         assert raw.connack.reason == 0x87
         assert await raw.closed() == []
     await victim.ping()
-    world.gateway.publish(TOPIC, b"still here")
+    world.say(TOPIC, b"still here")
     assert (await victim.expect(Publish)).payload == b"still here"
 
 
@@ -311,7 +311,7 @@ async def test_while_the_registry_is_asked_the_older_connection_lives(world: Wor
 async def test_a_session_survives_a_new_certificate_and_the_old_one_does_not_open_it(world: World) -> None:
     old, new = world.device("dev"), world.device("dev")
     await leave_a_subscription(world, old, 5)
-    world.gateway.publish(TOPIC, b"waited")
+    world.say(TOPIC, b"waited")
     world.directory.set_status(old.id, CertificateStatus.REVOKED)
     assert (await world.connect(old, lasting(5))).connack.reason == 0x87
     raw = await world.connect(new, lasting(5))
@@ -340,38 +340,37 @@ async def test_a_resumed_tls_session_is_looked_up_like_any_other(world: World, t
 # ── wills ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def watcher(world: World) -> tuple[Raw, list[tuple[str, bytes]]]:
-    """A device with a will, and what the operator hears."""
-    heard: list[tuple[str, bytes]] = []
-    world.gateway.tap("#", lambda topic, payload, _thing: heard.append((topic, payload)))
+async def watched(world: World) -> tuple[Raw, Listener]:
+    """A device with a will, and somebody who hears everything."""
+    ear = await world.listener("#")
     raw = await world.connect(world.device("dev"), Connect(5, "dev", keep_alive=60, will=WILL))
-    return raw, heard
+    return raw, ear
 
 
 async def test_a_will_is_sent_when_the_client_vanishes(world: World) -> None:
-    raw, heard = await watcher(world)
+    raw, ear = await watched(world)
     raw.vanish()
-    await until(lambda: heard == [(WILL.topic, b"gone")])
+    await ear.hears((WILL.topic, b"gone"))
 
 
 async def test_a_will_is_not_sent_after_a_goodbye(world: World) -> None:
-    raw, heard = await watcher(world)
+    raw, ear = await watched(world)
     await raw.leave()
-    await until(lambda: world.gateway.connected == 0)
-    assert heard == []
+    await until(lambda: world.gateway.connected == 1)
+    assert await ear.settle() == []
 
 
 async def test_a_will_is_sent_when_the_goodbye_asks_for_it(world: World) -> None:
-    raw, heard = await watcher(world)
+    raw, ear = await watched(world)
     await raw.send(Disconnect(0x04))
-    await until(lambda: heard == [(WILL.topic, b"gone")])
+    await ear.hears((WILL.topic, b"gone"))
 
 
 async def test_a_will_is_sent_when_the_client_breaks_the_protocol(world: World) -> None:
-    raw, heard = await watcher(world)
+    raw, ear = await watched(world)
     await raw.send_bytes(b"\x00\x00")
     assert await raw.closed() == [Disconnect(0x81)]
-    assert heard == [(WILL.topic, b"gone")]
+    await ear.hears((WILL.topic, b"gone"))
 
 
 async def test_a_retained_will_is_retained(world: World) -> None:
@@ -386,12 +385,11 @@ async def test_a_retained_will_is_retained(world: World) -> None:
 
 async def test_a_delayed_will_is_forgotten_when_the_client_is_back_in_time(world: World) -> None:
     device = world.device("dev")
-    heard: list[str] = []
-    world.gateway.tap("#", lambda topic, *_: heard.append(topic))
+    ear = await world.listener("#")
     delayed = WILL._replace(properties={Prop.WILL_DELAY: 30})
     raw = await world.connect(device, lasting(5, will=delayed))
     raw.vanish()
-    await until(lambda: world.gateway.connected == 0)
+    await until(lambda: world.gateway.connected == 1)
     again = await world.connect(device, lasting(5))
     await again.leave()
-    assert heard == []
+    assert await ear.settle() == []

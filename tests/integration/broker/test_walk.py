@@ -90,7 +90,7 @@ class Walk:
         topic = self.dice.choice(TOPICS)
         self.serial += 1
         payload = str(self.serial).encode()
-        self.world.gateway.publish(f"{player.base}/{topic}", payload, qos=1)
+        self.world.say(f"{player.base}/{topic}", payload, qos=1)
         if topic in player.wanted:
             player.owed.append(payload)
 

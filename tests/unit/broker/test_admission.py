@@ -10,10 +10,10 @@ from keyborn.adapters.broker.gate import Gate
 from keyborn.adapters.broker.limits import Limits
 from keyborn.adapters.broker.packets import Connect, Prop, Reason, Refused311, Will
 from keyborn.adapters.broker.refusals import Refusals
-from keyborn.domain.access import OwnTopics
+from keyborn.domain.access import Badge, Circumstances
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.names import CertificateId, KeyHash, ThingName
-from support.broker import Directory
+from support.broker import Directory, OwnTopics
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ID = CertificateId("a" * 64)
@@ -41,8 +41,8 @@ def certificate(**changes: object) -> Certificate:
 class Door:
     def __init__(self, found: Certificate | None, limits: Limits | None = None) -> None:
         self.directory = Directory({} if found is None else {ID: found})
-        gate = Gate(OwnTopics(), Refusals())
-        self.keeper = Doorkeeper(self.directory, gate, FixedClock(), limits or Limits())
+        gate = Gate(Refusals())
+        self.keeper = Doorkeeper(self.directory, gate, FixedClock(), limits or Limits(), OwnTopics())
 
     async def refusal(self, connect: Connect) -> Refused:
         with pytest.raises(Refused) as caught:
@@ -131,8 +131,10 @@ async def test_a_registry_that_does_not_answer_is_not_waited_for_for_ever() -> N
 
 async def test_a_certificate_that_vanishes_between_two_questions_is_refused() -> None:
     class Forgetful(Directory):
-        async def certificate(self, certificate: CertificateId) -> Certificate | None:
-            return self.certificates.pop(certificate)
+        async def badge(self, certificate: CertificateId) -> Badge | None:
+            badge = await super().badge(certificate)
+            del self.certificates[certificate]
+            return badge
 
     door = Door(certificate())
     door.keeper._directory = Forgetful({ID: certificate()})
@@ -162,15 +164,17 @@ async def test_another_things_eviction_disturbs_nobody() -> None:
     door.keeper.evicted(ThingName("other"))
     door.directory.open.set()
     assert (await task).principal.thing == DEV
-    assert door.keeper._evicted == {}, "nothing is remembered when nobody is asking"
+    assert door.keeper._evictions._of == {}, "nothing is remembered when nobody is asking"
 
 
 async def test_an_open_session_outlives_an_outage_and_not_a_revocation() -> None:
     door = Door(certificate())
-    assert await door.keeper.still_live(ID)
+    me = Circumstances("dev")
+    assert (await door.keeper.renewed(ID, me)) is not None
     door.directory.available = False
-    assert await door.keeper.still_live(ID)
+    assert (await door.keeper.renewed(ID, me)) is None
     door.directory.available = True
     door.directory.set_status(ID, CertificateStatus.REVOKED)
-    assert not await door.keeper.still_live(ID)
-    assert not await door.keeper.still_live(CertificateId("f" * 64))
+    for gone in (ID, CertificateId("f" * 64)):
+        with pytest.raises(Refused):
+            await door.keeper.renewed(gone, me)

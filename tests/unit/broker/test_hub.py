@@ -1,6 +1,7 @@
-"""Routing without sockets: who gets what, wills, waiting sessions, eviction, taps; time is a number here."""
+"""Routing without sockets: who gets what, wills, waiting sessions, eviction; time is a number here."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -8,11 +9,10 @@ from keyborn.adapters.broker.gate import Gate
 from keyborn.adapters.broker.hub import Hub
 from keyborn.adapters.broker.limits import Limits
 from keyborn.adapters.broker.message import LastWill, Message
-from keyborn.adapters.broker.packets import Prop, Subscription, Will
+from keyborn.adapters.broker.packets import Prop, Reason, Subscription, Will
 from keyborn.adapters.broker.refusals import Refusals
 from keyborn.adapters.broker.session import Session
-from keyborn.domain.access import Access, Action, OwnTopics, Principal, Ruling
-from keyborn.domain.errors import InvalidTopic
+from keyborn.domain.access import Action, Principal, Ruling
 from keyborn.domain.names import CertificateId, ThingName
 
 
@@ -21,11 +21,9 @@ class Rules:
 
     def __init__(self) -> None:
         self.denied: set[tuple[Action, str]] = set()
-        self.asked: list[Access] = []
 
-    def decide(self, access: Access) -> Ruling:
-        self.asked.append(access)
-        return Ruling((access.action, access.resource) not in self.denied, "listed")
+    def decide(self, action: Action, resource: str) -> Ruling:
+        return Ruling((action, resource) not in self.denied, "listed")
 
 
 class Ear:
@@ -44,8 +42,9 @@ class Ear:
         self.ended.append("displaced")
         self.on_end()
 
-    def removed(self, reason: str) -> None:
+    def removed(self, reason: str, code: Reason) -> None:
         self.ended.append(reason)
+        self.code = code
 
 
 class Office:
@@ -55,11 +54,11 @@ class Office:
         self.now = 1000.0
         self.rules = Rules()
         refusals = Refusals(lambda: self.now)
-        self.hub = Hub(Gate(self.rules, refusals), refusals, limits or Limits(), lambda: self.now)
+        self.hub = Hub(Gate(refusals), refusals, limits or Limits(), lambda: self.now)
 
     def join(self, name: str, *, clean: bool = True, expiry: int = 0, thing: str = "") -> tuple[Session, Ear]:
         ear = Ear()
-        principal = Principal(CertificateId(name * 64), ThingName(thing or name))
+        principal = Principal(CertificateId(name * 64), ThingName(thing or name), self.rules)
         attached = self.hub.attach(name, principal, ear, clean=clean)
         assert attached is not None
         session, _ = attached
@@ -248,7 +247,7 @@ def test_the_newer_connection_displaces_the_older(office: Office) -> None:
 def test_beyond_the_limit_nobody_new_comes_in() -> None:
     office = Office(Limits(sessions=1))
     office.join("a")
-    principal = Principal(CertificateId("b" * 64), ThingName("b"))
+    principal = Principal(CertificateId("b" * 64), ThingName("b"), office.rules)
     assert office.hub.attach("b", principal, Ear(), clean=True) is None
     office.hub.end(next(iter(office.hub.sessions)))
     assert office.hub.attach("b", principal, Ear(), clean=True) is not None
@@ -311,7 +310,7 @@ def test_a_clean_start_ends_the_old_session_and_sends_its_waiting_will(office: O
     assert len(ear.heard) == 1
 
 
-# ── eviction, rules, taps ─────────────────────────────────────────────────────────────────────────────
+# ── eviction, rights that change ──────────────────────────────────────────────────────────────────────────
 
 
 def test_removing_a_thing_leaves_nothing_of_it(office: Office) -> None:
@@ -341,50 +340,27 @@ def test_removing_a_thing_drops_its_waiting_will_and_queue(office: Office) -> No
     assert len(office.hub.sessions) == 1
 
 
-def test_narrower_rules_end_subscriptions_and_sessions(office: Office) -> None:
-    _, first = office.listener("a", "t", "u")
-    _, second = office.listener("b", "t")
+def test_rights_that_are_read_again_end_subscriptions_and_sessions(office: Office) -> None:
+    one, first = office.listener("a", "t", "u")
+    two, second = office.listener("b", "t")
     office.rules.denied = {(Action.SUBSCRIBE, "u"), (Action.CONNECT, "b")}
-    office.hub.review()
+    assert office.hub.rebind(one, replace(one.principal))
+    assert not office.hub.rebind(two, replace(two.principal))
     office.say("t")
     office.say("u")
     assert [topic for topic, *_ in first.heard] == ["t"]
-    assert second.ended == ["the rules no longer allow the connection"]
+    assert second.ended == ["its policies no longer let it connect"]
+    assert second.code is Reason.NOT_AUTHORIZED
     assert second.heard == []
 
 
-def test_a_tap_hears_what_matches_until_it_ends(office: Office) -> None:
-    heard: list[tuple[str, bytes, ThingName | None]] = []
-    end = office.hub.tap("t/#", lambda *each: heard.append(each))
-    office.say("t/a")
-    office.say("u")
-    office.hub.publish(Message("t/b", b"service"))
-    end()
-    end()
-    office.say("t/a")
-    assert heard == [("t/a", b"x", "p"), ("t/b", b"service", None)]
-
-
-def test_a_tap_that_fails_stops_nobody(office: Office, caplog: pytest.LogCaptureFixture) -> None:
-    _, ear = office.listener("a", "t")
-
-    def broken(_topic: str, _payload: bytes, _thing: ThingName | None) -> None:
-        raise RuntimeError("broken")
-
-    office.hub.tap("#", broken)
-    assert office.say("t")
-    assert len(ear.heard) == 1
-    assert "a tap failed" in caplog.text
-
-
-@pytest.mark.parametrize("topic_filter", ["", "a#", "a/+b"])
-def test_a_tap_needs_a_real_filter(office: Office, topic_filter: str) -> None:
-    with pytest.raises(InvalidTopic):
-        office.hub.tap(topic_filter, lambda *_: None)
-
-
-def test_own_topics_deny_the_wildcards_that_reach_others() -> None:
-    rules, me = OwnTopics(), Principal(CertificateId("1" * 64), ThingName("dev"))
-    for wide in ("#", "+", "certtest/#", "certtest/+", "certtest/+/x", "certtest/dev2", "certtest/dev/../x"):
-        allowed = rules.decide(Access(me, Action.SUBSCRIBE, wide)).allowed
-        assert allowed is (wide == "certtest/dev/../x"), wide
+def test_a_waiting_session_that_may_not_connect_any_more_ends_without_its_will(office: Office) -> None:
+    _, ear = office.listener("l", "w")
+    session, _ = office.join("a", clean=False, expiry=60)
+    office.hub.detach(session, will(delay=5))
+    office.rules.denied = {(Action.CONNECT, "a")}
+    assert not office.hub.rebind(session, replace(session.principal))
+    office.now += 100
+    office.hub.tick()
+    assert office.hub.sessions.find("a") is None
+    assert ear.heard == []

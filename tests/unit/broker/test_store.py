@@ -10,6 +10,7 @@ from keyborn.adapters.broker.session import Budget, Session
 from keyborn.adapters.broker.store import MemoryRetained, MemorySessions
 from keyborn.domain.access import Principal
 from keyborn.domain.names import CertificateId, ThingName
+from support.broker import Anything
 
 
 def message(topic: str, payload: bytes = b"x", thing: str | None = "me", **more: float) -> Message:
@@ -88,7 +89,7 @@ def test_the_books_balance(steps: list[tuple[str, str, int]]) -> None:
 
 def test_sessions_are_found_by_client_id_up_to_the_limit() -> None:
     store, limits = MemorySessions(Limits(sessions=1)), Limits()
-    principal = Principal(CertificateId("1" * 64), ThingName("a"))
+    principal = Principal(CertificateId("1" * 64), ThingName("a"), Anything())
     one, two = (Session(name, principal, limits, Budget(9)) for name in ("a", "b"))
     assert store.keep(one)
     assert not store.keep(two)
