@@ -1,0 +1,21 @@
+"""Words for refusals: what was written, safely shown, and what may have been meant."""
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+from keyborn.domain.csr_pem import quoted
+
+_LONGEST = 80
+"""Characters that are compared: ``difflib`` needs quadratic time."""
+
+
+def shown(text: str) -> str:
+    """Quote ``text``, which may be hostile, for a sentence."""
+    return quoted(text, _LONGEST)
+
+
+def meant(text: str, known: Collection[str]) -> str:
+    """A clause with the closest known word, to stand after a statement; empty where none is close."""
+    folded = {word.lower(): word for word in known}
+    close = get_close_matches(text[:_LONGEST].lower(), list(folded), n=1)
+    return f"; perhaps {folded[close[0]]} is meant" if close else ""
