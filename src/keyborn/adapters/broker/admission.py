@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from keyborn.adapters.broker.gate import Gate
 from keyborn.adapters.broker.limits import Limits
+from keyborn.adapters.broker.message import PRETENDS, pretends
 from keyborn.adapters.broker.packets import V5, Connect, Prop, Reason, Refused311, Will
 from keyborn.adapters.broker.properties import number
 from keyborn.adapters.broker.refusals import LOG
@@ -217,6 +218,8 @@ class Doorkeeper:
         fault = topic_fault(will.topic) or size_fault(will.topic, limits)
         if fault:
             raise Refused(Reason.TOPIC_NAME_INVALID, f"the will: {fault}", thing=principal.thing)
+        if pretends(will.properties):
+            raise Refused(Reason.NOT_AUTHORIZED, f"the will: {PRETENDS}", thing=principal.thing)
         denied = will.topic.startswith("$") or not self._gate.may_publish(
             principal, will.topic, retain=will.retain, peer=peer
         )

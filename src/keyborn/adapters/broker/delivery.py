@@ -6,6 +6,7 @@ from keyborn.adapters.broker.client import Client
 from keyborn.adapters.broker.message import Message
 from keyborn.adapters.broker.session import Delivery
 from keyborn.domain.access import Action
+from keyborn.domain.thing import ThingKind
 
 
 class Sender:
@@ -20,6 +21,8 @@ class Sender:
         self._link = client.link
         self._window = window
         self._max_packet = max_packet
+        self._signed = client.is_v5 and client.principal.kind is ThingKind.SERVICE
+        """A service is told who published what it hears."""
         self._sent: set[int] = set()
         self._again = deque(client.session.unacknowledged())
 
@@ -75,7 +78,7 @@ class Sender:
         now = 0.0 if message.expires is None else client.house.now()
         if message.expired(now) or not client.allows(Action.RECEIVE, message.topic):
             return None
-        head, tail = message.parts(client.version, qos, retain=retain, dup=dup, now=now)
+        head, tail = message.parts(client.version, qos, retain=retain, dup=dup, now=now, signed=self._signed)
         return (head, tail) if len(head) + len(tail) + 2 <= self._max_packet else None
 
     def _dropped(self, message: Message) -> None:

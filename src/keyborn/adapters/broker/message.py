@@ -10,6 +10,13 @@ from keyborn.domain.names import ThingName
 OVERHEAD = 400
 """Bytes that a message costs beside its text: objects, dictionary and queue slots."""
 
+RESERVED = "keyborn:"
+"""User properties whose names start with this are the broker's own: no client may send them."""
+PRETENDS = f"user properties that start with {RESERVED} are the broker's own"
+"""Why such a message is refused."""
+PUBLISHER = RESERVED + "thing"
+"""The user property that tells a service who published a message."""
+
 
 class Message:
     """What was published, by whom, and until when it is worth delivering.
@@ -49,18 +56,23 @@ class Message:
         """Whether its time has passed (MQTT 5 section 3.3.2.3.3)."""
         return self.expires is not None and now >= self.expires
 
-    def parts(self, version: int, qos: int, *, retain: bool, dup: bool, now: float) -> tuple[bytes, bytes]:
-        """Head and tail of the PUBLISH, see ``publish_parts``; remembered while the message is routed."""
+    def parts(
+        self, version: int, qos: int, *, retain: bool, dup: bool, now: float, signed: bool = False
+    ) -> tuple[bytes, bytes]:
+        """Head and tail of the PUBLISH, see ``publish_parts``; remembered while the message is routed.
+
+        ``signed`` (MQTT 5 alone) adds the user property ``keyborn:thing``: the record that published it.
+        """
         first = Kind.PUBLISH << 4 | qos << 1 | retain
         if dup:
             first |= DUP
         if version == V5 and self.expires is not None:
-            return self._encode(first, self.properties + self._expiry(self.expires - now))
+            return self._encode(first, self._block(signed=signed) + self._expiry(self.expires - now))
         wire = self._wire
-        key = first << 4 | version
+        key = first << 4 | signed << 3 | version
         if wire is not None and key in wire:
             return wire[key]
-        parts = self._encode(first, self.properties if version == V5 else None)
+        parts = self._encode(first, self._block(signed=signed) if version == V5 else None)
         if wire is not None:
             wire[key] = parts
         return parts
@@ -68,6 +80,11 @@ class Message:
     def settle(self) -> None:
         """Routing is over: remember no encodings, so that a message that waits costs what ``cost`` says."""
         self._wire = None
+
+    def _block(self, *, signed: bool) -> bytes:
+        if not signed or self.thing is None:
+            return self.properties
+        return self.properties + pack_block({Prop.USER_PROPERTY: ((PUBLISHER, self.thing),)})
 
     def _encode(self, first: int, properties: bytes | None) -> tuple[bytes, bytes]:
         return publish_parts(first, self.topic.encode(), properties, self.payload)
@@ -79,6 +96,14 @@ class Message:
 
 
 _NOT_PASSED_ON = frozenset({Prop.MESSAGE_EXPIRY, Prop.TOPIC_ALIAS, Prop.WILL_DELAY, Prop.SUBSCRIPTION_ID})
+
+
+def pretends(properties: Properties) -> bool:
+    """Whether somebody has set a user property that is the broker's own."""
+    pairs = properties.get(Prop.USER_PROPERTY, ())
+    return isinstance(pairs, tuple) and any(
+        isinstance(pair, tuple) and pair[0].startswith(RESERVED) for pair in pairs
+    )
 
 
 def passed_on(properties: Properties) -> tuple[bytes, int | None]:

@@ -2,7 +2,7 @@
 
 from keyborn.adapters.broker.client import Client, Denied
 from keyborn.adapters.broker.encode import encode_puback
-from keyborn.adapters.broker.message import Message, passed_on
+from keyborn.adapters.broker.message import PRETENDS, Message, passed_on, pretends
 from keyborn.adapters.broker.packets import Prop, Publish, Reason
 from keyborn.adapters.broker.properties import number
 from keyborn.adapters.broker.topics import size_fault, topic_fault
@@ -60,6 +60,9 @@ class Intake:
             return Reason.TOPIC_NAME_INVALID
         if topic[0] == "$":
             client.deny(Action.PUBLISH, topic, "topics that start with $ are the broker's own")
+            return Reason.NOT_AUTHORIZED
+        if packet.properties and pretends(packet.properties):
+            client.deny(Action.PUBLISH, topic, PRETENDS)
             return Reason.NOT_AUTHORIZED
         if not client.allows(Action.PUBLISH, topic):
             return Reason.NOT_AUTHORIZED
