@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyDocument, PolicyName
+from keyborn.domain.access_policy.parse import parse_document
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
@@ -66,8 +67,6 @@ def policy_names(*names: str) -> tuple[PolicyName, ...]:
 
 def document(action: str = "*") -> PolicyDocument:
     """A document whose text says ``action``."""
-    from keyborn.domain.access_policy.parse import parse_document
-
     statement = {"Effect": "Allow", "Action": f"iot:{action}" if action != "*" else "*", "Resource": "*"}
     return parse_document(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
 

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyDocument, PolicyName
+from keyborn.domain.access_policy.parse import parse_document
 from keyborn.domain.audit import AuditRecord, parse_event
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import AuditBroken, InvalidPolicy
@@ -216,8 +217,6 @@ def policy_row(value: AccessPolicy) -> tuple[object, ...]:
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> PolicyDocument | None:
     """Badges are read for each connection, and a document means the same every time."""
-    from keyborn.domain.access_policy.parse import parse_document
-
     try:
         return parse_document(text)
     except InvalidPolicy:
