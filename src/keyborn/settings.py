@@ -64,6 +64,8 @@ class ServerSettings:
 
     https: Address = Address("127.0.0.1", 8443)
     mqtt: Address = Address("127.0.0.1", 8883)
+    mqtt_alpn: Address | None = None
+    """A second listener, for networks that let 443 out alone: ALPN x-amzn-mqtt-ca is required there."""
     names: tuple[str, ...] = LOOPBACK_NAMES
     """Host names and addresses in the service's certificate; the first that is not loopback is published."""
     url: str = ""
@@ -110,6 +112,7 @@ def parse_settings(table: Mapping[str, Any]) -> ServerSettings:
 def write_settings(settings: ServerSettings) -> str:
     """The settings as TOML; ``read_settings`` gives them back."""
     lines = [f"https = {_quoted(str(settings.https))}", f"mqtt = {_quoted(str(settings.mqtt))}"]
+    lines += [f"mqtt_alpn = {_quoted(str(settings.mqtt_alpn or ''))}"]
     lines += [f"names = {_quoted(list(settings.names))}", f"url = {_quoted(settings.url)}"]
     lines += [f"topic_prefix = {_quoted(settings.topic_prefix)}"]
     lines += [f"device_certificate_days = {settings.device_certificate_days}"]
@@ -123,6 +126,10 @@ def _quoted(value: str | list[str]) -> str:
 
 def _address(value: object, name: str) -> Address:
     return Address.parse(_text(value, name), name)
+
+
+def _maybe_address(value: object, name: str) -> Address | None:
+    return _address(value, name) if _text(value, name) else None
 
 
 def _text(value: object, name: str) -> str:
@@ -161,6 +168,7 @@ def _url(value: object, name: str) -> str:
 _READERS = {
     "https": _address,
     "mqtt": _address,
+    "mqtt_alpn": _maybe_address,
     "names": _names,
     "url": _url,
     "topic_prefix": _prefix,

@@ -7,7 +7,7 @@ import os
 import signal
 from functools import partial
 
-import keyborn.wiring
+import keyborn.wiring.service
 from keyborn.cli.main import main
 from keyborn.service.saga import SagaStep
 
@@ -18,6 +18,6 @@ def die_at(step: SagaStep) -> None:
 
 
 if __name__ == "__main__":
-    options = partial(keyborn.wiring.ServeOptions, on_step=die_at)
-    keyborn.wiring.ServeOptions = options  # type: ignore[assignment,misc]
+    options = partial(keyborn.wiring.service.ServeOptions, on_step=die_at)
+    keyborn.wiring.service.ServeOptions = options  # type: ignore[assignment,misc]
     main()

@@ -118,7 +118,7 @@ def _reach(folder: DataFolder) -> socket.socket | None:
 
 async def _ask_in_process(folder: DataFolder, method: str, target: str, payload: bytes) -> tuple[int, bytes]:
     from keyborn.http.admin import build_admin
-    from keyborn.wiring import open_office
+    from keyborn.wiring.offices import open_office
 
     async with open_office(folder) as office:
         return await _call(build_admin(office), method, target, payload)

@@ -19,7 +19,7 @@ from keyborn.cli.console import data_option
 if TYPE_CHECKING:
     from keyborn.adapters.data_folder import DataFolder
     from keyborn.settings import ServerSettings
-    from keyborn.wiring import Running, ServeOptions
+    from keyborn.wiring.service import Running, ServeOptions
 
 
 _PATIENCE = 5.0
@@ -34,6 +34,9 @@ _log = logging.getLogger("keyborn.serve")
 @data_option
 @click.option("--https", metavar="HOST:PORT", help="Where devices enroll.  [default: 127.0.0.1:8443]")
 @click.option("--mqtt", metavar="HOST:PORT", help="Where devices connect.  [default: 127.0.0.1:8883]")
+@click.option(
+    "--mqtt-alpn", metavar="HOST:PORT", help="A second broker port, for ALPN x-amzn-mqtt-ca (443 on AWS)."
+)
 @click.option("--name", "names", multiple=True, help="A host name or address of this service; repeatable.")
 @click.option("--open-enrollment", is_flag=True, help="Ask no credential: loopback, an hour, 100 things.")
 @click.option(
@@ -47,6 +50,7 @@ def serve(
     data: Path,
     https: str | None,
     mqtt: str | None,
+    mqtt_alpn: str | None,
     names: tuple[str, ...],
     open_enrollment: bool,
     passphrase_file: Path | None,
@@ -61,20 +65,24 @@ def serve(
     """
     from keyborn.adapters.ca import read_passphrase
     from keyborn.adapters.data_folder import DataFolder
-    from keyborn.wiring import ServeOptions
+    from keyborn.wiring.service import ServeOptions
 
     _take_descriptors()
     _log_to_stderr(logging.INFO if verbose else logging.WARNING)
     folder = DataFolder(data)
     folder.create()
     with folder.lock(_PATIENCE):
-        settings = _settings(folder, https, mqtt, names)
+        settings = _settings(folder, https, mqtt, mqtt_alpn, names)
         passphrase = read_passphrase(os.environ, passphrase_file)
         asyncio.run(_serve(folder, settings, ServeOptions(open_enrollment, passphrase)))
 
 
 def _settings(
-    folder: "DataFolder", https: str | None, mqtt: str | None, names: tuple[str, ...]
+    folder: "DataFolder",
+    https: str | None,
+    mqtt: str | None,
+    mqtt_alpn: str | None,
+    names: tuple[str, ...],
 ) -> "ServerSettings":
     from keyborn.settings import Address, ServerSettings, read_settings
 
@@ -83,6 +91,8 @@ def _settings(
         settings = replace(settings, https=Address.parse(https, "--https"))
     if mqtt is not None:
         settings = replace(settings, mqtt=Address.parse(mqtt, "--mqtt"))
+    if mqtt_alpn is not None:
+        settings = replace(settings, mqtt_alpn=Address.parse(mqtt_alpn, "--mqtt-alpn"))
     if not names and (settings.https.is_wildcard or settings.mqtt.is_wildcard):
         names = (
             socket.gethostname(),
@@ -94,7 +104,7 @@ def _settings(
 
 async def _serve(folder: "DataFolder", settings: "ServerSettings", options: "ServeOptions") -> None:
     from keyborn.settings import write_settings
-    from keyborn.wiring import LocalService
+    from keyborn.wiring.service import LocalService
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -115,6 +125,8 @@ def _announce(running: "Running", folder: "DataFolder") -> None:
     data = "" if str(folder.path) == "keyborn-data" else f" --data {folder.path}"
     click.echo(f"Keyborn serves {running.url}")
     click.echo(f"  broker            mqtts://{running.mqtt}")
+    if running.mqtt_alpn is not None:
+        click.echo(f"  with ALPN         mqtts://{running.mqtt_alpn}")
     click.echo(f"  root fingerprint  {fingerprint_text(running.fingerprint)}")
     click.echo(f"  data folder       {folder.path.resolve()}")
     click.echo(f"Next, in another terminal: keyborn token create --thing NAME{data}")

@@ -43,7 +43,7 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to simulate: a thing, an action on a client id, topic or filter, and the connection it happens on."""
+    """What to simulate: a thing, an action on a client id, topic or filter, and the connection."""
 
     thing: str
     action: Action
@@ -88,8 +88,10 @@ class PolicyOffice:
         self._clock = clock
 
     async def put(self, name: str, text: str, *, actor: str = "operator", shipped: bool = False) -> Kept:
-        """Keep a document under a name; raises InvalidPolicyName or InvalidPolicy, which also stands for an
-        error that lint finds: a statement that can never do what it says, or a size that AWS refuses.
+        """Keep a document under a name; raises InvalidPolicyName or InvalidPolicy.
+
+        The latter also stands for what lint calls an error: a statement that can never do what it says, or a
+        size that AWS refuses.
         """
         document = read_document(text)
         now = self._clock.now()
@@ -98,6 +100,12 @@ class PolicyOffice:
         kept = await self._policies.put_policy(offered, event)
         await self._review(None)
         return Kept(kept, lint(document))
+
+    async def ship(self, name: PolicyName, text: str) -> None:
+        """Put a document that comes with Keyborn, unless an operator's stands in its place."""
+        known = await self._policies.policy(name)
+        if known is None or (known.shipped and known.document.text != text):
+            await self.put(name, text, actor="keyborn", shipped=True)
 
     async def remove(self, name: str, *, actor: str = "operator") -> None:
         """Forget a policy that nobody has; raises NotFound or PolicyInUse."""

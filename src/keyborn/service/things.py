@@ -1,8 +1,8 @@
 """Suspend, activate, revoke, retire: the registry first, then whatever is open (design PROTOCOL).
 
 The registry's change is one durable effect, so new connections are refused from then on; closing the open
-session, without its will, and purging what it left on the broker follow before the operator gets the answer. A
-crash in between ends the broker too, which reads the registry again when it starts.
+session, without its will, and purging what it left on the broker follow before the operator gets the answer.
+A crash in between ends the broker too, which reads the registry again when it starts.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _VERBS = {
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the operator wants: a thing, by its name or the id of a certificate it holds, moved to a status."""
+    """What the operator wants: a thing, by name or by a certificate it holds, moved to a status."""
 
     name: str
     status: ThingStatus

@@ -1,4 +1,4 @@
-"""The composition root: everything meets here, and nowhere else.
+"""A running service: everything meets here, and nowhere else.
 
 One process holds a data folder: HTTP, certificate authority, registry writer and broker (docs/adr/0008). The
 parts know one another through ports alone, so that workers can move to processes of their own.
@@ -7,7 +7,7 @@ parts know one another through ports alone, so that workers can move to processe
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +18,6 @@ from keyborn.adapters.broker.tls import server_context
 from keyborn.adapters.ca import (
     EmbeddedAuthority,
     ServiceIdentity,
-    describe_authority,
     https_context,
     open_authority,
     service_names,
@@ -26,23 +25,25 @@ from keyborn.adapters.ca import (
 from keyborn.adapters.data_folder import DataFolder
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.adapters.system import SystemClock, SystemEntropy
-from keyborn.domain.access import OwnTopics
-from keyborn.domain.errors import AddressUnavailable, InvalidSetting, KeybornError, ServerNotRunning
+from keyborn.domain.access_policy.document import DEFAULT_POLICY
+from keyborn.domain.access_policy.evaluate import rights_of
+from keyborn.domain.errors import AddressUnavailable, InvalidSetting, KeybornError
 from keyborn.domain.names import NameScope
 from keyborn.http.admin import Office, build_admin
 from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import BrokerAddress, fingerprint_text
 from keyborn.http.protocol import HttpLimits
 from keyborn.http.server import HttpServer, quiet_uvicorn
-from keyborn.ports import Authenticator, Clock, Entropy, MessageTap
+from keyborn.policies import device_policy
+from keyborn.ports import Authenticator, Clock, Entropy, Sessions
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
-from keyborn.service.fleet import FleetView
 from keyborn.service.readiness import Readiness
 from keyborn.service.saga import StepListener, ignore
 from keyborn.service.sweep import Sweeper
-from keyborn.service.tokens import TokenOffice, TokenWish
-from keyborn.settings import Address, ServerSettings, read_settings
+from keyborn.service.tokens import TokenWish
+from keyborn.settings import Address, ServerSettings
+from keyborn.wiring.offices import Offices, authority_rows, public_url
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
 SWEEP_EVERY = 60.0
@@ -66,6 +67,15 @@ class Running:
     fingerprint: bytes
     https: Address
     mqtt: Address
+    mqtt_alpn: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Brokers:
+    """Where the broker listens."""
+
+    plain: Address
+    alpn: Address | None = None
 
 
 class LocalService:
@@ -80,6 +90,7 @@ class LocalService:
         self._clock: Clock = SystemClock()
         self._entropy: Entropy = SystemEntropy()
         self._registry = SqliteRegistry(folder.registry)
+        self._offices = Offices(self._registry, self._clock, self._entropy, settings)
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -92,10 +103,13 @@ class LocalService:
         async with AsyncExitStack() as stack:
             await self._registry.open()
             stack.push_async_callback(self._registry.close)
+            await self._offices.policies(None).ship(
+                DEFAULT_POLICY, device_policy(self._settings.topic_prefix)
+            )
             authority = self._open_authority()
             identity = self._open_identity(authority)
-            gateway, mqtt = await self._start_broker(stack, authority, identity)
-            running = await self._start_http(stack, authority, identity, gateway, mqtt)
+            gateway, listening = await self._start_broker(stack, authority, identity)
+            running = await self._start_http(stack, authority, identity, gateway, listening)
             stack.push_async_callback(self._end_tasks)
             self._spawn(identity.keep_fresh())
             self._spawn(self._sweep())
@@ -117,18 +131,21 @@ class LocalService:
 
     async def _start_broker(
         self, stack: AsyncExitStack, authority: EmbeddedAuthority, identity: ServiceIdentity
-    ) -> tuple[Gateway, Address]:
+    ) -> tuple[Gateway, "_Brokers"]:
         context = server_context(
             identity.server_chain_path, identity.server_key_path, authority.client_ca_pem()
         )
         identity.serve(context)
-        rules = OwnTopics(self._settings.topic_prefix)
-        gateway = Gateway(directory=self._registry, rules=rules, clock=self._clock)
-        wanted = self._settings.mqtt
-        with _listening(wanted):
-            host, port = await gateway.start(wanted.host, wanted.port, context)
+        gateway = Gateway(directory=self._registry, clock=self._clock, rights_of=rights_of)
         stack.push_async_callback(gateway.stop, 2.0)
-        return gateway, Address(host, port)
+        wanted, second = self._settings.mqtt, self._settings.mqtt_alpn
+        with _listening(wanted):
+            plain = Address(*await gateway.start(wanted.host, wanted.port, context))
+        if second is None:
+            return gateway, _Brokers(plain)
+        with _listening(second):
+            alpn = Address(*await gateway.start(second.host, second.port, context, require_alpn=True))
+        return gateway, _Brokers(plain, alpn)
 
     async def _start_http(
         self,
@@ -136,19 +153,19 @@ class LocalService:
         authority: EmbeddedAuthority,
         identity: ServiceIdentity,
         gateway: Gateway,
-        mqtt: Address,
+        brokers: "_Brokers",
     ) -> Running:
         context = https_context(
             identity.server_chain_path, identity.server_key_path, authority.client_ca_pem()
         )
         identity.serve(context)
-        server = HttpServer(build_app(await self._service(authority, mqtt)))
+        server = HttpServer(build_app(await self._service(authority, brokers.plain)))
         stack.push_async_callback(server.stop)
         wanted = self._settings.https
         with _listening(wanted):
             host, port = await server.listen_tls(wanted.host, wanted.port, context)
         url = public_url(self._settings, Address(host, port))
-        running = Running(url, authority.root_fingerprint(), Address(host, port), mqtt)
+        running = Running(url, authority.root_fingerprint(), Address(host, port), brokers.plain, brokers.alpn)
         office = self._office(running, gateway, lambda: server.requests)
         control = HttpServer(build_admin(office), limits=HttpLimits(send=None))  # a watcher may pause
         stack.push_async_callback(control.stop, 0.5)
@@ -183,27 +200,18 @@ class LocalService:
             return tokens
         if not self._settings.https.is_loopback:
             raise InvalidSetting(setting="--open-enrollment", detail="it goes with a loopback address only")
-        shared = await self._tokens(lambda: ("", b"")).create(OPEN_ENROLLMENT, actor="open-enrollment")
+        shared = await self._offices.tokens(lambda: ("", b"")).create(
+            OPEN_ENROLLMENT, actor="open-enrollment"
+        )
         _log.warning("open enrolment for an hour: anybody on this machine may enrol up to 100 things")
         return OpenEnrollment(self._registry, shared.token.id, tokens)
 
-    def _office(self, running: Running, messages: MessageTap, requests: Callable[[], int]) -> Office:
-        return Office(
-            tokens=self._tokens(lambda: (running.url, running.fingerprint)),
-            fleet=FleetView(fleet=self._registry, trail=self._registry),
-            clock=self._clock,
+    def _office(self, running: Running, sessions: Sessions, requests: Callable[[], int]) -> Office:
+        return self._offices.office(
+            sessions,
+            trust=lambda: (running.url, running.fingerprint),
             authorities=authority_rows(self._folder),
             about=lambda: about_row(running) | {"requests": requests()},
-            messages=messages,
-        )
-
-    def _tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:
-        return TokenOffice(
-            tokens=self._registry,
-            listing=self._registry,
-            clock=self._clock,
-            entropy=self._entropy,
-            trust=trust,
         )
 
     def _spawn(self, work: Awaitable[None]) -> None:
@@ -226,37 +234,6 @@ class LocalService:
             await asyncio.sleep(SWEEP_EVERY)
 
 
-@asynccontextmanager
-async def open_office(folder: DataFolder) -> AsyncIterator[Office]:
-    """The operator's office without a server: takes the folder's lock for as long as it is open."""
-    settings = read_settings(folder.settings)
-    clock, entropy = SystemClock(), SystemEntropy()
-    rows = authority_rows(folder)
-    registry = SqliteRegistry(folder.registry)
-
-    def _trust() -> tuple[str, bytes]:
-        if not settings.https.port and not settings.url:
-            raise ServerNotRunning(path=folder.path)  # the port is only known while it runs
-        return public_url(settings, settings.https), bytes.fromhex(rows[0]["fingerprint"].replace(":", ""))
-
-    with folder.lock():
-        async with registry:
-            yield Office(
-                tokens=TokenOffice(
-                    tokens=registry, listing=registry, clock=clock, entropy=entropy, trust=_trust
-                ),
-                fleet=FleetView(fleet=registry, trail=registry),
-                clock=clock,
-                authorities=rows,
-                about=dict,
-            )
-
-
-def public_url(settings: ServerSettings, bound: Address) -> str:
-    """The URL that enrolment codes carry."""
-    return settings.url or f"https://{Address(settings.public_host(bound), bound.port)}"
-
-
 def about_row(running: Running) -> dict[str, Any]:
     """What a running service says of itself."""
     return {
@@ -264,24 +241,8 @@ def about_row(running: Running) -> dict[str, Any]:
         "fingerprint": fingerprint_text(running.fingerprint),
         "https": str(running.https),
         "mqtt": str(running.mqtt),
+        "mqttAlpn": str(running.mqtt_alpn) if running.mqtt_alpn is not None else None,
     }
-
-
-def authority_rows(folder: DataFolder) -> list[Mapping[str, Any]]:
-    """Every certificate of the authority, root first, for people and programs."""
-    return [
-        {
-            "role": certificate.role,
-            "name": certificate.name,
-            "issuer": certificate.issuer,
-            "serial": certificate.serial,
-            "fingerprint": fingerprint_text(bytes.fromhex(certificate.fingerprint)),
-            "notBefore": certificate.not_before.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "notAfter": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "pem": certificate.pem,
-        }
-        for certificate in describe_authority(folder.authority)
-    ]
 
 
 @contextlib.contextmanager

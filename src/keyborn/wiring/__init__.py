@@ -1,0 +1,1 @@
+"""The composition root: ``service`` puts a running service together, ``offices`` what the operator asks."""
