@@ -6,6 +6,7 @@ No sockets and no clock of its own: ``now`` is a monotonic reading, and ``tick``
 from collections.abc import Callable
 
 from keyborn.adapters.broker.gate import Gate
+from keyborn.adapters.broker.keeper import Keeper
 from keyborn.adapters.broker.limits import Limits
 from keyborn.adapters.broker.message import LastWill, Message
 from keyborn.adapters.broker.packets import Reason, Subscription
@@ -29,10 +30,13 @@ class Hub:
         *,
         sessions: SessionStore | None = None,
         retained: RetainedStore | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         self.budget = Budget(limits.total_queue_bytes)
         self.sessions: SessionStore = MemorySessions(limits) if sessions is None else sessions
-        self.retained: RetainedStore = MemoryRetained(limits) if retained is None else retained
+        self.retained: RetainedStore = MemoryRetained(limits, keeper) if retained is None else retained
+        self.keeper = keeper
+        """Who writes down what outlives this run; None where nothing does."""
         self._gate = gate
         self._refusals = refusals
         self._limits = limits
@@ -66,6 +70,20 @@ class Hub:
         self._review(session)
         return session, old is not None
 
+    def keep(self, session: Session) -> None:
+        """Its client is in, its expiry and circumstances are known: from now on it is durable, or is not."""
+        if self.keeper is not None:
+            self.keeper.keep(session)
+
+    def adopt(self, session: Session) -> bool:
+        """Take in a session of an earlier run, which waits for its client; False if there are too many."""
+        if not self.sessions.keep(session):
+            return False
+        for subscription in session.subscriptions.values():
+            self._tree.add(subscription.topic_filter, session, subscription)
+        self._waiting[session.client_id] = session
+        return True
+
     def detach(self, session: Session, will: LastWill | None) -> None:
         """A connection is gone: send its will, now or after its delay, and let the session wait or end."""
         now = self._now()
@@ -78,6 +96,8 @@ class Hub:
             return
         session.expires = now + session.expiry
         self._waiting[session.client_id] = session
+        if self.keeper is not None:
+            self.keeper.waits(session)
         self._send_will_if_due(session, now)
 
     def end(self, session: Session) -> None:
@@ -85,6 +105,8 @@ class Hub:
         for topic_filter in list(session.subscriptions):
             self.unsubscribe(session, topic_filter)
         session.clear()
+        if self.keeper is not None:
+            self.keeper.forget(session)
         self.sessions.drop(session)
         self._waiting.pop(session.client_id, None)
         self._send_will_if_due(session, None)
@@ -134,6 +156,8 @@ class Hub:
         new = subscription.topic_filter not in session.subscriptions
         session.subscriptions[subscription.topic_filter] = subscription
         self._tree.add(subscription.topic_filter, session, subscription)
+        if self.keeper is not None:
+            self.keeper.subscribed(session, subscription)
         return new
 
     def unsubscribe(self, session: Session, topic_filter: str) -> bool:
@@ -141,6 +165,8 @@ class Hub:
         if session.subscriptions.pop(topic_filter, None) is None:
             return False
         self._tree.remove(topic_filter, session)
+        if self.keeper is not None:
+            self.keeper.unsubscribed(session, topic_filter)
         return True
 
     def rebind(self, session: Session, principal: Principal) -> bool:
@@ -170,6 +196,13 @@ class Hub:
         """
         if message.retain and not self._retain(message):
             return False
+        for session, subscription in self._best(message, origin).items():
+            self._deliver(session, subscription, message)
+        message.settle()
+        return True
+
+    def _best(self, message: Message, origin: Session | None) -> dict[Session, Subscription]:
+        """Who gets a message, each by the best of its subscriptions."""
         best: dict[Session, Subscription] = {}
         for session, subscription in self._tree.match(message.topic):
             if subscription.no_local and session is origin:
@@ -177,10 +210,16 @@ class Hub:
             other = best.get(session)
             if other is None or other.qos < subscription.qos:
                 best[session] = subscription
-        for session, subscription in best.items():
-            self._deliver(session, subscription, message)
-        message.settle()
-        return True
+        return best
+
+    def unwritable(self, message: Message, origin: Session | None) -> bool:
+        """Whether this message would have to be written down, while the file takes nothing."""
+        if self.keeper is None or not self.keeper.journal.failing:
+            return False
+        return message.retain or any(
+            session.page is not None and subscription.qos
+            for session, subscription in self._best(message, origin).items()
+        )
 
     def _retain(self, message: Message) -> bool:
         if message.payload:

@@ -23,9 +23,22 @@ class Message:
 
     ``properties`` is the block of MQTT 5 properties to pass on, encoded, without length, alias and expiry.
     ``thing`` is None for the service itself. ``expires`` is a reading of the monotonic clock, or None.
+    ``row`` is the message's id in the journal, 0 while no durable session and no topic holds it; ``holders``
+    is how many do.
     """
 
-    __slots__ = ("_wire", "expires", "payload", "properties", "qos", "retain", "thing", "topic")
+    __slots__ = (
+        "_wire",
+        "expires",
+        "holders",
+        "payload",
+        "properties",
+        "qos",
+        "retain",
+        "row",
+        "thing",
+        "topic",
+    )
 
     def __init__(
         self,
@@ -45,6 +58,8 @@ class Message:
         self.thing = thing
         self.properties = properties
         self.expires = expires
+        self.row = 0
+        self.holders = 0
         self._wire: dict[int, tuple[bytes, bytes]] | None = {}
 
     @property

@@ -1,6 +1,8 @@
 """One client's session: what it wants, what waits for it, what it has not acknowledged. No I/O."""
 
 from collections import deque
+from collections.abc import Iterator, Sized
+from itertools import chain
 from typing import NamedTuple, Protocol
 
 from keyborn.adapters.broker.limits import Limits
@@ -17,6 +19,8 @@ class Delivery(NamedTuple):
 
     message: Message
     retain: bool
+    row: int = 0
+    """Its id in the journal; 0 where the session does not outlive its connection, and for QoS 0."""
 
 
 class Budget:
@@ -54,6 +58,27 @@ class Outlet(Protocol):
         ...
 
 
+class Page(Protocol):
+    """The journal, as a durable session sees it: what happens to its QoS 1 messages."""
+
+    @property
+    def id(self) -> int:
+        """The session's id in the journal."""
+        ...
+
+    def queued(self, message: Message, *, retain: bool) -> int:
+        """A message waits; returns the id of its delivery."""
+        ...
+
+    def sent(self, delivery: Delivery, packet_id: int) -> None:
+        """A delivery is under way."""
+        ...
+
+    def done(self, delivery: Delivery) -> None:
+        """A delivery has been acknowledged, or is forgotten."""
+        ...
+
+
 class Session:
     """State that outlives connections.
 
@@ -74,6 +99,8 @@ class Session:
         self.will: tuple[float, LastWill] | None = None
         """A will that waits, and until when."""
         self.subscriptions: dict[str, Subscription] = {}
+        self.page: Page | None = None
+        """Its place in the journal, where it outlives both its connection and the broker."""
         self._limits = limits
         self._budget = budget
         self._queue: deque[Delivery] = deque()
@@ -99,14 +126,34 @@ class Session:
 
     def offer(self, message: Message, qos: int, *, retain: bool) -> bool:
         """Queue a message; False if the session, or all of them, hold as much as they may."""
-        cost, limits = message.cost, self._limits
         queue = self._queue if qos else self._queue0
+        if not self._room(queue, message.cost):
+            return False
+        row = self.page.queued(message, retain=retain) if qos and self.page is not None else 0
+        queue.append(Delivery(message, retain, row))
+        return True
+
+    def restore(self, delivery: Delivery, packet_id: int | None) -> bool:
+        """Take back what an earlier run has left, in its order; False if that would be too much now."""
+        if packet_id is not None:
+            if packet_id in self._in_flight or not self._room((), delivery.message.cost):
+                return False
+            self._in_flight[packet_id] = delivery
+            self._last_id = packet_id
+            return True
+        if not self._room(self._queue, delivery.message.cost):
+            return False
+        self._queue.append(delivery)
+        return True
+
+    def _room(self, queue: Sized, cost: int) -> bool:
+        """Reserve ``cost`` bytes for one more in ``queue``, if the limits let it in."""
+        limits = self._limits
         if len(queue) >= limits.queue_messages or self._bytes + cost > limits.queue_bytes:
             return False
         if not self._budget.take(cost):
             return False
         self._bytes += cost
-        queue.append(Delivery(message, retain))
         return True
 
     def take0(self) -> Delivery | None:
@@ -129,6 +176,8 @@ class Session:
         delivery = self._queue.popleft()
         packet_id = self._free_id()
         self._in_flight[packet_id] = delivery
+        if delivery.row and self.page is not None:
+            self.page.sent(delivery, packet_id)
         return packet_id, delivery
 
     def acknowledge(self, packet_id: int) -> bool:
@@ -149,26 +198,38 @@ class Session:
 
     def purge_from(self, thing: ThingName) -> int:
         """Forget messages that ``thing`` published, waiting or unacknowledged; returns how many."""
-        before = self._bytes, self.queued + self.in_flight
-        kept = [each for each in self._queue if each.message.thing != thing]
-        kept0 = [each for each in self._queue0 if each.message.thing != thing]
-        flight = {key: each for key, each in self._in_flight.items() if each.message.thing != thing}
-        self._queue, self._queue0, self._in_flight = deque(kept), deque(kept0), flight
-        self._bytes = sum(each.message.cost for each in (*kept, *kept0, *flight.values()))
-        self._budget.give(before[0] - self._bytes)
-        return before[1] - self.queued - self.in_flight
+        gone = [each for each in self._held() if each.message.thing == thing]
+        self._queue = deque(each for each in self._queue if each.message.thing != thing)
+        self._queue0 = deque(each for each in self._queue0 if each.message.thing != thing)
+        self._in_flight = {key: each for key, each in self._in_flight.items() if each.message.thing != thing}
+        for each in gone:
+            self._release(each)
+        return len(gone)
 
     def clear(self) -> None:
         """Forget every message."""
+        gone = list(self._held())
         self._queue.clear()
         self._queue0.clear()
         self._in_flight.clear()
-        self._budget.give(self._bytes)
-        self._bytes = 0
+        for each in gone:
+            self._release(each)
+
+    def tear_out(self) -> None:
+        """Outlive the connection no longer: the messages stay, the journal forgets them."""
+        page, self.page = self.page, None
+        for each in self._held():
+            if each.row and page is not None:
+                page.done(each)
+
+    def _held(self) -> Iterator[Delivery]:
+        return chain(self._in_flight.values(), self._queue, self._queue0)
 
     def _release(self, delivery: Delivery) -> None:
         self._bytes -= delivery.message.cost
         self._budget.give(delivery.message.cost)
+        if delivery.row and self.page is not None:
+            self.page.done(delivery)
 
     def _free_id(self) -> int:
         candidate = self._last_id

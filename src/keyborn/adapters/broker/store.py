@@ -1,4 +1,4 @@
-"""The seam for what should one day outlive a restart: sessions and retained messages, today in memory."""
+"""Sessions and retained messages in memory, within limits; a keeper writes down what shall outlive it."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -35,7 +35,7 @@ class SessionStore(Protocol):
 
 
 class MemorySessions:
-    """Sessions that a restart forgets."""
+    """Sessions of one run; what of them is durable is said to a keeper by the hub."""
 
     def __init__(self, limits: Limits) -> None:
         self._limit = limits.sessions
@@ -83,11 +83,24 @@ class RetainedStore(Protocol):
         ...
 
 
-class MemoryRetained:
-    """Retained messages that a restart forgets; bounded in number, bytes, and number per thing."""
+class RetainedKeeper(Protocol):
+    """Who writes retained messages down."""
 
-    def __init__(self, limits: Limits) -> None:
+    def retain(self, message: Message) -> None:
+        """A topic keeps this message from now on."""
+        ...
+
+    def release(self, message: Message) -> None:
+        """Its topic keeps this message no longer."""
+        ...
+
+
+class MemoryRetained:
+    """Retained messages, bounded in number, bytes, and number per thing; without a keeper a restart forgets."""
+
+    def __init__(self, limits: Limits, keeper: RetainedKeeper | None = None) -> None:
         self._limits = limits
+        self._keeper = keeper
         self._tree: TopicTree[Message] = TopicTree()
         self._topics: dict[ThingName | None, set[str]] = {}
         self._count = 0
@@ -102,11 +115,23 @@ class MemoryRetained:
         if not self._fits(message, old):
             return False
         self.drop(message.topic)
+        self._take(message)
+        if self._keeper is not None:
+            self._keeper.retain(message)
+        return True
+
+    def restore(self, message: Message) -> bool:
+        """Take back what an earlier run has kept; False if that would be too many, or too big, now."""
+        if not self._fits(message, None):
+            return False
+        self._take(message)
+        return True
+
+    def _take(self, message: Message) -> None:
         self._tree.put(message.topic, message)
         self._topics.setdefault(message.thing, set()).add(message.topic)
         self._count += 1
         self._bytes += message.cost
-        return True
 
     def _fits(self, message: Message, old: Message | None) -> bool:
         limits = self._limits
@@ -127,6 +152,8 @@ class MemoryRetained:
         own.discard(topic)
         if not own:
             del self._topics[message.thing]
+        if self._keeper is not None:
+            self._keeper.release(message)
 
     def select(self, topic_filter: str, now: float) -> list[Message]:
         """The messages a filter takes, expired ones forgotten."""

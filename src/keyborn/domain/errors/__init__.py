@@ -81,6 +81,7 @@ from keyborn.domain.errors.inputs import (
     ReservedThingName,
 )
 from keyborn.domain.errors.keeping import (
+    BrokerUnwritable,
     CertificateNotHeld,
     KindMismatch,
     PolicyInUse,
@@ -89,6 +90,7 @@ from keyborn.domain.errors.keeping import (
 from keyborn.domain.errors.operators import (
     AddressUnavailable,
     AuditBroken,
+    BrokerFileUnusable,
     CaDamaged,
     CaExpired,
     CaExposed,
@@ -144,8 +146,10 @@ __all__ = [
     "AddressUnavailable",
     "ApprovalPending",
     "AuditBroken",
+    "BrokerFileUnusable",
     "BrokerUnreachable",
     "BrokerUntrusted",
+    "BrokerUnwritable",
     "CaDamaged",
     "CaDates",
     "CaExpired",

@@ -1,6 +1,6 @@
 """Leaves: what the registry says against an operator's order about policies, things and services."""
 
-from keyborn.domain.errors.tree import Conflict
+from keyborn.domain.errors.tree import Conflict, Unavailable
 
 
 class PolicyInUse(Conflict):
@@ -32,3 +32,10 @@ class KindMismatch(Conflict):
 
     code = "kind_mismatch"
     sentence = "{name} is a {kind}, not a {wanted}. Choose another name, or use: keyborn {noun} show {name}"
+
+
+class BrokerUnwritable(Unavailable):
+    """The broker's file takes no changes now: the disk is full or fails. What was ordered may not last."""
+
+    code = "broker_unwritable"
+    sentence = "The broker cannot write its file now. Free the disk, and repeat the same command in {seconds} s."

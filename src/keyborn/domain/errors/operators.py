@@ -123,6 +123,16 @@ class RegistryUnusable(OperatorError):
     sentence = "The registry {path} cannot be opened: {detail}. Repair that, or restore a backup."
 
 
+class BrokerFileUnusable(OperatorError):
+    """``broker.db`` cannot be opened: not a database, damaged, a link, no permission, no space."""
+
+    code = "broker_file_unusable"
+    sentence = (
+        "The broker's file {path} cannot be opened: {detail}. Repair that, or move the file away: without it "
+        "waiting sessions and their messages are lost, and devices subscribe again."
+    )
+
+
 class AuditBroken(OperatorError):
     """The hash chain of the audit trail does not hold."""
 
