@@ -1,8 +1,8 @@
 """Conditions: operators and whether they hold.
 
 Source: IAM User Guide, "IAM JSON policy elements: Condition operators", "Conditions with multiple context
-keys or values" and "Single-valued vs. multivalued context keys": the values of one key are alternatives, or with
-a negated operator all excluded; everything else must hold together. A key without a value fails a plain
+keys or values" and "Single-valued vs. multivalued context keys": the values of one key are alternatives, or
+with a negated operator all excluded; everything else must hold together. A key without a value fails a plain
 operator, passes a negated one, passes ``ForAllValues:`` and fails ``ForAnyValue:``.
 """
 

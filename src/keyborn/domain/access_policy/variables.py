@@ -110,6 +110,7 @@ class Scope:
         return values[0]
 
     def _connect_attributes(self) -> tuple[str, ...] | Unresolved:
+        """They are the connection's: a statement about publishing sees them as well."""
         asked = tuple(sorted(each.value for each in self.circumstances.attributes))
         return asked or Unresolved("the client asks for no will and no persistent session")
 
