@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy
+from keyborn.domain.access_policy.explain import Explanation, StatementNote
 from keyborn.domain.access_policy.lint import Finding
 from keyborn.domain.audit import AuditRecord
 from keyborn.domain.certificate import Certificate
@@ -96,6 +97,31 @@ def finding_row(finding: Finding) -> dict[str, object]:
         "where": finding.where,
         "sentence": finding.sentence,
         "corrected": finding.corrected,
+    }
+
+
+def explanation_row(said: Explanation) -> dict[str, object]:
+    """A simulation: ``verdict`` is allowed or denied, ``how`` says by what."""
+    return {
+        "verdict": "allowed" if said.allowed else "denied",
+        "how": said.verdict.value,
+        "reason": said.reason,
+        "deciding": _note_row(said.deciding) if said.deciding is not None else None,
+        "variables": [
+            {"name": each.name, "value": each.value, "because": each.reason} for each in said.variables
+        ],
+        "statements": [_note_row(note) for note in said.statements],
+    }
+
+
+def _note_row(note: StatementNote) -> dict[str, object]:
+    return {
+        "policyName": note.policy,
+        "number": note.number,
+        "sid": note.sid,
+        "effect": note.effect.value,
+        "matched": note.matched,
+        "because": note.line,
     }
 
 
