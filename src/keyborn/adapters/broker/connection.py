@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 
 from keyborn.adapters.broker.admission import Admitted, Refused
+from keyborn.adapters.broker.answers import Answers
 from keyborn.adapters.broker.client import Client, Denied, House
 from keyborn.adapters.broker.decode import Decoder
 from keyborn.adapters.broker.delivery import Sender
 from keyborn.adapters.broker.encode import PINGRESP, encode_connack, encode_disconnect
 from keyborn.adapters.broker.link import Link
 from keyborn.adapters.broker.message import LastWill, Message
+from keyborn.adapters.broker.meter import Meter
 from keyborn.adapters.broker.packets import (
     V5,
     V311,
@@ -39,6 +42,8 @@ from keyborn.domain.names import CertificateId
 
 _GRACE = 1.5
 """A client may be silent for one and a half keep-alive intervals (MQTT 5 section 3.1.2.10)."""
+_TELL_EVERY = 60.0
+"""Seconds between two log lines that say that one client is slowed down."""
 
 
 class State(Enum):
@@ -65,6 +70,8 @@ class Connection:
         self._held = 0
         self._heard = 0.0
         self._silence = 0.0
+        self._slowed = False
+        self._meter = Meter(house.limits, self._loop.time())
         self._will: LastWill | None = None
         self._client: Client | None = None
         self._sender: Sender | None = None
@@ -79,8 +86,7 @@ class Connection:
         """Plain bytes from the client."""
         try:
             if self._state is State.OPEN:
-                self._heard = self._loop.time()
-                self._handle_all(self._decoder.feed(data))
+                self._take(data)
             elif self._state is not State.CLOSED:
                 self._decoder.push(data)
                 self._hold(self._decoder.buffered)
@@ -147,10 +153,11 @@ class Connection:
             self._turn_away(connect, Refused(Reason.SERVER_UNAVAILABLE, "a fault of the broker's own"))
 
     def _open(self, connect: Connect, admitted: Admitted) -> None:
-        """From here to the end nothing waits: attach, answer, send what waited, go on reading."""
-        limits = self._house.limits
-        clean = connect.clean_start
-        attached = self._house.hub.attach(connect.client_id, admitted.principal, self, clean=clean)
+        """Attach; ``_begin`` follows at once, or when the end of an older durable session is written down."""
+        limits, hub = self._house.limits, self._house.hub
+        answers = Answers(hub.keeper, limits.in_flight, self._caught_up)
+        mark = answers.mark()
+        attached = hub.attach(connect.client_id, admitted.principal, self, clean=connect.clean_start)
         if attached is None:
             raise Refused(
                 Reason.QUOTA_EXCEEDED, "as many sessions as there may be", thing=admitted.principal.thing
@@ -158,7 +165,7 @@ class Connection:
         session, present = attached
         session.circumstances = admitted.circumstances
         session.expiry = _expiry(connect, limits.session_expiry)
-        client = Client(self._house, self._link, connect.version, session)
+        client = Client(self._house, self._link, connect.version, session, answers, self._leave)
         window = min(number(connect.properties, Prop.RECEIVE_MAXIMUM, limits.in_flight), limits.in_flight)
         largest = number(connect.properties, Prop.MAXIMUM_PACKET_SIZE, 2 * limits.packet)
         self._client, self._intake, self._sender = client, Intake(client), Sender(client, window, largest)
@@ -166,9 +173,19 @@ class Connection:
         self._state = State.OPEN
         self._hold(0)
         self._house.admitted(self._link)
-        self._link.send(encode_connack(self._welcome(connect, session, present=present), connect.version))
-        self._log("connected", session=session.client_id, version=connect.version, resumed=present)
         self._watch(connect, admitted.certificate)
+        welcome = encode_connack(self._welcome(connect, session, present=present), connect.version)
+        self._log("connected", session=session.client_id, version=connect.version, resumed=present)
+        answers.after(mark, partial(self._begin, client, welcome))
+        hub.keep(session)
+
+    def _begin(self, client: Client, welcome: bytes, written: bool) -> None:  # noqa: FBT001 - a callback's
+        """Answer, send what waited, go on reading. From here to the end nothing waits."""
+        if not written:
+            client.unwritten("the end of an older session")
+            return
+        assert self._sender is not None, "who has left is not answered any more"
+        self._link.send(welcome)
         self._sender.pump()
         self._link.resume_reading()
         self.received(b"")
@@ -201,6 +218,40 @@ class Connection:
         self._link.close()
 
     # ── while open ────────────────────────────────────────────────────────────────────────────────────
+
+    def _take(self, data: bytes) -> None:
+        """Handle every packet that is complete; who sends faster than the limits say has to wait then."""
+        self._heard = now = self._loop.time()
+        packets = self._decoder.feed(data)
+        self._handle_all(packets)
+        debt = self._meter.spend(len(packets), len(data), now)
+        if debt and self._state is State.OPEN:
+            self._slow_down(debt, now)
+        elif self._crowded():
+            self._link.pause_reading()
+
+    def _slow_down(self, seconds: float, now: float) -> None:
+        """Read nothing more for a while; what the client sends meanwhile waits with the client."""
+        self._link.pause_reading()
+        self._slowed = True
+        self._after("rate", seconds, self._go_on)
+        if now - self._meter.told >= _TELL_EVERY:
+            self._meter.told = now
+            self._log("slowed down", seconds=f"{seconds:.2f}")
+
+    def _go_on(self) -> None:
+        self._slowed = False
+        self._caught_up()
+
+    def _caught_up(self) -> None:
+        """Read on, unless there is another reason not to."""
+        self._heard = self._loop.time()
+        if not self._slowed and not self._crowded():
+            self._link.resume_reading()
+
+    def _crowded(self) -> bool:
+        """Whether more publishes wait for their commit than a client may have under way."""
+        return self._client is not None and self._client.answers.crowded
 
     def _handle_all(self, packets: list[Packet]) -> None:
         for packet in packets:
@@ -248,7 +299,7 @@ class Connection:
 
     def _check_silence(self) -> None:
         left = self._heard + self._silence - self._loop.time()
-        if left > 0 or not self._link.writable:
+        if left > 0 or self._slowed or self._crowded() or not self._link.writable:
             self._after("keep-alive", max(left, 1), self._check_silence)
         else:
             self._leave(Reason.KEEP_ALIVE_TIMEOUT, f"silent for {self._silence:g} s, keep-alive expired")
@@ -319,6 +370,7 @@ class Connection:
             self._task.cancel()
         client, self._client, self._sender, self._intake = self._client, None, None, None
         if client is not None:
+            client.answers.forget()
             self._log("disconnected", thing=client.principal.thing, reason=why)
             if client.session.outlet is self:
                 self._house.hub.detach(client.session, self._will)

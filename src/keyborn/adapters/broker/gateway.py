@@ -15,6 +15,7 @@ from keyborn.adapters.broker.link import RECEIVE_BUFFER, Link
 from keyborn.adapters.broker.refusals import LOG, Refusals, line
 from keyborn.adapters.broker.review import Reviewer
 from keyborn.adapters.broker.session import Budget
+from keyborn.adapters.broker.tls import AWS_ALPN
 from keyborn.domain.access import RightsOf
 from keyborn.domain.names import ThingName, certificate_id
 from keyborn.ports import Clock, DeviceDirectory
@@ -61,23 +62,32 @@ class Gateway:
         self._links: set[Link] = set()
         self._pending: dict[Link, None] = {}
         self._open: dict[Link, Connection] = {}
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._ticker: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
 
     # ── life ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def start(self, host: str, port: int, context: ssl.SSLContext) -> tuple[str, int]:
-        """Listen with ``context`` (see ``server_context``); returns the bound address. Raises OSError."""
+    async def start(
+        self, host: str, port: int, context: ssl.SSLContext, *, require_alpn: bool = False
+    ) -> tuple[str, int]:
+        """Listen with ``context`` (see ``server_context``); returns the bound address. Raises OSError.
+
+        May be called again for another address. With ``require_alpn`` a client must ask for AWS IoT's
+        protocol name, as on AWS's port 443; a handshake that has not agreed on it is refused.
+        """
         loop = asyncio.get_running_loop()
+        alpn = AWS_ALPN if require_alpn else None
 
         def _link() -> Link:
-            return Link(context, self._buffer, self._limits, self)
+            return Link(context, self._buffer, self._limits, self, alpn=alpn)
 
-        self._server = await loop.create_server(_link, host, port, backlog=_BACKLOG)
-        self._tick()
-        bound = self._server.sockets[0].getsockname()
-        LOG.info("%s", line("listening", host=bound[0], port=bound[1]))
+        server = await loop.create_server(_link, host, port, backlog=_BACKLOG)
+        self._servers.append(server)
+        if self._ticker is None:
+            self._tick()
+        bound = server.sockets[0].getsockname()
+        LOG.info("%s", line("listening", host=bound[0], port=bound[1], alpn=alpn))
         return bound[0], bound[1]
 
     async def stop(self, grace: float) -> None:
@@ -85,11 +95,14 @@ class Gateway:
 
         No wills are sent: the clients have not vanished, the service has.
         """
-        if self._server is None:
+        if not self._servers:
             return
-        self._server.close()
+        servers, self._servers = self._servers, []
+        for server in servers:
+            server.close()
         if self._ticker is not None:
             self._ticker.cancel()
+            self._ticker = None
         for review in self._reviews:
             review.cancel()
         for connection in list(self._open.values()):
@@ -100,8 +113,8 @@ class Gateway:
         for link in list(self._links):
             link.abort()
         await self._until_idle(1)
-        await self._server.wait_closed()
-        self._server = None
+        for server in servers:
+            await server.wait_closed()
 
     async def _until_idle(self, seconds: float) -> None:
         self._idle.clear()

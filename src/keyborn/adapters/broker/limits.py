@@ -43,6 +43,13 @@ class Limits:
     retained_bytes: int = 32 * MIB
     retained_per_thing: int = 100
 
+    packets_per_second: float = 1000
+    """Of one connection, of every kind; beyond the burst it is read from no faster. AWS's quotas are 100
+    publishes and 512 KiB a second per connection."""
+    packets_burst: int = 2000
+    bytes_per_second: float = 4 * MIB
+    bytes_burst: int = 8 * MIB
+
     pending: int = 1024
     """Connections that have not been admitted: about three seconds of handshakes. Beyond it a newcomer is
     refused, unless an older one has kept us waiting for ``patience_seconds``: that one gives way."""

@@ -59,6 +59,7 @@ class Link(asyncio.BufferedProtocol):
     """TLS from the first byte to the last.
 
     ``buffer`` is filled and emptied within one step of the loop, so that all links of that loop may share it.
+    A handshake that has not agreed on ``alpn``, where one is given, is refused.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class Link(asyncio.BufferedProtocol):
         buffer: memoryview,
         limits: Limits,
         owner: Owner,
+        *,
+        alpn: str | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._limits = limits
@@ -74,6 +77,7 @@ class Link(asyncio.BufferedProtocol):
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._owner = owner
+        self._alpn = alpn
         self._over = False
         self._user: User | None = None
         self._transport: asyncio.Transport | None = None
@@ -83,6 +87,7 @@ class Link(asyncio.BufferedProtocol):
         self._flushing = False
         self._closing = False
         self._lost = False
+        self._paused = False
         self._stalled_at = 0
         self._progress = self._loop.time()
         self.peer = "?"
@@ -132,7 +137,7 @@ class Link(asyncio.BufferedProtocol):
         self._stalled_at = self._unread()
         self._after(self._limits.stall_seconds, self._check_stall)
         if self._user is not None and not self._closing:
-            self.pause_reading()
+            self._stop_reading()
             self._user.choked(on=True)
 
     def resume_writing(self) -> None:
@@ -140,7 +145,7 @@ class Link(asyncio.BufferedProtocol):
         self.writable = True
         if self._user is not None and not self._closing:
             self._cancel_timer()
-            self.resume_reading()
+            self._read_on()
             self._user.choked(on=False)
 
     # ── the user's side ───────────────────────────────────────────────────────────────────────────────
@@ -172,14 +177,14 @@ class Link(asyncio.BufferedProtocol):
         self._push()
 
     def pause_reading(self) -> None:
-        """Take nothing more from the peer."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
+        """Take nothing more from the peer until ``resume_reading``."""
+        self._paused = True
+        self._stop_reading()
 
     def resume_reading(self) -> None:
-        """Take again, unless the peer does not take from us."""
-        if self._transport is not None and self.writable and not self._transport.is_closing():
-            self._transport.resume_reading()
+        """Take again; if the peer does not take from us, as soon as it does."""
+        self._paused = False
+        self._read_on()
 
     def close(self) -> None:
         """Send what is pending and TLS's goodbye; cut when the peer closes, or after ``close_seconds``."""
@@ -216,6 +221,16 @@ class Link(asyncio.BufferedProtocol):
 
     # ── inside ────────────────────────────────────────────────────────────────────────────────────────
 
+    def _stop_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        """Read, unless the peer does not take from us or our user has had enough."""
+        may = self.writable and not self._paused
+        if may and self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
     def _shake_hands(self) -> None:
         try:
             self._tls.do_handshake()
@@ -233,6 +248,8 @@ class Link(asyncio.BufferedProtocol):
         der = self._tls.getpeercert(binary_form=True)
         if der is None:
             self._fail("no client certificate")
+        elif self._alpn is not None and self._tls.selected_alpn_protocol() != self._alpn:
+            self._fail(f"the client did not ask for ALPN {self._alpn}, which this port requires")
         else:
             self._user = self._owner.opened(self, der)
 

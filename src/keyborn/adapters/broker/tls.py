@@ -3,8 +3,13 @@
 import ssl
 from pathlib import Path
 
-ALPN = ("x-amzn-mqtt-ca", "mqtt")
-"""AWS IoT's name for MQTT with client certificates on port 443, and the registered one. None is required."""
+AWS_ALPN = "x-amzn-mqtt-ca"
+"""AWS IoT's name for MQTT with client certificates on port 443, where it must be asked for.
+
+Source: AWS IoT Core Developer Guide, "Device communication protocols".
+"""
+ALPN = (AWS_ALPN, "mqtt")
+"""What is agreed on if the client asks for it: AWS's name and the registered one."""
 
 
 def server_context(
