@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from keyborn.adapters.broker.admission import Doorkeeper
+from keyborn.adapters.broker.answers import Answers
 from keyborn.adapters.broker.gate import Gate
 from keyborn.adapters.broker.hub import Hub
 from keyborn.adapters.broker.limits import Limits
 from keyborn.adapters.broker.link import Link
-from keyborn.adapters.broker.packets import V5
+from keyborn.adapters.broker.packets import V5, Reason
 from keyborn.adapters.broker.refusals import Refusals
 from keyborn.adapters.broker.session import Budget, Session
 from keyborn.adapters.broker.wire import ProtocolError
@@ -45,6 +46,9 @@ class Client:
     link: Link
     version: int
     session: Session
+    answers: Answers
+    leave: Callable[[int, str], None]
+    """Ends the connection from our side: a reason of MQTT 5, and in words."""
 
     @property
     def principal(self) -> Principal:
@@ -59,6 +63,13 @@ class Client:
     def allows(self, action: Action, resource: str) -> bool:
         """Ask about the rights in force now; a denial is logged with the peer's address."""
         return self.house.gate.allows(self.session.principal, action, resource, peer=self.link.peer)
+
+    def unwritten(self, what: str) -> None:
+        """Something could not be made durable, and there is no word for that but to end the connection."""
+        self.house.refusals.say(
+            "unwritten", "not durable", what=what, client=self.session.client_id, peer=self.link.peer
+        )
+        self.leave(Reason.QUOTA_EXCEEDED, f"{what} could not be written")
 
     def deny(self, action: Action | str, resource: str, reason: str) -> None:
         """Log a refusal whose reason is the broker's own."""

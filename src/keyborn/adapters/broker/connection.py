@@ -23,7 +23,6 @@ from keyborn.adapters.broker.packets import (
     Packet,
     PingReq,
     Prop,
-    PropertyValue,
     PubAck,
     Publish,
     Reason,
@@ -36,6 +35,7 @@ from keyborn.adapters.broker.publishing import Intake
 from keyborn.adapters.broker.refusals import LOG, line
 from keyborn.adapters.broker.session import Session
 from keyborn.adapters.broker.subscribing import subscribe, unsubscribe
+from keyborn.adapters.broker.welcome import expiry, welcome
 from keyborn.adapters.broker.wire import ProtocolError, violation
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.names import CertificateId
@@ -163,8 +163,10 @@ class Connection:
                 Reason.QUOTA_EXCEEDED, "as many sessions as there may be", thing=admitted.principal.thing
             )
         session, present = attached
+        ended = not present and answers.mark() != mark
         session.circumstances = admitted.circumstances
-        session.expiry = _expiry(connect, limits.session_expiry)
+        session.expiry = expiry(connect, limits.session_expiry)
+        hub.keep(session)
         client = Client(self._house, self._link, connect.version, session, answers, self._leave)
         window = min(number(connect.properties, Prop.RECEIVE_MAXIMUM, limits.in_flight), limits.in_flight)
         largest = number(connect.properties, Prop.MAXIMUM_PACKET_SIZE, 2 * limits.packet)
@@ -174,40 +176,20 @@ class Connection:
         self._hold(0)
         self._house.admitted(self._link)
         self._watch(connect, admitted.certificate)
-        welcome = encode_connack(self._welcome(connect, session, present=present), connect.version)
+        connack = encode_connack(welcome(connect, session.expiry, limits, present=present), connect.version)
         self._log("connected", session=session.client_id, version=connect.version, resumed=present)
-        answers.after(mark, partial(self._begin, client, welcome))
-        hub.keep(session)
+        answers.after(mark if ended else answers.mark(), partial(self._begin, client, connack))
 
-    def _begin(self, client: Client, welcome: bytes, written: bool) -> None:  # noqa: FBT001 - a callback's
+    def _begin(self, client: Client, connack: bytes, written: bool) -> None:  # noqa: FBT001 - a callback's
         """Answer, send what waited, go on reading. From here to the end nothing waits."""
         if not written:
             client.unwritten("the end of an older session")
             return
         assert self._sender is not None, "who has left is not answered any more"
-        self._link.send(welcome)
+        self._link.send(connack)
         self._sender.pump()
         self._link.resume_reading()
         self.received(b"")
-
-    def _welcome(self, connect: Connect, session: Session, *, present: bool) -> ConnAck:
-        """CONNACK with what this broker grants (MQTT 5 section 3.2.2.3)."""
-        if connect.version != V5:
-            return ConnAck(present, 0)
-        limits = self._house.limits
-        properties: dict[int, PropertyValue] = {
-            Prop.RECEIVE_MAXIMUM: limits.in_flight,
-            Prop.MAXIMUM_QOS: 1,
-            Prop.MAXIMUM_PACKET_SIZE: limits.packet,
-            Prop.TOPIC_ALIAS_MAXIMUM: limits.topic_aliases,
-            Prop.SUBSCRIPTION_ID_AVAILABLE: 0,
-            Prop.SHARED_AVAILABLE: 0,
-        }
-        if session.expiry != number(connect.properties, Prop.SESSION_EXPIRY, 0):
-            properties[Prop.SESSION_EXPIRY] = session.expiry
-        if not 0 < connect.keep_alive <= limits.keep_alive:
-            properties[Prop.SERVER_KEEP_ALIVE] = limits.keep_alive
-        return ConnAck(present, 0, properties)
 
     def _turn_away(self, connect: Connect, refused: Refused) -> None:
         if not refused.logged:
@@ -400,10 +382,3 @@ class Connection:
         thing = self._client.principal.thing if self._client is not None else None
         facts = {"thing": thing, **fields, "certificate": self._certificate_id, "peer": self._link.peer}
         self._house.refusals.refuse(self._certificate_id, action=action, **facts, reason=reason)
-
-
-def _expiry(connect: Connect, longest: int) -> int:
-    """How long the session may wait: 3.1.1 has yes or no, 5 has seconds; both are capped."""
-    if connect.version != V5:
-        return 0 if connect.clean_start else longest
-    return min(number(connect.properties, Prop.SESSION_EXPIRY, 0), longest)

@@ -1,6 +1,6 @@
 """What the broker's file holds, row by row, and the changes that wait to be written.
 
-Times are milliseconds since 1970-01-01 UTC. Ids are counted by the broker and never given twice while it runs.
+Times are milliseconds since 1970-01-01 UTC. Ids are never given twice while a broker runs.
 """
 
 from typing import Generic, NamedTuple, TypeVar
@@ -48,7 +48,7 @@ class MessageRow(NamedTuple):
 
 
 class DeliveryRow(NamedTuple):
-    """A message on its way to one session; with a packet identifier it has been sent. Ids grow as they queue."""
+    """A message on its way to one session, sent already where it has a packet identifier; ids grow in order."""
 
     id: int
     session: int

@@ -1,4 +1,4 @@
-"""What of the broker's state is durable, said to the journal as it changes. Clean sessions and QoS 0 are not."""
+"""What of the broker's state is durable, said to the journal as it changes; clean sessions and QoS 0 are not."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from keyborn.adapters.broker.journal_rows import (
 from keyborn.adapters.broker.message import Message
 from keyborn.adapters.broker.packets import Subscription
 from keyborn.adapters.broker.session import Delivery, Session
+from keyborn.adapters.broker.session import Page as SessionPage
 from keyborn.ports import Clock
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -93,7 +94,7 @@ class Keeper:
             self.journal.changes.subscriptions.drop((session.page.id, topic_filter))
             self.journal.touch(urgent=True)
 
-    def _write(self, session: Session, page: "Page", ends: int | None) -> None:
+    def _write(self, session: Session, page: SessionPage, ends: int | None) -> None:
         principal = session.principal
         row = SessionRow(
             page.id,

@@ -1,5 +1,7 @@
 """What comes in from one client: PUBLISH. A denied one is never acknowledged as if it had been accepted."""
 
+from functools import partial
+
 from keyborn.adapters.broker.client import Client, Denied
 from keyborn.adapters.broker.encode import encode_puback
 from keyborn.adapters.broker.message import PRETENDS, Message, passed_on, pretends
@@ -25,11 +27,30 @@ class Intake:
         if len(packet.payload) > client.house.limits.payload:
             raise ProtocolError(Reason.PACKET_TOO_LARGE, f"a payload of {len(packet.payload)} bytes")
         topic = self._topic(packet) if packet.properties else packet.topic
+        mark = client.answers.mark()
         refused = self._refusal(topic, packet) or self._route(topic, packet)
         if refused:
             self._turn_down(packet, refused)
         elif packet.qos:
-            client.link.send(encode_puback(packet.packet_id, client.version))
+            self._accept(packet.packet_id, mark)
+
+    def _accept(self, packet_id: int, mark: int) -> None:
+        """Acknowledge: at once, or when all that was enqueued or retained since ``mark`` is durable."""
+        client = self._client
+        if client.answers.free(mark):
+            client.link.send(encode_puback(packet_id, client.version))
+        else:
+            client.answers.after(mark, partial(self._acknowledge, packet_id))
+
+    def _acknowledge(self, packet_id: int, written: bool) -> None:  # noqa: FBT001 - a callback's argument
+        """MQTT 3.1.1 has no word for no: close, and the client sends it again."""
+        client = self._client
+        if written:
+            client.link.send(encode_puback(packet_id, client.version))
+        elif client.is_v5:
+            client.link.send(encode_puback(packet_id, client.version, Reason.QUOTA_EXCEEDED))
+        else:
+            client.unwritten("a publish")
 
     def _topic(self, packet: Publish) -> str:
         """The topic, whether it was sent or stands behind an alias (MQTT 5 section 3.3.2.3.4)."""
@@ -82,7 +103,11 @@ class Intake:
             properties=block,
             expires=None if lifetime is None else client.house.now() + lifetime,
         )
-        if client.house.hub.publish(message, client.session):
+        hub = client.house.hub
+        if packet.qos and hub.unwritable(message, client.session):
+            client.deny(Action.PUBLISH, topic, "the broker cannot write its file")
+            return Reason.QUOTA_EXCEEDED
+        if hub.publish(message, client.session):
             return None
         client.deny(Action.RETAIN, topic, "there are as many retained messages as there may be")
         return Reason.QUOTA_EXCEEDED
@@ -93,4 +118,5 @@ class Intake:
         if not client.is_v5:
             raise Denied(reason, "a publish was refused")
         if packet.qos:
-            client.link.send(encode_puback(packet.packet_id, client.version, reason))
+            answer = encode_puback(packet.packet_id, client.version, reason)
+            client.answers.after(client.answers.mark(), lambda _: client.link.send(answer))

@@ -96,7 +96,7 @@ class RetainedKeeper(Protocol):
 
 
 class MemoryRetained:
-    """Retained messages, bounded in number, bytes, and number per thing; without a keeper a restart forgets."""
+    """Retained messages, bounded in number, bytes, and number per thing; a restart forgets without a keeper."""
 
     def __init__(self, limits: Limits, keeper: RetainedKeeper | None = None) -> None:
         self._limits = limits

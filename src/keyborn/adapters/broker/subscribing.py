@@ -29,6 +29,7 @@ def subscribe(client: Client, sender: Sender, packet: Subscribe) -> None:
         raise Denied(refused, "a subscription was refused")
     reasons: list[int] = []
     retained: list[Subscription] = []
+    mark = client.answers.mark()
     for wanted, refusal in zip(packet.subscriptions, verdicts, strict=True):
         if refusal:
             reasons.append(refusal)
@@ -38,8 +39,15 @@ def subscribe(client: Client, sender: Sender, packet: Subscribe) -> None:
         reasons.append(granted.qos)
         if wanted.retain_handling != _SEND_NEVER and (new or wanted.retain_handling != _SEND_IF_NEW):
             retained.append(granted)
-    client.link.send(encode_suback(SubAck(packet.packet_id, tuple(reasons)), client.version))
-    _send_retained(client, sender, retained)
+
+    def _answer(written: bool) -> None:  # noqa: FBT001 - a callback's one argument
+        if not written:
+            client.unwritten("a subscription")
+            return
+        client.link.send(encode_suback(SubAck(packet.packet_id, tuple(reasons)), client.version))
+        _send_retained(client, sender, retained)
+
+    client.answers.after(mark, _answer)
 
 
 def _verdicts(client: Client, subscriptions: tuple[Subscription, ...]) -> list[Reason | None]:
@@ -86,6 +94,14 @@ def _send_retained(client: Client, sender: Sender, subscriptions: list[Subscript
 def unsubscribe(client: Client, packet: Unsubscribe) -> None:
     """End subscriptions, and answer."""
     hub = client.house.hub
+    mark = client.answers.mark()
     ended = [hub.unsubscribe(client.session, each) for each in packet.filters]
     reasons = tuple(int(Reason.SUCCESS if one else Reason.NO_SUBSCRIPTION_EXISTED) for one in ended)
-    client.link.send(encode_unsuback(UnsubAck(packet.packet_id, reasons), client.version))
+
+    def _answer(written: bool) -> None:  # noqa: FBT001 - a callback's one argument
+        if written:
+            client.link.send(encode_unsuback(UnsubAck(packet.packet_id, reasons), client.version))
+        else:
+            client.unwritten("the end of a subscription")
+
+    client.answers.after(mark, _answer)
