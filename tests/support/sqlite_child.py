@@ -1,6 +1,7 @@
 """A process that enrolls on a registry file and tells, line by line, what is durable; a test ends it.
 
-Arguments: the file, and what to do: ``enroll`` for ever, or ``limit`` to meet a file size limit on the way.
+Arguments: the file, and what to do: ``enroll`` or ``police`` for ever, or ``limit`` to meet a file size limit
+on the way.
 """
 
 import asyncio
@@ -36,6 +37,28 @@ async def enroll_for_ever(path: Path) -> None:
         await asyncio.gather(*(devices(lane) for lane in range(8)))
 
 
+async def police_for_ever(path: Path) -> None:
+    """Four devices, each with a policy of its own that changes, comes and goes; each line was awaited."""
+    async with SqliteRegistry(path) as registry:
+        desk = Desk(registry)
+        token = await desk.token("secret")
+
+        async def orders(name: str) -> None:
+            await desk.enroll(token, name, f"key of {name}")
+            policy = f"of-{name}"
+            while True:
+                await desk.put(policy, "Connect")
+                say("policy.put", policy)
+                await desk.attach(name, policy)
+                say("policy.attach", name)
+                await desk.put(policy, "Publish")
+                say("policy.put", policy)
+                await desk.detach(name, policy)
+                say("policy.detach", name)
+
+        await asyncio.gather(*(orders(f"lamp-{lane}") for lane in range(4)))
+
+
 async def meet_a_limit(path: Path) -> None:
     """Enroll until the file system refuses, keep trying, and go on when it takes writes again."""
     async with SqliteRegistry(path) as registry:
@@ -58,5 +81,5 @@ async def meet_a_limit(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    task = {"enroll": enroll_for_ever, "limit": meet_a_limit}[sys.argv[2]]
+    task = {"enroll": enroll_for_ever, "police": police_for_ever, "limit": meet_a_limit}[sys.argv[2]]
     asyncio.run(task(Path(sys.argv[1])))

@@ -4,10 +4,7 @@ import asyncio
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,31 +18,7 @@ from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import ThingStatus
 from support.gate import Gate
 from support.registry_cases import START, Desk, certificate_for, event
-
-TESTS = Path(__file__).parents[2]
-
-
-@contextmanager
-def child(path: Path, task: str) -> Iterator["subprocess.Popen[str]"]:
-    """A process that works on the registry; killed at the end if it still runs."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "support.sqlite_child", str(path), task],
-        cwd=TESTS,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def lines(process: "subprocess.Popen[str]") -> Iterator[list[str]]:
-    assert process.stdout is not None
-    for line in process.stdout:
-        yield line.split()
-
+from support.registry_process import child, lines
 
 # ── killed ────────────────────────────────────────────────────────────────────────────────────────────
 

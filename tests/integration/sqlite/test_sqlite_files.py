@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from keyborn.adapters.sql import SqliteRegistry, schema
+from keyborn.adapters.sql import SqliteRegistry, policies, rows, schema
 from keyborn.adapters.sql.schema import Migration
 from keyborn.domain.errors import AuditBroken, OperatorError, RegistryTooNew, RegistryUnusable
-from keyborn.domain.thing import ThingStatus
+from keyborn.domain.thing import ThingKind, ThingStatus
 from support.registry_cases import Desk, event
 
 
@@ -234,7 +234,8 @@ async def test_what_was_written_is_read_after_closing_and_opening(tmp_path: Path
     [
         "SELECT * FROM things WHERE name = ?",
         "SELECT * FROM things WHERE folded = ?",
-        "SELECT * FROM things WHERE name > ? ORDER BY name LIMIT 100",
+        rows.THINGS_OF[ThingKind.DEVICE] + "AND name > ? ORDER BY name LIMIT 100",
+        rows.THINGS_OF[ThingKind.SERVICE] + "AND name > ? ORDER BY name LIMIT 100",
         "SELECT * FROM certificates WHERE id = ?",
         "SELECT * FROM certificates WHERE intent = ?",
         "SELECT * FROM certificates WHERE thing = ? ORDER BY number",
@@ -242,6 +243,9 @@ async def test_what_was_written_is_read_after_closing_and_opening(tmp_path: Path
         "SELECT * FROM keys WHERE thing = ?",
         "SELECT * FROM redemptions WHERE thing = ?",
         "SELECT * FROM intents WHERE thing = ?",
+        rows.POLICIES + "WHERE name > ? ORDER BY name LIMIT 100",
+        rows.POLICIES + "WHERE name IN (?)",
+        policies.BADGE,
         "SELECT * FROM tokens WHERE id > ? ORDER BY id LIMIT 100",
         "SELECT * FROM audit WHERE sequence > ? ORDER BY sequence LIMIT 100",
     ],
@@ -253,3 +257,33 @@ def test_no_question_walks_through_a_whole_table_or_sorts_it(tmp_path: Path, que
     with closing(sqlite3.connect(path)) as connection:
         plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + question, ("x",))]
     assert all(step.startswith("SEARCH") for step in plan), plan
+
+
+@pytest.mark.parametrize(
+    ("question", "index"),
+    [
+        (rows.THINGS_OF[ThingKind.SERVICE] + "AND name > 'x' ORDER BY name LIMIT 100", "INDEX services"),
+        (policies.USERS + "AND name > 'x' ORDER BY name LIMIT 100", "COVERING INDEX things_with_policies"),
+        (policies.USERS + "LIMIT 1", "COVERING INDEX things_with_policies"),
+        (policies.WAITING_TOKENS + "LIMIT 1", "INDEX tokens_with_policies"),
+    ],
+)
+def test_who_has_a_policy_is_asked_of_those_alone_who_have_one_by_name(
+    tmp_path: Path, question: str, index: str
+) -> None:
+    path = tmp_path / "registry.db"
+    schema.prepare(path)
+    with closing(sqlite3.connect(path)) as connection:
+        values = ("x",) * question.count("?")
+        ((*_, step),) = connection.execute("EXPLAIN QUERY PLAN " + question, values).fetchall()
+    assert f"USING {index}" in step, step
+
+
+async def test_a_device_that_has_the_default_policy_is_in_no_index_of_policies(tmp_path: Path) -> None:
+    path = tmp_path / "registry.db"
+    async with SqliteRegistry(path) as registry:
+        desk = Desk(registry)
+        await desk.enroll(await desk.token("default"), "lamp-1", "k1")
+        await desk.enroll(await desk.token("named", policies=[]), "lamp-2", "k2")
+    indexed = "SELECT count(*) FROM things INDEXED BY things_with_policies WHERE policies IS NOT NULL"
+    assert execute(path, indexed) == [(1,)]

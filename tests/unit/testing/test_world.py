@@ -9,12 +9,13 @@ from random import Random
 import pytest
 
 from keyborn.adapters.memory import MemoryRegistry
+from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
 from keyborn.domain.certificate import CertificateStatus
 from keyborn.domain.enrollment import Issue
-from keyborn.domain.errors import KeybornError, RegistryUnavailable, Unavailable
+from keyborn.domain.errors import KeybornError, NotFound, RegistryUnavailable, Unavailable
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
-from keyborn.domain.thing import ThingStatus
+from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId
 from keyborn.ports import CertificateAuthority, Registry
 from keyborn.testing import (
@@ -275,7 +276,22 @@ async def tour(registry: Registry) -> None:
     await registry.append(event())
     assert await registry.find(token.id) == token
     await registry.withdraw(token.id, event())
-    assert len(await registry.records()) == 6
+    await policy_tour(desk, certificate.id)
+    assert len(await registry.records()) == 10
+
+
+async def policy_tour(desk: Desk, certificate: CertificateId) -> None:
+    """Call every method about policies once; a thing lamp-1 must be there."""
+    registry = desk.registry
+    kept = await desk.put("fleet")
+    assert (await desk.attach("lamp-1", "fleet")).policies == (DEFAULT_POLICY, "fleet")
+    assert await registry.users(kept.name) == ["lamp-1"]
+    badge = await registry.badge(certificate)
+    assert badge is not None
+    assert badge.policies == (kept,)
+    assert (await desk.detach("lamp-1", "fleet")).policies == (DEFAULT_POLICY,)
+    assert await registry.policies() == [await registry.policy(kept.name)]
+    await desk.remove("fleet")
 
 
 def test_every_method_of_the_registry_is_a_named_effect() -> None:
@@ -287,6 +303,34 @@ def test_every_method_of_the_registry_is_a_named_effect() -> None:
 
 def test_a_duplicating_world_holds_the_registry_s_promises() -> None:
     run(tour(World(1, Rudeness(duplicate=1)).registry(MemoryRegistry())))
+
+
+def test_a_lost_reply_about_a_policy_is_mended_by_asking_again() -> None:
+    """Put, attach and detach are repeated without a second effect; what was removed is not found."""
+    real = MemoryRegistry()
+    run(Desk(real).enroll(run(Desk(real).token("secret")), "lamp-1", "k1"))
+    before = len(run(real.records()))
+    deaf, hearing = Desk(World(1, Rudeness(lost_reply=1)).registry(real)), Desk(real)
+
+    for order in ("put", "attach", "detach"):
+        arguments = ("fleet",) if order == "put" else ("lamp-1", "fleet")
+        with pytest.raises(RegistryUnavailable):
+            run(getattr(deaf, order)(*arguments))
+        run(getattr(hearing, order)(*arguments))
+    with pytest.raises(RegistryUnavailable):
+        run(deaf.remove("fleet"))
+    with pytest.raises(NotFound):
+        run(hearing.remove("fleet"))
+    assert len(run(real.records())) == before + 4
+
+
+def test_services_are_listed_through_the_world() -> None:
+    real = MemoryRegistry()
+    desk = Desk(World(1).registry(real))
+    token = run(desk.token("secret", kind=ThingKind.SERVICE))
+    run(desk.claim(token, "collector", "k1"))
+    assert [one.name for one in run(desk.registry.things(kind=ThingKind.SERVICE))] == ["collector"]
+    assert run(desk.registry.things()) == []
 
 
 def test_a_saga_that_crashes_anywhere_ends_with_one_active_certificate() -> None:
@@ -349,6 +393,8 @@ def test_an_unknown_token_or_certificate_is_none_in_any_world() -> None:
     registry = World(1).registry(MemoryRegistry())
     assert run(registry.find(TokenId("t0000000000000000"))) is None
     assert run(registry.certificate(CertificateId("0" * 64))) is None
+    assert run(registry.badge(CertificateId("0" * 64))) is None
+    assert run(registry.policy(PolicyName("fleet"))) is None
 
 
 def test_a_claim_through_the_world_is_a_claim() -> None:
