@@ -2,7 +2,7 @@
 
 ``python bench/broker.py [--seconds 3]``. The broker runs in one process of its own. The driver is a blocking
 client cut as thin as it goes, so that the broker is what is measured: it publishes to its own subscription,
-200 messages under way, and counts what comes back.
+200 messages under way, and counts what comes back. The limits on a connection's rate are lifted for it.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 from keyborn.adapters.broker.encode import encode
+from keyborn.adapters.broker.limits import Limits
 from keyborn.adapters.broker.packets import Connect, Publish, Subscribe, Subscription
 from support.broker import Device, running
 
@@ -27,13 +28,14 @@ DEVICES = 8
 PAYLOAD = b"x" * 64
 UNDER_WAY = 200
 PUBACK = 0x40
+UNHURRIED = Limits(packets_per_second=1e9, bytes_per_second=1e12)
 
 
 def serve(folder: str, pipe: Connection) -> None:
     """The broker's process: sends the port and the devices when it is ready, ends when told."""
 
     async def until_told() -> None:
-        async with running(Path(folder)) as world:
+        async with running(Path(folder), limits=UNHURRIED) as world:
             devices = [world.device(f"dev-{number}") for number in range(DEVICES)]
             pipe.send((world.port, devices))
             await asyncio.get_running_loop().run_in_executor(None, pipe.recv)

@@ -1,6 +1,7 @@
 """A running gateway with devices and services: real TLS on loopback, a directory in memory, a bare client."""
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,16 +31,39 @@ from keyborn.adapters.broker.packets import (
 from keyborn.adapters.system import SystemClock
 from keyborn.domain.access import Action, Badge, Circumstances, Rights, RightsOf, Ruling
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
+from keyborn.domain.access_policy.evaluate import rights_of as policies_in_force
+from keyborn.domain.access_policy.parse import parse_document
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.errors import NotFound, RegistryUnavailable
 from keyborn.domain.names import CertificateId, KeyHash, ThingName, certificate_id
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
+from keyborn.policies import device_policy
 from keyborn.ports import Clock
 from support.pki import SERVER, Leaf, Pki, shared_pki
 
 P = TypeVar("P", bound=Packet)
 PATIENCE = 10.0
 """Seconds a test waits for what must come; generous, because machines are slow, and never slept through."""
+
+
+ANYTHING = "anything"
+"""The name of a policy that allows everything."""
+
+
+def statement(effect: str, action: str | list[str], *resources: str, **more: object) -> dict[str, object]:
+    """One statement; resources are written without the ARN in front (``topic/a/*``), or ``*``."""
+    arns = [each if each == "*" else f"arn:aws:iot:*:*:{each}" for each in resources]
+    return {"Effect": effect, "Action": action, "Resource": arns, **more}
+
+
+def document(*statements: dict[str, object]) -> str:
+    """A policy document."""
+    return json.dumps({"Version": "2012-10-17", "Statement": statements})
+
+
+def allow(action: str | list[str], *resources: str) -> str:
+    """A document that allows one thing."""
+    return document(statement("Allow", action, *resources))
 
 
 class Anything:
@@ -130,6 +154,11 @@ class Directory:
     def set_status(self, certificate: CertificateId, status: CertificateStatus) -> None:
         self.certificates[certificate] = replace(self.certificates[certificate], status=status)
 
+    def put(self, name: str, document: str) -> None:
+        """Keep a policy document."""
+        policy = AccessPolicy(PolicyName(name), parse_document(document), now())
+        self.policies[policy.name] = policy
+
     def attach(self, name: str, *policies: str) -> None:
         """Give a thing exactly these policies."""
         thing = self.thing(ThingName(name))
@@ -198,7 +227,7 @@ class World:
     def service(self, name: str) -> Device:
         """A program with an identity of its own, which may do anything."""
         device = self.device(name, kind=ThingKind.SERVICE)
-        self.directory.attach(name, "anything")
+        self.directory.attach(name, ANYTHING)
         return device
 
     async def listener(self, *filters: str, name: str = "ear") -> "Listener":
@@ -336,16 +365,16 @@ async def running(
     folder: Path,
     *,
     limits: Limits | None = None,
-    rights_of: RightsOf | None = None,
+    rights_of: RightsOf = policies_in_force,
     clock: Clock | None = None,
     pki: Pki | None = None,
 ) -> AsyncIterator[World]:
     """A gateway on a free port, stopped at the end."""
     pki = pki or shared_pki()
     directory = Directory()
-    gateway = Gateway(
-        directory=directory, clock=clock or SystemClock(), limits=limits, rights_of=rights_of or OwnTopics()
-    )
+    directory.put(DEFAULT_POLICY, device_policy())
+    directory.put(ANYTHING, allow("*", "*"))
+    gateway = Gateway(directory=directory, clock=clock or SystemClock(), limits=limits, rights_of=rights_of)
     chain, key = pki.servers.leaf("broker", usage=SERVER, between=True).write(folder, "server")
     context = server_context(chain, key, pki.client_ca_pem)
     world = World(folder, gateway, directory, pki)

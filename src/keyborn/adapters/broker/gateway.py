@@ -17,6 +17,7 @@ from keyborn.adapters.broker.review import Reviewer
 from keyborn.adapters.broker.session import Budget
 from keyborn.adapters.broker.tls import AWS_ALPN
 from keyborn.domain.access import RightsOf
+from keyborn.domain.access_policy.evaluate import rights_of as policies_in_force
 from keyborn.domain.names import ThingName, certificate_id
 from keyborn.ports import Clock, DeviceDirectory
 
@@ -38,7 +39,7 @@ class Gateway:
         directory: DeviceDirectory,
         clock: Clock,
         limits: Limits | None = None,
-        rights_of: RightsOf,
+        rights_of: RightsOf = policies_in_force,
     ) -> None:
         self._limits = limits = Limits() if limits is None else limits
         self._refusals = Refusals()
