@@ -20,16 +20,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from keyborn.adapters.memory import MemoryRegistry
 from keyborn.adapters.sql import SqliteRegistry
+from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.audit import verify
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.enrollment import Issue, Verdict
 from keyborn.domain.errors import KeybornError
 from keyborn.domain.intent import Intent
 from keyborn.domain.names import KeyHash, ThingName
-from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken
 from keyborn.ports import Registry
-from support.registry_cases import LIFETIME, Desk, certificate_for, event, key
+from support.registry_cases import LIFETIME, Desk, certificate_for, event, key, make_token
 from support.registry_model import Model, ModelIntent, ModelToken, Refused
 
 T = TypeVar("T")
@@ -39,6 +40,11 @@ KEYS = [f"k{number}" for number in range(1, 9)]
 PATTERNS = ["*", "lamp-*", *NAMES]
 SPANS = [timedelta(seconds=1), timedelta(minutes=20), LIFETIME / 3, LIFETIME]
 TTL = LIFETIME / 2
+POLICIES = ["keyborn-default", "a", "ab", "b", *(f"p{number}" for number in range(8))]
+"""More than a thing may have; one name is part of another."""
+GIVEN: list[tuple[str, ...] | None] = [None, None, (), ("a",), ("b", "ab"), tuple(POLICIES[-8:])]
+"""What tokens give to those that enroll."""
+TEXTS = ["Connect", "Publish"]
 ORDERS = [one for one in ThingStatus if one is not ThingStatus.CLAIMED]
 PICK = st.integers(0, 999)
 """Picks one of however many there are."""
@@ -94,20 +100,36 @@ class RegistryMachine(RuleBasedStateMachine):
     @initialize()
     def begin_with_two_tokens(self) -> None:
         """One for everything and one to replace with: walks should soon come to where it is interesting."""
-        self.create_token("*", None, "enroll")
-        self.create_token("lamp-1", None, "replace")
+        self.create_token("*", None, "enroll", None, ThingKind.DEVICE)
+        self.create_token("lamp-1", None, "replace", ("b",), ThingKind.DEVICE)
+        for policy in POLICIES:
+            self.put_policy(policy, "Connect")
 
     @rule(
         pattern=st.sampled_from(PATTERNS),
         uses=st.sampled_from([1, 2, None]),
         power=st.sampled_from(["enroll", "replace"]),
+        policies=st.sampled_from(GIVEN),
+        kind=st.sampled_from([ThingKind.DEVICE, *ThingKind]),
     )
-    def create_token(self, pattern: str, uses: int | None, power: str) -> None:
+    def create_token(
+        self, pattern: str, uses: int | None, power: str, policies: tuple[str, ...] | None, kind: ThingKind
+    ) -> None:
         replaces = power == "replace"
-        task = self.desk.token(f"secret {len(self.tokens)}", pattern, uses, replaces=replaces, ttl=TTL)
-        token = self.run(task)
+        token = make_token(
+            f"secret {len(self.tokens)}",
+            pattern,
+            uses,
+            ttl=TTL,
+            replaces=replaces,
+            now=self.desk.now,
+            kind=kind,
+            policies=policies,
+        )
+        self.run(self.registry.add(token, event("token.create", token.id, self.desk.now)))
         self.tokens.append(token)
-        self.model.tokens[token.id] = ModelToken(pattern, uses, replaces, token.expires_at)
+        model = ModelToken(pattern, uses, replaces, token.expires_at, kind.value, policies)
+        self.model.tokens[token.id] = model
         self.model.events += 1
 
     @precondition(lambda self: self.tokens)
@@ -195,6 +217,37 @@ class RegistryMachine(RuleBasedStateMachine):
             code = str(refusal)
         self.both(self.desk.order(thing, status), code)
 
+    @rule(policy=st.sampled_from(POLICIES), text=st.sampled_from(TEXTS))
+    def put_policy(self, policy: str, text: str) -> None:
+        self.model.put(policy, text)
+        kept = self.run(self.desk.put(policy, text))
+        assert (kept.version, text) == self.model.policies[policy]
+
+    @rule(policy=st.sampled_from(POLICIES))
+    def remove_policy(self, policy: str) -> None:
+        code = None
+        try:
+            self.model.remove(policy, self.desk.now)
+        except Refused as refusal:
+            code = str(refusal)
+        self.both(self.desk.remove(policy), code)
+
+    @rule(
+        thing=st.sampled_from(NAMES),
+        policy=st.sampled_from(POLICIES),
+        verb=st.sampled_from(["attach", "attach", "detach"]),
+    )
+    def change_policies(self, thing: str, policy: str, verb: str) -> None:
+        """Attach or detach."""
+        code = None
+        steps = {"attach": self.model.attach, "detach": self.model.detach}
+        orders = {"attach": self.desk.attach, "detach": self.desk.detach}
+        try:
+            steps[verb](thing, policy)
+        except Refused as refusal:
+            code = str(refusal)
+        self.both(orders[verb](thing, policy), code)
+
     @precondition(lambda self: self.model.certificates)
     @rule(pick=PICK)
     def connect(self, pick: int) -> None:
@@ -224,11 +277,13 @@ class RegistryMachine(RuleBasedStateMachine):
     @invariant()
     def all_is_well(self) -> None:
         """One look at everything after each step."""
-        things = self.run(self.registry.things())
+        devices, services = (self.run(self.registry.things(kind=kind)) for kind in ThingKind)
+        things = [*devices, *services]
         certificates: list[Certificate] = []
         for name in NAMES:
             certificates += self.run(self.registry.certificates(ThingName(name)))
         self.the_registry_is_what_the_model_says(things, certificates)
+        self.policies_are_what_the_model_says(things, certificates)
         self.what_is_revoked_stays_revoked_and_a_key_stays_at_home(certificates)
         self.active_certificates_belong_to_active_things(things, certificates)
         trail = self.run(self.registry.records())
@@ -251,6 +306,29 @@ class RegistryMachine(RuleBasedStateMachine):
         }
         taken = {use.token.id: use.uses_taken for use in self.run(self.registry.tokens())}
         assert taken == {name: len(one.spent) for name, one in model.tokens.items()}
+
+    def policies_are_what_the_model_says(
+        self, things: Sequence[Thing], certificates: Sequence[Certificate]
+    ) -> None:
+        model = self.model
+        assert {one.name: (one.kind.value, one.policies) for one in things} == {
+            name: (one.kind, one.policies) for name, one in model.things.items()
+        }
+        kept = self.run(self.registry.policies())
+        assert [(one.name, one.version) for one in kept] == sorted(
+            (name, version) for name, (version, _) in model.policies.items()
+        )
+        for policy in POLICIES[:4]:
+            assert self.run(self.registry.users(PolicyName(policy))) == sorted(
+                name for name, one in model.things.items() if policy in (one.policies or ())
+            )
+        for certificate in certificates:
+            badge = self.run(self.registry.badge(certificate.id))
+            shown = badge and (
+                badge.certificate.status.value,
+                [(one.name, one.version) for one in badge.policies],
+            )
+            assert shown == model.badge(intent_of(certificate))
 
     def what_is_revoked_stays_revoked_and_a_key_stays_at_home(
         self, certificates: Sequence[Certificate]
@@ -317,22 +395,26 @@ TestSqlite.settings = settings(
 
 WEIGHTS = {
     "token": 2, "withdraw": 1, "enroll": 10, "replace": 4, "retry": 4, "wake": 4,
-    "order": 2, "connect": 5, "sweep": 1, "time": 4,
+    "order": 2, "connect": 5, "sweep": 1, "time": 4, "put": 1, "remove": 2, "attach": 6,
 }  # fmt: skip
 
 
-def stride(machine: RegistryMachine, random: Random) -> None:  # noqa: C901 - a table, one row for each rule
+def stride(machine: RegistryMachine, random: Random) -> None:  # noqa: C901, PLR0912 - a table, one row for each rule
     pick = random.randrange(1000)
     thing = random.choice(["lamp-1", "lamp-1", *NAMES])
     match random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]:
         case "token":
-            machine.create_token(random.choice(PATTERNS), random.choice([1, 2, None]), "enroll")
+            kind = random.choice([ThingKind.DEVICE, ThingKind.DEVICE, *ThingKind])
+            uses, given = random.choice([1, 2, None]), random.choice(GIVEN)
+            machine.create_token(random.choice(PATTERNS), uses, "enroll", given, kind)
         case "withdraw":
             machine.withdraw(pick)
         case "enroll":
             machine.enroll(pick, thing, random.choice(KEYS), random.choice(STAGES))
         case "replace":
-            machine.create_token(thing, 1, "replace")
+            known = machine.model.things.get(thing)
+            kind = ThingKind(known.kind) if known else ThingKind.DEVICE
+            machine.create_token(thing, 1, "replace", random.choice(GIVEN), kind)
             machine.enroll(len(machine.tokens) - 1, thing, random.choice(KEYS), random.choice(STAGES))
         case "retry" if machine.requests:
             machine.retry(pick, random.choice(STAGES))
@@ -344,6 +426,13 @@ def stride(machine: RegistryMachine, random: Random) -> None:  # noqa: C901 - a 
             machine.connect(pick)
         case "sweep":
             machine.sweep()
+        case "put":
+            machine.put_policy(random.choice(POLICIES), random.choice(TEXTS))
+        case "remove":
+            machine.remove_policy(random.choice(POLICIES))
+        case "attach":
+            verb = random.choice(["attach", "attach", "detach"])
+            machine.change_policies(thing, random.choice(POLICIES), verb)
         case "time":
             machine.pass_time(random.choice(SPANS))
 

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 HORIZON = timedelta(minutes=15)
+DEFAULT = "keyborn-default"
+MOST = 10
 
 
 @dataclass
@@ -19,17 +21,21 @@ class ModelToken:
     uses: int | None
     replaces: bool
     expires: datetime
+    kind: str = "device"
+    policies: tuple[str, ...] | None = None
     withdrawn: bool = False
     spent: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass
 class ModelThing:
-    """A record; ``grave`` is the status and key to fall back to if a freed name's claim comes to nothing."""
+    """A record; ``grave`` is what to fall back to if a freed name's claim comes to nothing."""
 
     status: str
     key: str
-    grave: tuple[str, str] | None = None
+    kind: str = "device"
+    policies: tuple[str, ...] | None = None
+    grave: "ModelThing | None" = None
 
 
 @dataclass
@@ -72,6 +78,8 @@ class Model:
         self.dead_keys: set[str] = set()
         self.certificates: dict[str, ModelCertificate] = {}
         self.intents: dict[str, ModelIntent] = {}
+        self.policies: dict[str, tuple[int, str]] = {}
+        """Version and text."""
         self.events = 0
 
     # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────
@@ -98,7 +106,7 @@ class Model:
             raise Refused("token_exhausted")
         if waiting is None or not resumable:
             fresh.slot = slot
-            self._record(fresh, waiting)
+            self._record(fresh, waiting, token)
             waiting = fresh
         token.spent.setdefault((thing, key), waiting.id)
         return "issue", waiting.id
@@ -109,6 +117,8 @@ class Model:
         record = self.things.get(thing)
         may_replace = token.replaces and token.pattern == thing
         gone = record is not None and record.status in ("revoked", "retired")
+        if record and record.kind != token.kind:
+            raise Refused("thing_name_taken")
         if record and (record.status == "suspended" or (gone and not may_replace)):
             raise Refused("thing_revoked")
         if record is None or gone or record.key == key:
@@ -135,7 +145,7 @@ class Model:
         if any(other != thing and other.lower() == thing.lower() for other in self.things):
             raise Refused("thing_name_case")
 
-    def _record(self, fresh: ModelIntent, old: ModelIntent | None) -> None:
+    def _record(self, fresh: ModelIntent, old: ModelIntent | None, token: ModelToken) -> None:
         if old:
             del self.intents[old.id]
             self._revoke_staged(old)
@@ -145,10 +155,10 @@ class Model:
                 self._take_back(old)
         record = self.things.get(fresh.thing)
         if record is None:
-            self.things[fresh.thing] = ModelThing("claimed", fresh.key)
+            self.things[fresh.thing] = ModelThing("claimed", fresh.key, token.kind, token.policies)
         elif record.status in ("revoked", "retired"):
-            record.grave = (record.status, record.key)
-            record.status, record.key = "claimed", fresh.key
+            grave = ModelThing(record.status, record.key, record.kind, record.policies)
+            self.things[fresh.thing] = ModelThing("claimed", fresh.key, token.kind, token.policies, grave)
         self.owners.setdefault(fresh.key, (fresh.thing, fresh.id))
         self.intents[fresh.id] = fresh
 
@@ -236,6 +246,69 @@ class Model:
             one.status = "inactive" if status == "suspended" else "active"
         record.status = status if held or status == "suspended" else "claimed"
 
+    # ── access policies ───────────────────────────────────────────────────────────────────────────────
+
+    def put(self, policy: str, text: str) -> None:
+        """Keep a text; the same one is no change."""
+        version, known = self.policies.get(policy, (0, ""))
+        if known != text:
+            self.policies[policy] = (version + 1, text)
+            self.events += 1
+
+    def remove(self, policy: str, now: datetime) -> None:
+        """Forget it; raises Refused."""
+        if policy == DEFAULT:
+            raise Refused("policy_in_use")
+        if policy not in self.policies:
+            raise Refused("not_found")
+        givers = [one.policies or () for one in self.tokens.values() if self._redeemable(one, now)]
+        holders = [one.policies or () for one in self.things.values()]
+        if any(policy in names for names in (*givers, *holders)):
+            raise Refused("policy_in_use")
+        del self.policies[policy]
+        self.events += 1
+
+    def _redeemable(self, token: ModelToken, now: datetime) -> bool:
+        left = token.uses is None or len(token.spent) < token.uses
+        return left and not token.withdrawn and now < token.expires
+
+    def attach(self, thing: str, policy: str) -> None:
+        """One more; what was there by default is there by name then. Raises Refused."""
+        record = self.things.get(thing)
+        if record is None or policy not in self.policies:
+            raise Refused("not_found")
+        before = self.in_force(thing)
+        after = before if policy in before else (*before, policy)
+        if len(after) > MOST:
+            raise Refused("too_many_policies")
+        self.events += after != record.policies
+        record.policies = after
+
+    def detach(self, thing: str, policy: str) -> None:
+        """One less, or none at all; raises Refused."""
+        record = self.things.get(thing)
+        if record is None:
+            raise Refused("not_found")
+        before = self.in_force(thing)
+        if policy in before:
+            self.events += 1
+            record.policies = tuple(name for name in before if name != policy)
+
+    def in_force(self, thing: str) -> tuple[str, ...]:
+        """The names of what decides for a thing."""
+        names = self.things[thing].policies
+        return (DEFAULT,) if names is None else names
+
+    def badge(self, certificate: str) -> tuple[str, list[tuple[str, int]]] | None:
+        """Status of the certificate, and names and versions of the policies that are there."""
+        known = self.certificates[certificate]
+        if known.thing not in self.things:
+            return None
+        there = [name for name in self.in_force(known.thing) if name in self.policies]
+        return known.status, [(name, self.policies[name][0]) for name in there]
+
+    # ── connections, the sweeper ──────────────────────────────────────────────────────────────────────
+
     def connect(self, certificate: str, now: datetime) -> None:
         """The first connection of a live certificate."""
         met = self.certificates[certificate]
@@ -268,7 +341,7 @@ class Model:
             for key in set(mine) - self.dead_keys:
                 del self.owners[key]
             if record.grave:
-                self.things[dropped.thing] = ModelThing(*record.grave)
+                self.things[dropped.thing] = record.grave
             else:
                 del self.things[dropped.thing]
         self._take_back(dropped)
