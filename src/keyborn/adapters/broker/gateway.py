@@ -10,9 +10,12 @@ from keyborn.adapters.broker.client import House
 from keyborn.adapters.broker.connection import Connection
 from keyborn.adapters.broker.gate import Gate
 from keyborn.adapters.broker.hub import Hub
+from keyborn.adapters.broker.journal import Journal
+from keyborn.adapters.broker.keeper import Keeper, Times
 from keyborn.adapters.broker.limits import Limits
 from keyborn.adapters.broker.link import RECEIVE_BUFFER, Link
 from keyborn.adapters.broker.refusals import LOG, Refusals, line
+from keyborn.adapters.broker.restore import Records, Restorer
 from keyborn.adapters.broker.review import Reviewer
 from keyborn.adapters.broker.session import Budget
 from keyborn.adapters.broker.tls import AWS_ALPN
@@ -29,8 +32,9 @@ _LOOK_AT = 16
 class Gateway:
     """The embedded broker; implements the port Sessions.
 
-    One per event loop. Sessions, queues and retained messages live as long as this object: a restart of the
-    service forgets them.
+    One per event loop. With a journal, persistent sessions, their QoS 1 messages and retained messages
+    outlive this object: ``start`` takes back what an earlier one has left, if ``records`` knows its things as
+    good. Without one they live as long as this object. Whoever opened the journal closes it, after ``stop``.
     """
 
     def __init__(
@@ -40,12 +44,23 @@ class Gateway:
         clock: Clock,
         limits: Limits | None = None,
         rights_of: RightsOf = policies_in_force,
+        journal: Journal | None = None,
+        records: Records | None = None,
     ) -> None:
+        """Raises ValueError for a journal without ``records``."""
         self._limits = limits = Limits() if limits is None else limits
         self._refusals = Refusals()
         gate = Gate(self._refusals)
         self._doorkeeper = Doorkeeper(directory, gate, clock, limits, rights_of)
-        self._hub = Hub(gate, self._refusals, limits, self._now)
+        keeper = None if journal is None else Keeper(journal, Times(clock, self._now))
+        self._hub = Hub(gate, self._refusals, limits, self._now, keeper=keeper)
+        self._restorer: Restorer | None = None
+        if keeper is not None:
+            if records is None:
+                raise ValueError("a journal needs the records of those whose sessions it keeps")
+            self._restorer = Restorer(
+                self._hub, keeper, limits, directory=directory, records=records, rights_of=rights_of
+            )
         self._reviewer = Reviewer(self._hub, self._doorkeeper)
         self._reviews: set[asyncio.Task[None]] = set()
         self._house = House(
@@ -72,11 +87,17 @@ class Gateway:
     async def start(
         self, host: str, port: int, context: ssl.SSLContext, *, require_alpn: bool = False
     ) -> tuple[str, int]:
-        """Listen with ``context`` (see ``server_context``); returns the bound address. Raises OSError.
+        """Listen with ``context`` (see ``server_context``); returns the bound address.
+
+        Raises OSError; where there is a journal BrokerFileUnusable and BrokerUnwritable, and what the
+        directory raises.
 
         May be called again for another address. With ``require_alpn`` a client must ask for AWS IoT's
         protocol name, as on AWS's port 443; a handshake that has not agreed on it is refused.
         """
+        restorer, self._restorer = self._restorer, None
+        if restorer is not None:
+            await restorer.restore()
         loop = asyncio.get_running_loop()
         alpn = AWS_ALPN if require_alpn else None
 
@@ -139,10 +160,14 @@ class Gateway:
         """Close the thing's open sessions, wills not sent, queued and retained messages purged; how many.
 
         Call it after the registry has recorded the new state: a connection whose admission is under way is
-        refused, and a later one meets that state.
+        refused, and a later one meets that state. When it returns, no restart brings back what was purged.
+        Raises BrokerUnwritable: all is done, but may not outlive a crash; the registry's word is asked then.
         """
         self._doorkeeper.evicted(name)
-        return self._hub.remove(name, reason)
+        closed = self._hub.remove(name, reason)
+        if self._hub.keeper is not None:
+            await self._hub.keeper.journal.durable()
+        return closed
 
     async def review(self, names: Collection[ThingName] | None = None) -> None:
         """Read the badges of those things' sessions again (None: of all), after the registry has changed.

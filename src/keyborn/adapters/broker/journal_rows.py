@@ -48,7 +48,7 @@ class MessageRow(NamedTuple):
 
 
 class DeliveryRow(NamedTuple):
-    """A message on its way to one session, sent already where it has a packet identifier; ids grow in order."""
+    """A message on its way to one session, sent already if it has a packet identifier; ids grow in order."""
 
     id: int
     session: int

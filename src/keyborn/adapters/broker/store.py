@@ -70,6 +70,10 @@ class RetainedStore(Protocol):
         """Keep a message in place of its topic's older one; False if that would be too many, or too big."""
         ...
 
+    def restore(self, message: Message) -> bool:
+        """Take back what an earlier run has kept; False if that would be too many, or too big, now."""
+        ...
+
     def drop(self, topic: str) -> None:
         """Forget a topic's message."""
         ...
@@ -96,7 +100,7 @@ class RetainedKeeper(Protocol):
 
 
 class MemoryRetained:
-    """Retained messages, bounded in number, bytes, and number per thing; a restart forgets without a keeper."""
+    """Retained messages, bounded in number, bytes, and number per thing; durable where there is a keeper."""
 
     def __init__(self, limits: Limits, keeper: RetainedKeeper | None = None) -> None:
         self._limits = limits
