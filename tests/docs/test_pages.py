@@ -18,12 +18,15 @@ NOT_RUN = {"CONTRIBUTING.md"}
 RUN = {
     "README.md": [],
     "docs/tutorial.md": ["openssl"],
+    "docs/how-to/denied.md": [],
     "docs/how-to/existing-clients.md": ["openssl", "curl", "mosquitto_pub"],
     "docs/how-to/look-and-audit.md": ["openssl"],
     "docs/how-to/openssl-and-curl.md": ["openssl", "curl"],
     "docs/how-to/other-mqtt-clients.md": ["mosquitto_pub"],
     "docs/how-to/remote-device.md": ["openssl"],
+    "docs/how-to/services.md": [],
     "docs/how-to/shell-completion.md": [],
+    "docs/how-to/take-away.md": [],
 }
 """Every page with commands, and the programs that it starts beside keyborn."""
 
