@@ -4,11 +4,11 @@ Reading order, from pure to wired: ``packets``, ``wire``, ``properties``, ``deco
 values), ``topics``, ``message``, ``session``, ``store``, ``gate`` and ``hub`` (state and rules), ``tls`` and
 ``link`` (transport), ``admission`` (who may come in), ``connection``, ``answers``, ``publishing``,
 ``subscribing`` and ``delivery`` (one client), ``journal_rows``, ``journal_file``, ``journal``, ``keeper`` and
-``restore`` (what outlives a restart), ``gateway`` (the listener). ``AccessRules`` is asked on connect, publish, retain,
-will, subscribe and each delivery.
+``restore`` (what outlives a restart), ``gateway`` (the listener). A client's ``Rights`` are asked on connect,
+publish, retain, will, subscribe and each delivery.
 
-Sessions, queues and retained messages live in memory. With a ``Journal``, what of them must outlive the broker
-is committed to its file before anybody is told that it is safe.
+Sessions, queues and retained messages live in memory. With a ``Journal``, what of them must outlive the
+broker is committed to its file before anybody is told that it is safe.
 """
 
 from keyborn.adapters.broker.gateway import Gateway

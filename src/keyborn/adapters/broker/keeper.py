@@ -1,4 +1,4 @@
-"""What of the broker's state is durable, told to the journal as it changes; never clean sessions and QoS 0."""
+"""What of the broker's state is durable, told to the journal as it changes; no clean session, no QoS 0."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
