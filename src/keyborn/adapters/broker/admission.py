@@ -159,12 +159,17 @@ class Doorkeeper:
         async with asyncio.timeout(self._limits.admission_seconds):
             return await self._directory.badge(certificate)
 
-    def bind(self, badge: Badge | None, circumstances: Circumstances) -> Principal:
-        """Who acts, with what rights; raises Refused for a badge that is no good, or no longer."""
+    def bind(self, badge: Badge | None, circumstances: Circumstances, *, live: bool = True) -> Principal:
+        """Who acts, with what rights; raises Refused for a badge that is no good, or no longer.
+
+        ``live`` asks for a certificate that may be used now. A waiting session may outlast its certificate:
+        the device renews, and shows a live one before it gets anything.
+        """
         if badge is None:
             raise Refused(Reason.NOT_AUTHORIZED, "the registry does not know the certificate")
         thing = badge.thing
-        self._check_live(badge.certificate)
+        if live:
+            self._check_live(badge.certificate)
         if thing.status is ThingStatus.SUSPENDED or thing.status.is_gone:
             raise Refused(Reason.NOT_AUTHORIZED, f"the thing is {thing.status.value}", thing=thing.name)
         rights = self._rights_of(badge, circumstances)

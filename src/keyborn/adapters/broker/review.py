@@ -1,7 +1,7 @@
 """The rights of open and waiting sessions, read again after the registry has changed."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from keyborn.adapters.broker.admission import Doorkeeper, Refused
 from keyborn.adapters.broker.hub import Hub
@@ -13,7 +13,6 @@ from keyborn.domain.errors import KeybornError
 from keyborn.domain.names import CertificateId, ThingName
 
 _PAUSES = (0.0, 0.2, 1.0)
-"""Seconds before each attempt to read what could not be read."""
 _CHUNK = 32
 """Badges between two looks at everything else that the loop has to do."""
 
@@ -22,23 +21,27 @@ _Todo = dict[CertificateId, list[tuple[Session, Principal]]]
 
 
 class Reviewer:
-    """Reads badges again, one review at a time, so that none undoes what a later one has found."""
+    """Reads badges again, one review at a time, so that none undoes what a later one has found.
 
-    def __init__(self, hub: Hub, doorkeeper: Doorkeeper) -> None:
+    ``pauses`` are the seconds before each attempt at what could not be read.
+    """
+
+    def __init__(self, hub: Hub, doorkeeper: Doorkeeper, pauses: Sequence[float] = _PAUSES) -> None:
         self._hub = hub
         self._doorkeeper = doorkeeper
+        self._pauses = pauses
         self._turn = asyncio.Lock()
 
     async def review(self, names: Collection[ThingName] | None) -> None:
         """Bind the rights of those things' sessions again (None: of all); those that no longer may, end.
 
-        A session whose badge cannot be read in three attempts is closed: what an operator has taken away must
+        A session whose badge cannot be read in the end is closed: what an operator has taken away must
         not last as long as an outage. Who is being admitted meanwhile is asked about again.
         """
         self._doorkeeper.reviewed(names)
         async with self._turn:
             todo = self._sessions(None if names is None else frozenset(names))
-            for pause in _PAUSES:
+            for pause in self._pauses:
                 if todo:
                     await asyncio.sleep(pause)
                     todo = await self._read(todo)
@@ -79,7 +82,8 @@ class Reviewer:
             if not self._is_current(session, principal):
                 continue
             try:
-                self._hub.rebind(session, self._doorkeeper.bind(badge, session.circumstances))
+                live = session.outlet is not None
+                self._hub.rebind(session, self._doorkeeper.bind(badge, session.circumstances, live=live))
             except Refused as refused:
                 self._end(session, refused.why, refused.reason)
 
