@@ -111,6 +111,12 @@ def test_each_resource_says_why_it_does_not_match() -> None:
     ]
 
 
+def test_a_line_names_eight_resources_at_most() -> None:
+    [line] = lines(published(policy(statement(Resource=[f"{ARN}topic/{number}" for number in range(20)]))))
+    assert line.startswith("topic/0 does not match; topic/1 does not match; ")
+    assert line.endswith("topic/7 does not match; nor does any of 12 more")
+
+
 def test_the_resource_that_matches_is_the_one_that_is_named() -> None:
     held = policy(statement(Resource=[f"{ARN}topic/b", f"{ARN}client/*", f"{ARN}topic/*", "*"]))
     assert lines(published(held)) == ["topic/* matches"]
@@ -231,5 +237,5 @@ def test_an_explanation_is_the_decision_s(
     assert (said.allowed, said.reason) == (ruling.allowed, ruling.reason)
     assert len(said.statements) == sum(len(each.document.statements) for each in held)
     matched = [note for note in said.statements if note.matched]
-    assert said.deciding in (matched or [None])
+    assert said.deciding in matched if matched else said.deciding is None
     assert all("\n" not in note.line and note.line for note in said.statements)

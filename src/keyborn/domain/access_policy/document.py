@@ -19,6 +19,9 @@ MAX_DOCUMENT = 2048
 MAX_ATTACHED = 10
 """Policies of one certificate (AWS IoT Core quotas, "Thing registry and policies")."""
 
+ALL_ACTIONS = frozenset({"*", "iot:*"})
+"""Two ways to write every action."""
+
 _POLICY_NAME = re.compile(r"[A-Za-z0-9_+=,.@-]{1,128}")
 
 

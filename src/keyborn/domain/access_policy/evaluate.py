@@ -9,7 +9,14 @@ from dataclasses import dataclass
 
 from keyborn.domain.access import Action, Badge, Circumstances, Ruling
 from keyborn.domain.access_policy.conditions import holds
-from keyborn.domain.access_policy.document import AccessPolicy, Condition, Effect, PolicyName, Statement
+from keyborn.domain.access_policy.document import (
+    ALL_ACTIONS,
+    AccessPolicy,
+    Condition,
+    Effect,
+    PolicyName,
+    Statement,
+)
 from keyborn.domain.access_policy.patterns import (
     KIND_OF,
     Bound,
@@ -21,7 +28,6 @@ from keyborn.domain.access_policy.patterns import (
 )
 from keyborn.domain.access_policy.variables import CONNECT_ATTRIBUTES, Scope, Unresolved
 
-ALL_ACTIONS = frozenset({"*", "iot:*"})
 _NAMED = 3
 """Policies that a reason names; of more it gives the number."""
 

@@ -25,6 +25,9 @@ from keyborn.domain.access_policy.patterns import (
 )
 from keyborn.domain.access_policy.variables import Scope, Unresolved
 
+_SHOWN = 8
+"""Resources that a line names."""
+
 
 class Verdict(StrEnum):
     """What was decided, and how."""
@@ -141,8 +144,10 @@ def _match(statement: BoundStatement, action: Action, resource: str) -> str:
 
 
 def _misses(statement: BoundStatement, action: Action) -> str:
-    """What each resource is instead."""
-    return "; ".join(_miss(each, action) for each in statement.resources)
+    """What each of the first resources is instead."""
+    misses = [_miss(each, action) for each in statement.resources[:_SHOWN]]
+    more = len(statement.resources) - len(misses)
+    return "; ".join([*misses, f"nor does any of {more} more"] if more else misses)
 
 
 def _miss(each: BoundResource, action: Action) -> str:

@@ -12,8 +12,7 @@ from typing import NoReturn
 
 from keyborn.domain.access import Action
 from keyborn.domain.access_policy import conditions
-from keyborn.domain.access_policy.document import Condition, Effect, PolicyDocument, Statement
-from keyborn.domain.access_policy.evaluate import ALL_ACTIONS
+from keyborn.domain.access_policy.document import ALL_ACTIONS, Condition, Effect, PolicyDocument, Statement
 from keyborn.domain.access_policy.hints import meant, shown
 from keyborn.domain.access_policy.patterns import parse_resource
 from keyborn.domain.errors import InvalidPolicy
