@@ -1,23 +1,28 @@
 """Who is admitted, what the registry is asked, and what happens when it changes its mind meanwhile."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keyborn.adapters.broker.admission import Doorkeeper, Refused
+from keyborn.adapters.broker.admission import Doorkeeper, Refused, asked_for
 from keyborn.adapters.broker.gate import Gate
 from keyborn.adapters.broker.limits import Limits
-from keyborn.adapters.broker.packets import Connect, Prop, Reason, Refused311, Will
+from keyborn.adapters.broker.packets import Connect, Prop, Properties, Reason, Refused311, Will
 from keyborn.adapters.broker.refusals import Refusals
-from keyborn.domain.access import Badge, Circumstances
+from keyborn.domain.access import Badge, Circumstances, ConnectAttribute
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.names import CertificateId, KeyHash, ThingName
+from keyborn.domain.thing import ThingKind, ThingStatus
 from support.broker import Directory, OwnTopics
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ID = CertificateId("a" * 64)
 DEV = ThingName("dev")
+PRETENDING = (("keyborn:thing", "somebody"),)
+WILL, PERSISTENT = ConnectAttribute.WILL, ConnectAttribute.PERSISTENT
+LASTING: Properties = {Prop.SESSION_EXPIRY: 1}
 
 
 class FixedClock:
@@ -105,6 +110,7 @@ async def test_another_client_id_is_refused(client_id: str, reason: Reason, code
         (Will("", b""), Reason.TOPIC_NAME_INVALID),
         (Will("certtest/dev" + "/x" * 7, b""), Reason.TOPIC_NAME_INVALID),
         (Will("certtest/dev", b"x" * 131_073), Reason.PACKET_TOO_LARGE),
+        (Will("certtest/dev", b"", properties={Prop.USER_PROPERTY: PRETENDING}), Reason.NOT_AUTHORIZED),
     ],
 )
 async def test_a_will_that_may_not_be_sent_is_refused_at_the_door(will: Will, reason: Reason) -> None:
@@ -178,3 +184,53 @@ async def test_an_open_session_outlives_an_outage_and_not_a_revocation() -> None
     for gone in (ID, CertificateId("f" * 64)):
         with pytest.raises(Refused):
             await door.keeper.renewed(gone, me)
+
+
+# ── records, and what a connection adds to them ───────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("connect", "attributes"),
+    [
+        (Connect(4, "dev"), set()),
+        (Connect(4, "dev", clean_start=False), {PERSISTENT}),
+        (Connect(4, "dev", will=Will("certtest/dev", b"")), {WILL}),
+        (Connect(4, "dev", clean_start=False, will=Will("certtest/dev", b"")), {WILL, PERSISTENT}),
+        (Connect(5, "dev"), set()),
+        (Connect(5, "dev", clean_start=False), set()),
+        (Connect(5, "dev", clean_start=True, properties=LASTING), {PERSISTENT}),
+        (Connect(5, "dev", clean_start=False, properties={Prop.SESSION_EXPIRY: 0}), set()),
+        (Connect(5, "dev", will=Will("certtest/dev", b""), properties=LASTING), {WILL, PERSISTENT}),
+    ],
+)
+async def test_what_a_connect_asks_for_beyond_a_plain_connection(
+    connect: Connect, attributes: set[ConnectAttribute]
+) -> None:
+    assert asked_for(connect) == attributes
+    admitted = await Door(certificate()).keeper.admit(ID, connect, "peer")
+    assert admitted.circumstances == Circumstances("dev", frozenset(attributes))
+
+
+@pytest.mark.parametrize("status", [ThingStatus.SUSPENDED, ThingStatus.REVOKED, ThingStatus.RETIRED])
+async def test_a_thing_that_is_not_in_good_standing_is_refused(status: ThingStatus) -> None:
+    door = Door(certificate())
+    door.directory.things[DEV] = replace(door.directory.thing(DEV), status=status)
+    refused = await door.refusal(hello())
+    assert (refused.why, refused.thing) == (f"the thing is {status.value}", DEV)
+    assert refused.reason is Reason.NOT_AUTHORIZED
+
+
+async def test_a_service_is_admitted_as_what_it_is() -> None:
+    door = Door(certificate())
+    door.directory.things[DEV] = replace(door.directory.thing(DEV), kind=ThingKind.SERVICE)
+    assert (await door.keeper.admit(ID, hello(), "peer")).principal.kind is ThingKind.SERVICE
+
+
+async def test_a_fault_in_the_registry_does_not_end_an_open_session() -> None:
+    class Broken(Directory):
+        async def badge(self, certificate: CertificateId) -> Badge | None:
+            raise ZeroDivisionError
+
+    door = Door(certificate())
+    door.keeper._directory = Broken()
+    assert await door.keeper.renewed(ID, Circumstances("dev")) is None

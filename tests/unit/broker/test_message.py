@@ -3,7 +3,7 @@
 import pytest
 
 from keyborn.adapters.broker.decode import Decoder
-from keyborn.adapters.broker.message import LastWill, Message, passed_on
+from keyborn.adapters.broker.message import LastWill, Message, passed_on, pretends
 from keyborn.adapters.broker.packets import V5, V311, Packet, Prop, Properties, Publish, Will
 from keyborn.domain.names import ThingName
 
@@ -67,3 +67,48 @@ def test_a_will_becomes_a_message_whose_time_begins_when_it_is_sent() -> None:
 def test_its_cost_is_at_least_its_bytes() -> None:
     message = Message("topic", b"x" * 100, properties=b"y" * 50)
     assert message.cost > 155
+
+
+# ── who published it ──────────────────────────────────────────────────────────────────────────────────
+
+
+def read_signed(message: Message, now: float = 0) -> Properties:
+    head, tail = message.parts(V5, 0, retain=False, dup=False, now=now, signed=True)
+    packet = Decoder(1 << 20, V5).feed(head + tail)[0]
+    assert isinstance(packet, Publish)
+    return packet.properties
+
+
+def test_a_service_reads_who_published_behind_what_the_publisher_said() -> None:
+    block, _ = passed_on({Prop.USER_PROPERTY: (("k", "v"),)})
+    message = Message("a", b"x", thing=ThingName("dev"), properties=block)
+    assert read_signed(message) == {Prop.USER_PROPERTY: (("k", "v"), ("keyborn:thing", "dev"))}
+    assert read(message, V5, 0) == Publish("a", b"x", properties={Prop.USER_PROPERTY: (("k", "v"),)})
+
+
+def test_a_message_of_nobody_is_signed_by_nobody() -> None:
+    assert read_signed(Message("a", b"x")) == {}
+
+
+def test_a_signature_and_an_expiry_go_together() -> None:
+    message = Message("a", b"x", thing=ThingName("dev"), expires=10)
+    wanted = {Prop.USER_PROPERTY: (("keyborn:thing", "dev"),), Prop.MESSAGE_EXPIRY: 4}
+    assert read_signed(message, now=6) == wanted
+
+
+def test_a_fan_out_encodes_once_for_services_and_once_for_devices() -> None:
+    message = Message("a", b"x", thing=ThingName("dev"))
+    plain = message.parts(V5, 0, retain=False, dup=False, now=0)
+    signed = message.parts(V5, 0, retain=False, dup=False, now=0, signed=True)
+    assert plain != signed
+    assert message.parts(V5, 0, retain=False, dup=False, now=0) is plain
+    assert message.parts(V5, 0, retain=False, dup=False, now=0, signed=True) is signed
+
+
+@pytest.mark.parametrize(
+    ("name", "reserved"),
+    [("keyborn:thing", True), ("keyborn:", True), ("keyborn", False), ("x-keyborn:thing", False)],
+)
+def test_names_that_are_the_brokers_own(name: str, reserved: bool) -> None:  # noqa: FBT001 - a case
+    assert pretends({Prop.USER_PROPERTY: (("a", "b"), (name, "dev"))}) is reserved
+    assert not pretends({Prop.CONTENT_TYPE: name})
