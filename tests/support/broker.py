@@ -50,6 +50,10 @@ ANYTHING = "anything"
 """The name of a policy that allows everything."""
 
 
+ALSO_LASTING = {"ForAllValues:StringEquals": {"iot:ConnectAttributes": ["PersistentConnect", "LastWill"]}}
+"""The condition that lets a CONNECT have a will and a session that waits."""
+
+
 def statement(effect: str, action: str | list[str], *resources: str, **more: object) -> dict[str, object]:
     """One statement; resources are written without the ARN in front (``topic/a/*``), or ``*``."""
     arns = [each if each == "*" else f"arn:aws:iot:*:*:{each}" for each in resources]
@@ -373,7 +377,7 @@ async def running(
     pki = pki or shared_pki()
     directory = Directory()
     directory.put(DEFAULT_POLICY, device_policy())
-    directory.put(ANYTHING, allow("*", "*"))
+    directory.put(ANYTHING, document(statement("Allow", "*", "*", Condition=ALSO_LASTING)))
     gateway = Gateway(directory=directory, clock=clock or SystemClock(), limits=limits, rights_of=rights_of)
     chain, key = pki.servers.leaf("broker", usage=SERVER, between=True).write(folder, "server")
     context = server_context(chain, key, pki.client_ca_pem)
