@@ -30,7 +30,7 @@ def too_large(document: PolicyDocument) -> Iterator[Finding]:
         )
 
 
-RULES: tuple[Rule, ...] = (
+STATEMENT_RULES: tuple[Rule, ...] = (
     each(lint_dead.unfit_action),
     each(lint_dead.unused_resource),
     each(lint_dead.mqtt_wildcard),
@@ -49,6 +49,10 @@ RULES: tuple[Rule, ...] = (
     each(lint_width.wide_resource),
     each(lint_width.client_id_untied),
     each(lint_width.attribute_variable),
+)
+"""Traps within one statement."""
+
+DOCUMENT_RULES: tuple[Rule, ...] = (
     lint_width.client_id_in_topic,
     lint_width.loose_connect,
     lint_whole.no_connect,
@@ -60,6 +64,9 @@ RULES: tuple[Rule, ...] = (
     lint_whole.mixed_places,
     lint_whole.deny_goes_round,
 )
+"""Traps between statements: these compare resources with one another."""
+
+RULES = STATEMENT_RULES + DOCUMENT_RULES
 """Every trap that a document of the right size can have; each rule is on its own."""
 
 
@@ -68,13 +75,19 @@ def lint(document: PolicyDocument) -> tuple[Finding, ...]:
 
     Of a document that AWS takes for too large, that alone is said: parts of it have to go anyway.
     """
-    found = list(too_large(document)) or [finding for rule in RULES for finding in rule(document)]
+    found = list(too_large(document)) or [finding for rule in _rules(document) for finding in rule(document)]
     return tuple(sorted(found, key=_order))
 
 
 def refused(document: PolicyDocument) -> tuple[Finding, ...]:
     """The findings because of which `policy put` refuses the document."""
     return tuple(finding for finding in lint(document) if finding.severity is Severity.ERROR)
+
+
+def _rules(document: PolicyDocument) -> tuple[Rule, ...]:
+    """All, unless white space inside the resources makes them so long that comparing them takes its time."""
+    written = sum(len(resource) for statement in document.statements for resource in statement.resources)
+    return RULES if written <= MAX_DOCUMENT else STATEMENT_RULES
 
 
 def _order(finding: Finding) -> tuple[int, bool]:

@@ -59,7 +59,7 @@ class Spot:
     ) -> Finding:
         """A finding about ``element`` of this statement; ``fixed`` is what to write in its place."""
         where = f"{self.title}, {element}" if element else self.title
-        corrected = write_statement(fixed) if fixed is not None else None
+        corrected = write_statement(fixed) if fixed is not None and _can_be_written(fixed) else None
         return Finding(code, severity, where, sentence, corrected, self.index)
 
 
@@ -103,6 +103,12 @@ def listed(names: tuple[str, ...]) -> str:
     """``a``, ``a and b``, ``a, b and c``."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def _can_be_written(statement: Statement) -> bool:
+    """Whether no key stands twice under one operator: JSON would keep one of the two."""
+    keys = [(each.operator, each.key) for each in statement.conditions]
+    return len(set(keys)) == len(keys)
 
 
 def _one_or_many(values: tuple[str, ...]) -> str | list[str]:
