@@ -28,6 +28,7 @@ class DataFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.registry = path / "registry.db"
+        self.broker = path / "broker.db"
         self.authority = path / "ca"
         self.settings = path / "server.toml"
         self.control = path / _SOCKET

@@ -14,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 from keyborn.adapters.broker.gateway import Gateway
+from keyborn.adapters.broker.journal import Journal
 from keyborn.adapters.broker.tls import server_context
 from keyborn.adapters.ca import (
     EmbeddedAuthority,
@@ -26,7 +27,6 @@ from keyborn.adapters.data_folder import DataFolder
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.access_policy.document import DEFAULT_POLICY
-from keyborn.domain.access_policy.evaluate import rights_of
 from keyborn.domain.errors import AddressUnavailable, InvalidSetting, KeybornError
 from keyborn.domain.names import NameScope
 from keyborn.http.admin import Office, build_admin
@@ -136,7 +136,11 @@ class LocalService:
             identity.server_chain_path, identity.server_key_path, authority.client_ca_pem()
         )
         identity.serve(context)
-        gateway = Gateway(directory=self._registry, clock=self._clock, rights_of=rights_of)
+        journal = await Journal.open(self._folder.broker)
+        stack.push_async_callback(journal.close)
+        gateway = Gateway(
+            directory=self._registry, clock=self._clock, journal=journal, records=self._registry
+        )
         stack.push_async_callback(gateway.stop, 2.0)
         wanted, second = self._settings.mqtt, self._settings.mqtt_alpn
         with _listening(wanted):
