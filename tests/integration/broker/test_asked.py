@@ -9,7 +9,8 @@ import pytest_asyncio
 
 from keyborn.adapters.broker.packets import Connect, Prop, Properties, PubAck, Publish, Will
 from keyborn.domain.access import Action, Badge, Circumstances, Ruling
-from support.broker import OwnTopics, Raw, World, running, until
+from support.broker import Raw, World, running, until
+from support.rights import OwnTopics
 
 TOPIC = "certtest/dev/t"
 ALIAS: Properties = {Prop.TOPIC_ALIAS: 1}

@@ -15,8 +15,9 @@ from keyborn.domain.access import Action, Badge, Circumstances, Ruling
 from keyborn.domain.certificate import CertificateStatus
 from keyborn.domain.names import ThingName
 from keyborn.ports import Sessions
-from support.broker import PATIENCE, OwnTopics, World, running, until
+from support.broker import PATIENCE, World, running, until
 from support.pki import SERVER
+from support.rights import OwnTopics
 
 Refusals = Callable[..., list[str]]
 DEV = ThingName("dev")

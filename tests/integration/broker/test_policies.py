@@ -22,7 +22,8 @@ from keyborn.domain.certificate import CertificateStatus
 from keyborn.domain.names import ThingName
 from keyborn.domain.thing import ThingStatus
 from keyborn.policies import device_policy, watch_policy
-from support.broker import ALSO_LASTING, Device, Raw, World, allow, document, running, statement, until
+from support.broker import Device, Raw, World, running, until
+from support.rights import ALSO_LASTING, allow, document, statement
 
 Refusals = Callable[..., list[str]]
 BOTH = pytest.mark.parametrize("version", [4, 5])

@@ -15,7 +15,8 @@ from keyborn.domain.access import Badge, Circumstances, ConnectAttribute
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.names import CertificateId, KeyHash, ThingName
 from keyborn.domain.thing import ThingKind, ThingStatus
-from support.broker import Directory, OwnTopics
+from support.broker import Directory
+from support.rights import OwnTopics
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ID = CertificateId("a" * 64)

@@ -22,7 +22,8 @@ from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.errors import RegistryUnavailable
 from keyborn.domain.names import CertificateId, KeyHash, ThingName
 from keyborn.domain.thing import ThingStatus
-from support.broker import Directory, OwnTopics
+from support.broker import Directory
+from support.rights import OwnTopics
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 UNREADABLE = "the registry could not be read again"

@@ -11,7 +11,7 @@ from keyborn.adapters.broker.message import Message
 from keyborn.adapters.broker.session import Budget, Session
 from keyborn.domain.access import Principal
 from keyborn.domain.names import CertificateId, ThingName
-from support.broker import Anything
+from support.rights import Anything
 
 ME = Principal(CertificateId("1" * 64), ThingName("me"), Anything())
 COST = Message("t", b"").cost

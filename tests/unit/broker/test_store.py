@@ -10,7 +10,7 @@ from keyborn.adapters.broker.session import Budget, Session
 from keyborn.adapters.broker.store import MemoryRetained, MemorySessions
 from keyborn.domain.access import Principal
 from keyborn.domain.names import CertificateId, ThingName
-from support.broker import Anything
+from support.rights import Anything
 
 
 def message(topic: str, payload: bytes = b"x", thing: str | None = "me", **more: float) -> Message:
