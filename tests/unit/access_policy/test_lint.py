@@ -179,7 +179,6 @@ DEAD = [
         at=1,
         error=True,
         says="Use a topicfilter/ resource",
-        with_others=frozenset({"mqtt_wildcard_in_topic"}),
     ),
     Trap(
         "topic_for_topicfilter",

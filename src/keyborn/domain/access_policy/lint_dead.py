@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from keyborn.domain.access import Action
-from keyborn.domain.access_policy.document import Effect, Statement
+from keyborn.domain.access_policy.document import ALL_ACTIONS, Effect, Statement
 from keyborn.domain.access_policy.lint_conditions import (
     OWN_NAME,
     renamed,
@@ -18,7 +18,6 @@ from keyborn.domain.access_policy.lint_conditions import (
 )
 from keyborn.domain.access_policy.lint_shapes import (
     ANY,
-    WIDE_ACTIONS,
     Resource,
     actions,
     aimed,
@@ -49,7 +48,7 @@ def unfit_action(spot: Spot) -> Iterator[Finding]:
     """An action without a resource of the kind that it is asked about never matches."""
     statement = spot.statement
     lost = [each for each in actions(statement) if not aimed(statement, each)]
-    if WIDE_ACTIONS.intersection(statement.actions):
+    if ALL_ACTIONS.intersection(statement.actions):
         return
     for kind in dict.fromkeys(KIND_OF[each] for each in lost):
         code, rule = _UNFIT[kind]
@@ -86,7 +85,7 @@ def mqtt_wildcard(spot: Spot) -> Iterator[Finding]:
         ("topic", Severity.ERROR, "no topic name holds them, so it never matches"),
         ("client", Severity.WARNING, "it takes only a client that is called so"),
     ):
-        marked = [each for each in found if each.kind == kind]
+        marked = [each for each in found if each.kind == kind and kind in kinds(spot.statement)]
         if marked:
             yield spot.finding(
                 f"mqtt_wildcard_in_{kind}",

@@ -9,13 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from keyborn.domain.access import Action
-from keyborn.domain.access_policy.document import Statement
+from keyborn.domain.access_policy.document import ALL_ACTIONS, Statement
 from keyborn.domain.access_policy.hints import shown
 from keyborn.domain.access_policy.patterns import KIND_OF, ResourceKind
 
 ANY = "*"
 """The kind of a resource that stands for all three kinds."""
-WIDE_ACTIONS = frozenset({"*", "iot:*"})
 ANYWHERE = "arn:aws:iot:*:*:"
 
 _MOST_WORK = 100_000
@@ -66,7 +65,7 @@ def resources(statement: Statement) -> tuple[Resource, ...]:
 
 def actions(statement: Statement) -> tuple[Action, ...]:
     """What the statement is about, wildcards written out, in the order of the five."""
-    if WIDE_ACTIONS.intersection(statement.actions):
+    if ALL_ACTIONS.intersection(statement.actions):
         return tuple(Action)
     return tuple(action for action in Action if action.value in statement.actions)
 

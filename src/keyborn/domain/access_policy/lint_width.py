@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from keyborn.domain.access import Action
-from keyborn.domain.access_policy.document import Effect, PolicyDocument, Statement
+from keyborn.domain.access_policy.document import ALL_ACTIONS, Effect, PolicyDocument, Statement
 from keyborn.domain.access_policy.lint_conditions import (
     ATTRIBUTE,
     OWN_NAME,
@@ -21,7 +21,6 @@ from keyborn.domain.access_policy.lint_conditions import (
 )
 from keyborn.domain.access_policy.lint_shapes import (
     ANY,
-    WIDE_ACTIONS,
     Resource,
     actions,
     aimed,
@@ -42,7 +41,7 @@ _ITSELF = f"${{{CLIENT_ID}}}"
 def wide_action(spot: Spot) -> Iterator[Finding]:
     """``*`` and ``iot:*`` allow what nobody named, and what AWS adds tomorrow."""
     statement = spot.statement
-    wide = tuple(each for each in statement.actions if each in WIDE_ACTIONS)
+    wide = tuple(each for each in statement.actions if each in ALL_ACTIONS)
     if statement.effect is Effect.ALLOW and wide:
         served = {each.kind for each in resources(statement)}
         named = tuple(each.value for each in Action if served & {ANY, KIND_OF[each]})
