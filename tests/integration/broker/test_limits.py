@@ -23,6 +23,7 @@ from keyborn.adapters.broker.packets import (
     Publish,
     Subscribe,
     Subscription,
+    Will,
 )
 from keyborn.domain.certificate import CertificateStatus
 from support.broker import PATIENCE, Raw, World, now, running, until
@@ -244,6 +245,15 @@ async def test_silence_of_one_and_a_half_intervals_ends_the_session(world: World
     assert await raw.closed() == ([Disconnect(0x8D)] if version == 5 else [])
     assert 1.4 < loop.time() - began < 3
     assert world.gateway.connected == 0
+
+
+@BOTH
+async def test_a_dead_sessions_will_is_sent_when_its_keep_alive_is_over(world: World, version: int) -> None:
+    ear = await world.listener("#")
+    will = Will("certtest/dev/will", b"gone", 1)
+    raw = await world.connect(world.device("dev"), Connect(version, "dev", keep_alive=1, will=will))
+    assert await raw.closed() == ([Disconnect(0x8D)] if version == 5 else [])
+    await ear.hears((will.topic, b"gone"))
 
 
 async def test_a_client_that_pings_stays(world: World) -> None:
