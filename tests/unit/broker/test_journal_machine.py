@@ -69,7 +69,7 @@ class Lives(RuleBasedStateMachine):
     # ── what clients do ───────────────────────────────────────────────────────────────────────────────
 
     @rule(name=NAMES, clean=st.booleans())
-    def connect(self, name: str, clean: bool) -> None:
+    def connect(self, name: str, *, clean: bool) -> None:
         _, ear = self.shop.join(name, clean=clean)
         assert ear.present is (not clean and name in self.now)
         if not ear.present:
@@ -89,7 +89,7 @@ class Lives(RuleBasedStateMachine):
             self._ended(name)
 
     @rule(name=NAMES, topic=TOPICS, on=st.booleans())
-    def subscribe(self, name: str, topic: str, on: bool) -> None:
+    def subscribe(self, name: str, topic: str, *, on: bool) -> None:
         if name not in self.now:
             return
         session = self.shop.session(name)
@@ -101,7 +101,7 @@ class Lives(RuleBasedStateMachine):
             self.now[name].subscribed.discard(topic)
 
     @rule(topic=TOPICS, thing=THINGS, retain=st.booleans(), empty=st.booleans())
-    def publish(self, topic: str, thing: str, retain: bool, empty: bool) -> None:
+    def publish(self, topic: str, thing: str, *, retain: bool, empty: bool) -> None:
         if retain and empty:
             self.shop.say(topic, b"", retain=True, thing=thing, qos=0)
             self.retained.pop(topic, None)
@@ -184,8 +184,8 @@ class Lives(RuleBasedStateMachine):
         self._compare()
 
     @rule(on_its_way=st.booleans())
-    def crash(self, on_its_way: bool) -> None:
-        """The file holds the latest commit; that may have begun for what somebody waits for, and for no other."""
+    def crash(self, *, on_its_way: bool) -> None:
+        """The file holds the latest commit, which may have begun if somebody waits for it."""
         journal = self.shop.journal
         if on_its_way and journal._soon:
             self._committed()

@@ -48,7 +48,7 @@ class Denying:
 
 
 @BOTH
-async def test_a_session_comes_back_with_all_it_had(shop: Shop, crashed: bool) -> None:
+async def test_a_session_comes_back_with_all_it_had(shop: Shop, *, crashed: bool) -> None:
     session = shop.waiting("a", "t", "u/+")
     shop.hub.subscribe(session, Subscription("v/#", 1, no_local=True, retain_as_published=True))
     for number in range(3):
@@ -72,7 +72,7 @@ async def test_a_session_comes_back_with_all_it_had(shop: Shop, crashed: bool) -
 
 
 @BOTH
-async def test_it_goes_on_queueing_and_the_next_start_has_both(shop: Shop, crashed: bool) -> None:
+async def test_it_goes_on_queueing_and_the_next_start_has_both(shop: Shop, *, crashed: bool) -> None:
     shop.waiting("a", "t")
     shop.say("t", b"before")
     await shop.journal.durable()
