@@ -89,6 +89,39 @@ async def test_what_was_not_acknowledged_is_sent_again_with_dup_and_its_identifi
     await third.ping()
 
 
+async def test_a_message_whose_time_has_passed_is_not_delivered_late(world: World) -> None:
+    """Queued or retained; and who comes in time hears how much time is left."""
+    device = world.device("dev")
+    await leave_a_subscription(world, device, 5)
+    other = await world.connect(world.service("other"), version=5)
+    for topic, seconds, retain in ((TOPIC, 1, False), (TOPIC, 60, False), ("certtest/dev/kept", 1, True)):
+        expiry: Properties = {Prop.MESSAGE_EXPIRY: seconds}
+        await other.send(Publish(topic, b"%d" % seconds, 1, retain, packet_id=1, properties=expiry))
+        assert (await other.expect(PubAck)).reason == 0
+    await asyncio.sleep(1.1)
+    raw = await world.connect(device, lasting(5))
+    heard = await raw.expect(Publish)
+    assert heard.payload == b"60"
+    left = heard.properties[Prop.MESSAGE_EXPIRY]
+    assert isinstance(left, int)
+    assert 50 <= left < 60
+    await raw.subscribe("certtest/dev/kept")
+    await raw.ping()
+
+
+async def test_a_session_that_has_waited_long_enough_is_forgotten(world: World) -> None:
+    device = world.device("dev")
+    brief = lasting(5, properties={Prop.SESSION_EXPIRY: 1})
+    raw = await world.connect(device, brief)
+    await raw.subscribe(TOPIC)
+    await raw.leave()
+    world.say(TOPIC, b"queued")
+    assert len(world.gateway._hub.sessions) == 1
+    await until(lambda: len(world.gateway._hub.sessions) == 0)
+    assert world.gateway._hub.budget.used == 0
+    assert not (await world.connect(device, brief)).connack.session_present
+
+
 @BOTH
 async def test_a_clean_session_has_nothing_to_say(world: World, version: int) -> None:
     device = world.device("dev")

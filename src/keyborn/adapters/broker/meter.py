@@ -10,25 +10,37 @@ class Meter:
     read from the link can bring.
     """
 
-    __slots__ = ("_bytes", "_limits", "_packets", "_then", "told")
+    __slots__ = (
+        "_byte_burst",
+        "_byte_rate",
+        "_bytes",
+        "_packet_burst",
+        "_packet_rate",
+        "_packets",
+        "_then",
+        "told",
+    )
 
     def __init__(self, limits: Limits, now: float) -> None:
-        self._limits = limits
-        self._packets = float(limits.packets_burst)
-        self._bytes = float(limits.bytes_burst)
+        self._packet_rate, self._packet_burst = limits.packets_per_second, float(limits.packets_burst)
+        self._byte_rate, self._byte_burst = limits.bytes_per_second, float(limits.bytes_burst)
+        self._packets, self._bytes = self._packet_burst, self._byte_burst
         self._then = now
         self.told = float("-inf")
         """When the log last said that this client was slowed down."""
 
     def spend(self, packets: int, size: int, now: float) -> float:
         """Count ``packets`` of ``size`` bytes together; returns the seconds until the debt is paid, or 0."""
-        limits = self._limits
         elapsed = now - self._then
         self._then = now
-        more = self._packets + elapsed * limits.packets_per_second
-        self._packets = left = min(more, limits.packets_burst) - packets
-        more = self._bytes + elapsed * limits.bytes_per_second
-        self._bytes = bytes_left = min(more, limits.bytes_burst) - size
+        left = self._packets + elapsed * self._packet_rate
+        if left > self._packet_burst:  # noqa: PLR1730 - min() would double the cost of every read
+            left = self._packet_burst
+        bytes_left = self._bytes + elapsed * self._byte_rate
+        if bytes_left > self._byte_burst:  # noqa: PLR1730 - as above
+            bytes_left = self._byte_burst
+        self._packets = left = left - packets
+        self._bytes = bytes_left = bytes_left - size
         if left >= 0 and bytes_left >= 0:
             return 0.0
-        return max(-left / limits.packets_per_second, -bytes_left / limits.bytes_per_second)
+        return max(-left / self._packet_rate, -bytes_left / self._byte_rate)
