@@ -147,7 +147,7 @@ def test_the_commands_work_alike_without_a_server(tmp_path: Path) -> None:
     assert made["url"] == "https://127.0.0.1:18443"
     assert {row["things"] for row in keyborn_json("token", "list", "--data", server.data)} == {"a", "b"}
     keyborn("token", "withdraw", made["id"], "--data", server.data)
-    assert keyborn_json("audit", "verify", "--data", server.data)["records"] == 3
+    assert keyborn_json("audit", "verify", "--data", server.data)["records"] == 4, "one is the default policy"
     refused = keyborn("watch", "#", "--data", server.data, expect=1)
     assert "server_not_running" in refused.stderr
 

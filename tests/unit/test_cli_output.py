@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from keyborn.cli.device import Number
 from keyborn.cli.output import show, table
 from keyborn.cli.token import Duration
-from keyborn.cli.watch import _line
+from keyborn.cli.watch import _line, _reachable, _row
+from keyborn.device.session import Received
 
 ROWS: list[dict[str, object]] = [{"name": "sensor-1", "uses": None}, {"name": "a", "uses": 10}]
 
@@ -70,9 +71,29 @@ def test_numbers_are_numbers_within_their_range(text: str) -> None:
         Number(0.01, 1000).convert(text, None, None)
 
 
-def test_a_payload_that_is_no_text_is_hex_and_losses_are_said() -> None:
-    row = {"time": "t", "thing": None, "topic": "x", "payloadHex": "ff00", "lostBefore": 3}
-    line = _line(row)
+def test_a_payload_that_is_no_text_is_hex_and_a_retained_message_says_so() -> None:
+    received = Received("x", b"\xff\x00", 1, retain=True)
+    line = _line(_row(received))
     assert "0xff00" in line
-    assert "3 messages lost" in line
-    assert "  -  " in line
+    assert line.endswith("(retained)")
+    assert "  -  " in line, "nobody told who published it"
+
+
+def test_a_message_is_shown_with_its_thing() -> None:
+    line = _line(_row(Received("certtest/a", b"21.5", 1, retain=False, publisher="a")))
+    assert line.endswith("  a  certtest/a  21.5")
+
+
+@pytest.mark.parametrize(
+    ("listening", "reached"),
+    [
+        ("127.0.0.1:8883", ("127.0.0.1", 8883)),
+        ("0.0.0.0:8883", ("127.0.0.1", 8883)),
+        ("[::]:443", ("127.0.0.1", 443)),
+        ("[::1]:9", ("::1", 9)),
+    ],
+)
+def test_watch_reaches_a_listener_on_all_addresses_over_loopback(
+    listening: str, reached: tuple[str, int]
+) -> None:
+    assert _reachable(listening) == reached
