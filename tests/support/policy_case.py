@@ -147,7 +147,7 @@ class Group(StrEnum):
     SETS = "ForAllValues and ForAnyValue"
     CONNECT = "connect attributes"
     RETAIN = "retained messages"
-    DEFAULT_POLICY = "the default policy"
+    SHIPPED = "the policies that are shipped"
 
 
 class Wire(StrEnum):

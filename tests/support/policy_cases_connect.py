@@ -1,8 +1,10 @@
-"""Policy cases: what CONNECT asks for, retained messages, and the default policy as a whole."""
+"""Policy cases: what CONNECT asks for, retained messages, and the policies that are shipped."""
 
 from collections.abc import Iterator
 
 from keyborn.domain.access import Action
+from keyborn.domain.thing import ThingKind
+from keyborn.policies import device_policy, watch_policy
 from support.policy_case import (
     ATTACHED,
     CONNECT,
@@ -14,10 +16,10 @@ from support.policy_case import (
     SERVICE,
     STRANGER,
     SUBSCRIBE,
-    THING,
     WILL,
     Case,
     Group,
+    Who,
     Wire,
     allow,
     asking_any,
@@ -31,14 +33,8 @@ from support.policy_case import (
 )
 
 BOTH = (WILL, PERSISTENT)
-
-DEVICE_DEFAULT = document(
-    allow(CONNECT, f"client/{THING}", when={**ATTACHED, **asking_only(*BOTH)}),
-    allow([PUBLISH, RECEIVE, RETAIN], f"topic/certtest/{THING}", f"topic/certtest/{THING}/*"),
-    allow(SUBSCRIBE, f"topicfilter/certtest/{THING}", f"topicfilter/certtest/{THING}/*"),
-)
-"""What a device has that no operator gave policies of its own: itself, and its own topics."""
-
+DEVICE, WATCH = device_policy(), watch_policy()
+WATCHER = Who("keyborn-watch-7", ThingKind.SERVICE)
 
 # fmt: off
 # A table reads best in rows.
@@ -168,7 +164,7 @@ def _retain() -> Iterator[Case]:
               denied, PUBLISH, "a", wire=True)
 
 
-def _default_policy() -> Iterator[Case]:
+def _shipped() -> Iterator[Case]:
     own = "By default a device is itself and has certtest/<name> and what lies below"
     allowed: tuple[tuple[Action, str], ...] = (
         (CONNECT, "sensor-1"),
@@ -177,7 +173,7 @@ def _default_policy() -> Iterator[Case]:
         (SUBSCRIBE, "certtest/sensor-1"), (SUBSCRIBE, "certtest/sensor-1/#"),
     )
     for action, resource in allowed:
-        yield may(f"default: {action} {resource}", f"{own}.", DEVICE_DEFAULT, action, resource, wire=True)
+        yield may(f"default: {action} {resource}", f"{own}.", DEVICE, action, resource, wire=True)
     refused: tuple[tuple[Action, str], ...] = (
         (PUBLISH, "certtest/sensor-2"), (PUBLISH, "certtest/sensor-10"), (PUBLISH, "certtest"),
         (PUBLISH, "other"), (PUBLISH, "$aws/things/sensor-1/shadow/update"),
@@ -185,19 +181,30 @@ def _default_policy() -> Iterator[Case]:
         (SUBSCRIBE, "certtest/#"), (SUBSCRIBE, "certtest/+/cmd"), (SUBSCRIBE, "+/sensor-1/#"),
     )
     for action, resource in refused:
-        yield may_not(f"default: no {action} {resource}", f"{own}; nothing else.", DEVICE_DEFAULT, action,
-                      resource, wire=True)
-    yield may_not("default: another client id", f"{own}, under its own client id.", DEVICE_DEFAULT, CONNECT,
+        yield may_not(f"default: no {action} {resource}", f"{own}; nothing else.", DEVICE, action, resource,
+                      wire=True)
+    yield may_not("default: another client id", f"{own}, under its own client id.", DEVICE, CONNECT,
                   "something-else", STRANGER, wire=True)
-    yield may_not("default: own topic under another client id", f"{own}, under its own client id.",
-                  DEVICE_DEFAULT, PUBLISH, "certtest/sensor-1", STRANGER, wire=True)
+    yield may_not("default: own topic under another client id", f"{own}, under its own client id.", DEVICE,
+                  PUBLISH, "certtest/sensor-1", STRANGER, wire=True)
     for asks in ((WILL,), (PERSISTENT,), BOTH):
         words = " and ".join(asks)
-        yield may(f"default: {words}", "By default a device may leave a will and keep its session.",
-                  DEVICE_DEFAULT, CONNECT, "sensor-1", asks=asks, wire=True)
+        yield may(f"default: {words}", "By default a device may leave a will and keep its session.", DEVICE,
+                  CONNECT, "sensor-1", asks=asks, wire=True)
     yield may_not("default: not for a service",
-                  "The default policy's variables are a thing's: a service gets nothing from it.",
-                  DEVICE_DEFAULT, CONNECT, "collector", SERVICE, wire=True)
+                  "The default policy's variables are a thing's: a service gets nothing from it.", DEVICE,
+                  CONNECT, "collector", SERVICE, wire=True)
+    watch = "The watching service hears everything and says nothing"
+    yield may("watch: connect", f"{watch}; its client ids begin with keyborn-watch-.", WATCH, CONNECT,
+              WATCHER.name, WATCHER, wire=True)
+    yield may_not("watch: another client id", f"{watch}, under its own client ids.", WATCH, CONNECT,
+                  "something-else", Who(WATCHER.name, ThingKind.SERVICE, client_id="something-else"),
+                  wire=True)
+    yield may("watch: subscribe", f"{watch}.", WATCH, SUBSCRIBE, "#", WATCHER, wire=True)
+    yield may("watch: receive", f"{watch}.", WATCH, RECEIVE, "certtest/sensor-1/x", WATCHER, wire=True)
+    yield may_not("watch: publish", f"{watch}.", WATCH, PUBLISH, "certtest/sensor-1/x", WATCHER, wire=True)
+    yield may_not("watch: will", f"{watch}, not even with its last breath.", WATCH, CONNECT, WATCHER.name,
+                  WATCHER, asks=(WILL,), wire=True)
 
 
 # fmt: on
@@ -208,5 +215,5 @@ def rows() -> tuple[Case, ...]:
     return (
         *section(Group.CONNECT, *_connect(), *_connect_denied()),
         *section(Group.RETAIN, *_retain()),
-        *section(Group.DEFAULT_POLICY, *_default_policy()),
+        *section(Group.SHIPPED, *_shipped()),
     )

@@ -84,7 +84,7 @@ def test_every_row_has_a_name_of_its_own_and_a_rule_that_is_a_sentence() -> None
     assert [name for name, count in names.items() if count > 1] == []
     for case in cases():
         assert case.rule.endswith("."), case.rule
-        assert 20 <= len(case.rule) <= 140, case.rule
+        assert 15 <= len(case.rule) <= 140, case.rule
 
 
 def test_every_row_could_be_put_on_aws_too() -> None:
