@@ -301,6 +301,18 @@ async def test_a_registry_that_hangs_is_not_waited_for_once_per_session() -> Non
     assert all(ear.ended == [(UNREADABLE, Reason.ADMINISTRATIVE_ACTION)] for ear in ears)
 
 
+async def test_one_record_that_hangs_takes_nobody_else_along() -> None:
+    stage = Stage(limits=Limits(admission_seconds=0.005))
+    _, bad = stage.join("bad")
+    good, ear = stage.join("good")
+    stage.directory.attach("good", NARROW)
+    stage.directory.failures, stage.directory.about = 99, {certificate_of("bad")}
+    stage.directory.error = TimeoutError
+    await stage.review()
+    assert bad.ended == [(UNREADABLE, Reason.ADMINISTRATIVE_ACTION)]
+    assert (stage.filters(good), ear.ended) == (["a"], [])
+
+
 # ── what happens meanwhile ────────────────────────────────────────────────────────────────────────────
 
 

@@ -59,11 +59,15 @@ class Reviewer:
         return todo
 
     async def _read(self, todo: _Todo) -> _Todo:
-        """Ask about each certificate once; returns what could not be read."""
+        """Ask about each certificate once; returns what could not be read.
+
+        Where one gets no answer in time, the others are not asked about in vain: they are the first ones of
+        the next attempt, in case it was that one alone.
+        """
         unread: _Todo = {}
-        hangs = False
+        last: _Todo = {}
         for number, (certificate, pairs) in enumerate(todo.items()):
-            if hangs:
+            if last:
                 unread[certificate] = pairs
                 continue
             try:
@@ -71,11 +75,10 @@ class Reviewer:
             except Exception as error:  # noqa: BLE001 - whatever fails, nobody may keep what was taken away
                 known = isinstance(error, TimeoutError | KeybornError)
                 LOG.warning("badge %s could not be read again: %r", certificate, error, exc_info=not known)
-                unread[certificate] = pairs
-                hangs = isinstance(error, TimeoutError)  # not once more for every session
+                (last if isinstance(error, TimeoutError) else unread)[certificate] = pairs
             if number % _CHUNK == _CHUNK - 1:
                 await asyncio.sleep(0)
-        return unread
+        return {**unread, **last}
 
     def _apply(self, badge: Badge | None, pairs: list[tuple[Session, Principal]]) -> None:
         for session, principal in pairs:
