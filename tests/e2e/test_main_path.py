@@ -136,7 +136,8 @@ def test_status_tells_what_is_there(server: Server, tmp_path: Path) -> None:
     assert "gateway-6" in json.dumps(status)
 
 
-def test_the_operator_s_tables_and_their_json(server: Server) -> None:
+def test_the_operator_s_tables_and_their_json(server: Server, tmp_path: Path) -> None:
+    enroll(tmp_path / "home", code_for(server, "gateway-7"), "gateway-7")
     keyborn_json("token", "create", "--match", "fleet-*", "--uses", "0", "--ttl", "7d", "--data", server.data)
     for words in (["thing", "list"], ["token", "list"], ["ca", "show"], ["audit", "show"]):
         rows = keyborn_json(*words, "--data", server.data)

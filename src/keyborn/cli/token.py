@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import click
 
 from keyborn.cli.console import ask, data_option, pages
 from keyborn.cli.output import json_option, show, table
+from keyborn.domain.names import RESERVED_PREFIX
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -68,15 +70,16 @@ def create(  # one parameter per option
 
 
 @token.command("list")
+@click.option("--all", "everything", is_flag=True, help="Those of Keyborn's own services too.")
 @data_option
 @json_option
-def list_tokens(*, data: Path, as_json: bool) -> None:
-    """Show every token; never a secret.
+def list_tokens(*, everything: bool, data: Path, as_json: bool) -> None:
+    """Show the tokens; never a secret.
 
     Example: keyborn token list
     """
-    rows = list(pages(data, "/v1/tokens", "id"))
-    columns = ["id", "state", "things", "uses", "usesTaken", "replace", "expires"]
+    rows = [row for row in pages(data, "/v1/tokens", "id") if everything or not _is_own(row)]
+    columns = ["id", "state", "things", "kind", "uses", "usesTaken", "replace", "expires"]
     table(rows, columns, as_json=as_json, empty="There are no tokens. Make one with: keyborn token create")
 
 
@@ -92,3 +95,8 @@ def withdraw(*, token_id: str, data: Path, as_json: bool) -> None:
     from urllib.parse import quote
 
     show(ask(data, "DELETE", f"/v1/tokens/{quote(token_id, safe='')}"), as_json=as_json)
+
+
+def _is_own(row: dict[str, Any]) -> bool:
+    """Whether Keyborn made it for a service of its own, as ``keyborn watch`` is."""
+    return row["kind"] == "service" and str(row["things"]).startswith(RESERVED_PREFIX)

@@ -87,6 +87,15 @@ class Stage:
         require("Watching" in watch.stderr.readline(), "the operator's watch starts")
         return watch
 
+    def start_listening(self, topic_filter: str, home: Path) -> subprocess.Popen[str]:
+        """Start ``keyborn subscribe`` as a device, and wait until it listens."""
+        words = command("subscribe", topic_filter, "--home", str(home))
+        device = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # noqa: S603
+        self._start(device)
+        assert device.stderr is not None
+        require("Listening" in device.stderr.readline(), "the device listens")
+        return device
+
     def openssl(self, *words: str) -> str:
         """Ask OpenSSL, which shares no code with Keyborn; returns what it printed."""
         require(shutil.which("openssl") is not None, "openssl is installed (apt-get install openssl)")

@@ -3,6 +3,7 @@
 import hashlib
 import stat
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class _Walk:
             self.enroll_again,
             self.refuse_other_topic,
             self.enroll_fifty_times,
+            self.revoke,
             self.search_for_key,
         ):
             step()
@@ -174,6 +176,27 @@ class _Walk:
         self._evidence(
             f"{len(answers)} answers, {len(bodies)} distinct body, {len(active)} active certificate"
         )
+
+    def revoke(self) -> None:
+        """What the operator takes away is gone while the command runs."""
+        listening = self._stage.start_listening(f"certtest/{THING}/#", self._stage.home)
+        before = time.monotonic()
+        said = self._stage.run("thing", "revoke", THING, "--data", str(self._stage.data))
+        took = time.monotonic() - before
+        require("Open sessions closed: 1" in said, f"the open session is closed, not: {said}")
+        self._title("The operator revokes the device while it is connected; its session ends")
+        self._evidence(f"{said} (the whole command took {took * 1000:.0f} ms)")
+        listening.terminate()
+        words = (
+            "publish",
+            f"certtest/{THING}",
+            "still here?",
+            "--home",
+            str(self._stage.home),
+            "--wait",
+            "1",
+        )
+        self._evidence(self._stage.run(*words, expect=1).splitlines()[-1])
 
     def _title(self, text: str) -> None:
         self._number += 1
