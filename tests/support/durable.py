@@ -1,6 +1,7 @@
 """A broker on a file: a hub whose clocks tests set, a gateway that can be started again, and crashes."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from keyborn.adapters.broker.gate import Gate
 from keyborn.adapters.broker.hub import Hub
 from keyborn.adapters.broker.keeper import Keeper, Times
 from keyborn.adapters.broker.message import Message
-from keyborn.adapters.broker.packets import Subscription
+from keyborn.adapters.broker.packets import Connect, Prop, Properties, Subscription
 from keyborn.adapters.broker.refusals import Refusals
 from keyborn.adapters.broker.restore import Restorer
 from keyborn.adapters.broker.session import Session
@@ -202,10 +203,18 @@ def waiting_payloads(session: Session) -> list[bytes]:
 # ── with sockets ──────────────────────────────────────────────────────────────────────────────────────
 
 
+def lasting(version: int, name: str = "dev", **more: object) -> Connect:
+    """A CONNECT whose session waits for its client."""
+    properties: Properties = {Prop.SESSION_EXPIRY: 600} if version == 5 else {}
+    connect = Connect(version, name, clean_start=False, keep_alive=60, properties=properties)
+    return connect._replace(**more)  # type: ignore[arg-type] # fields by name
+
+
 class DurableWorld(World):
     """A world whose gateway has a journal."""
 
     journal: Journal
+    context: ssl.SSLContext
 
 
 @asynccontextmanager
@@ -231,9 +240,8 @@ async def durable(
     chain, key = pki.servers.leaf("broker", usage=SERVER, between=True).write(folder, "server")
     world = DurableWorld(folder, gateway, directory, pki)
     world.journal = journal
-    world.host, world.port = await gateway.start(
-        "127.0.0.1", 0, server_context(chain, key, pki.client_ca_pem)
-    )
+    world.context = server_context(chain, key, pki.client_ca_pem)
+    world.host, world.port = await gateway.start("127.0.0.1", 0, world.context)
     try:
         yield world
     finally:
