@@ -1,6 +1,6 @@
 """A process with a broker on a file, for tests that kill it or take its disk away.
 
-Arguments: a folder, and what to do. ``serve``: tell port and devices in one line of JSON, and go on until killed.
+Arguments: a folder, and what to do. ``serve``: tell port and devices in one line of JSON, until killed.
 ``limit``: meet a file size limit while devices publish, say what was acknowledged, recover, and be killed.
 """
 
@@ -90,7 +90,7 @@ class Pressed:
         await raw.leave()
 
     async def others_refused(self) -> None:
-        """MQTT 3.1.1 has no word for no; a subscription is not granted; an eviction says what is the matter."""
+        """MQTT 3.1.1 has no word for no; a subscription is not granted; an eviction says what is up."""
         raw = await self.world.connect(self.service)
         assert await self.publish(raw) is None
         raw = await self.world.connect(self.other, lasting(4, "other"))
