@@ -27,6 +27,7 @@ RUN = {
     "docs/how-to/services.md": [],
     "docs/how-to/shell-completion.md": [],
     "docs/how-to/take-away.md": [],
+    "docs/how-to/write-a-policy.md": [],
 }
 """Every page with commands, and the programs that it starts beside keyborn."""
 

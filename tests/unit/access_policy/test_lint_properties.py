@@ -93,7 +93,7 @@ few = st.lists(
 
 
 @given(documents)
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 def test_a_corrected_statement_parses_and_has_its_trap_no_more(written: PolicyDocument) -> None:
     for finding in lint(written):
         if finding.corrected is None:
@@ -103,7 +103,7 @@ def test_a_corrected_statement_parses_and_has_its_trap_no_more(written: PolicyDo
 
 
 @given(documents)
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_taking_the_errors_corrections_one_after_the_other_ends_without_errors(
     written: PolicyDocument,
 ) -> None:
@@ -116,6 +116,7 @@ def test_taking_the_errors_corrections_one_after_the_other_ends_without_errors(
 
 
 @given(documents)
+@settings(deadline=None)
 def test_every_finding_says_where_and_ends_in_a_sentence(written: PolicyDocument) -> None:
     for finding in lint(written):
         assert finding.sentence.endswith(".")
@@ -128,11 +129,13 @@ def test_every_finding_says_where_and_ends_in_a_sentence(written: PolicyDocument
 
 
 @given(documents)
+@settings(deadline=None)
 def test_what_put_refuses_is_what_lint_calls_an_error(written: PolicyDocument) -> None:
     assert refused(written) == tuple(each for each in lint(written) if each.severity is Severity.ERROR)
 
 
 @given(documents)
+@settings(deadline=None)
 def test_a_statement_written_anew_is_the_same_statement(written: PolicyDocument) -> None:
     again = document(*(json.loads(write_statement(each)) for each in written.statements))
     assert again.statements == written.statements
@@ -157,7 +160,7 @@ def decisions(*written: Statement) -> list[bool]:
 
 
 @given(few)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_a_statement_that_is_called_needless_changes_no_decision(written: PolicyDocument) -> None:
     for finding in lint(written):
         if finding.code in {"shadowed", "duplicate"}:
@@ -178,7 +181,7 @@ TOPICS = [each for each in PROBES if not {"+", "#"} & set(each)]
 
 
 @given(st.builds(allow, actions.filter(lambda each: "*" not in each), arns, conditions))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_a_statement_that_is_called_dead_allows_nothing(statement: dict[str, object]) -> None:
     """One action and one resource, so that the error is about all of it."""
     written = document(statement)
@@ -206,21 +209,21 @@ def takes(pattern: str, text: str) -> bool:
 
 
 @given(patterns, patterns)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_what_is_covered_matches_nothing_more(wide: str, narrow: str) -> None:
     if covers(wide, narrow):
         assert all(takes(wide, text) for text in SHORT if takes(narrow, text))
 
 
 @given(patterns, patterns)
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_patterns_that_share_a_text_overlap(left: str, right: str) -> None:
     if any(takes(left, text) and takes(right, text) for text in SHORT):
         assert overlap(left, right)
 
 
 @given(st.text("ab/*?", max_size=3), st.text("ab/*?", max_size=3))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_patterns_that_overlap_share_a_text(left: str, right: str) -> None:
     if overlap(left, right):
         longer = ("".join(each) for size in range(7) for each in itertools.product("ab/", repeat=size))
@@ -228,6 +231,7 @@ def test_patterns_that_overlap_share_a_text(left: str, right: str) -> None:
 
 
 @given(patterns)
+@settings(deadline=None)
 def test_a_pattern_covers_itself_and_overlaps_itself(pattern: str) -> None:
     assert covers(pattern, pattern)
     assert overlap(pattern, pattern)
