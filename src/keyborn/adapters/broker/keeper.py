@@ -132,7 +132,11 @@ class Keeper:
         return name
 
     def send(self, page: int, delivery: Delivery, packet_id: int) -> None:
-        """A delivery is under way with a packet identifier."""
+        """A delivery is under way with a packet identifier.
+
+        Nobody waits for this row: one that was sent in the turn it was queued in shares that row's commit; if
+        a crash is faster than another's, the message comes again as if it were new.
+        """
         row = DeliveryRow(delivery.row, page, delivery.message.row, delivery.retain, packet_id)
         self.journal.changes.deliveries.put(delivery.row, row)
         self.journal.touch(urgent=False)
