@@ -74,7 +74,7 @@ WHOLE = certificate(alternatives=ALTERNATIVES)
 @pytest.mark.parametrize(
     ("variable", "values"),
     [
-        ("SerialNumber", ["92:85:12"]),
+        ("SerialNumber", [str(0x928512)]),
         ("Subject.Country", ["DE"]),
         ("Subject.Organization", ["Example Corp"]),
         ("Subject.OrganizationalUnit", ["one"]),
@@ -102,7 +102,7 @@ WHOLE = certificate(alternatives=ALTERNATIVES)
         ("Subject.AlternativeName.RFC822Name", ["a@example.com"]),
         ("Subject.AlternativeName.UniformResourceIdentifier", ["https://a.example/x"]),
         ("Subject.AlternativeName.IPAddress", ["192.0.2.7"]),
-        ("Subject.AlternativeName.DirectoryName", ["CN=dir"]),
+        ("Subject.AlternativeName.DirectoryName", ["cn=dir"]),
         ("Issuer.AlternativeName.DNSName", ["b.example"]),
     ],
 )

@@ -43,6 +43,18 @@ _ALTERNATIVES: Mapping[str, type[x509.GeneralName]] = {
     "UniformResourceIdentifier": x509.UniformResourceIdentifier,
     "IPAddress": x509.IPAddress,
 }
+_WORDS: Mapping[ObjectIdentifier, str] = {
+    NameOID.COMMON_NAME: "cn",
+    NameOID.COUNTRY_NAME: "c",
+    NameOID.DOMAIN_COMPONENT: "dc",
+    NameOID.LOCALITY_NAME: "l",
+    NameOID.ORGANIZATION_NAME: "o",
+    NameOID.ORGANIZATIONAL_UNIT_NAME: "ou",
+    NameOID.STATE_OR_PROVINCE_NAME: "st",
+    NameOID.STREET_ADDRESS: "street",
+    NameOID.USER_ID: "uid",
+}
+"""A directory name is written with small letters: ``cn=lamp,o=Example,c=DE``."""
 _OWNERS = ("Issuer", "Subject")
 _LISTS = frozenset(
     f"{PREFIX}{owner}.{name}"
@@ -90,9 +102,8 @@ def _read(der: bytes) -> Mapping[str, tuple[str, ...]]:
 
 
 def _serial(certificate: x509.Certificate) -> dict[str, tuple[str, ...]]:
-    """Pairs of hexadecimal digits with colons, as the Developer Guide's example shows a serial number."""
-    number = certificate.serial_number
-    return {SERIAL_NUMBER: (number.to_bytes((number.bit_length() + 7) // 8 or 1, "big").hex(":"),)}
+    """In decimal, whatever notation people write it in (same guide, "SerialNumber format")."""
+    return {SERIAL_NUMBER: (str(certificate.serial_number),)}
 
 
 def _subject(certificate: x509.Certificate) -> dict[str, tuple[str, ...]]:
@@ -128,7 +139,7 @@ def _of_alternatives(owner: str, names: list[x509.GeneralName]) -> Iterable[tupl
 
 
 def _text_of(value: object) -> str:
-    return value.rfc4514_string() if isinstance(value, x509.Name) else str(value)
+    return value.rfc4514_string(_WORDS) if isinstance(value, x509.Name) else str(value)
 
 
 def _kept(values: Iterable[str]) -> tuple[str, ...]:
