@@ -17,6 +17,7 @@ from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.names import KeyHash, ThingName, certificate_id
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from support.pki import Leaf, shared_pki
+from support.policy_certificate import RICH, rich_leaf
 
 CONNECT, PUBLISH, RECEIVE = Action.CONNECT, Action.PUBLISH, Action.RECEIVE
 RETAIN, SUBSCRIBE = Action.RETAIN, Action.SUBSCRIBE
@@ -240,7 +241,7 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 @cache
 def leaf_for(common_name: str) -> Leaf:
     """A certificate with this common name, made once per process."""
-    return shared_pki().devices.leaf(common_name)
+    return rich_leaf() if common_name == RICH else shared_pki().devices.leaf(common_name)
 
 
 def as_policies(documents: Iterable[str]) -> tuple[AccessPolicy, ...]:

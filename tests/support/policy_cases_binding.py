@@ -29,6 +29,7 @@ from support.policy_case import (
     section,
     sensor,
 )
+from support.policy_certificate import RICH, SERIAL
 
 OWN = document(
     allow(CONNECT, f"client/{THING}"),
@@ -172,6 +173,11 @@ def _values() -> Iterator[Case]:
     yield may("a value that completes a variable is text", "After substitution nothing is read again.",
               document(allow(PUBLISH, f"topic/${attribute('site')}")), PUBLISH, "${iot:ClientId}",
               sensor(site="{iot:ClientId}"))
+    longest, too_long = "a" * 1024, "a" * 1025
+    yield may("a value of 1024 characters", "A value may have 1024 characters.", SITE, PUBLISH,
+              f"{longest}/data", sensor(site=longest))
+    yield may_not("a value of 1025 characters", "A value of more than 1024 characters is not substituted.",
+                  SITE, PUBLISH, f"{too_long}/data", sensor(site=too_long))
     yield may_not("only the variable that holds a wildcard",
                   "One value that is not substituted spoils its resource.",
                   document(allow(PUBLISH, f"topic/{THING}/{attribute('site')}")), PUBLISH, "sensor-1/b",
@@ -261,6 +267,50 @@ def _certificate() -> Iterator[Case]:
                   wire=True)
 
 
+def _certificate_values() -> Iterator[Case]:
+    rich = sensor(common_name=RICH)
+    for word, value in (
+        ("Subject.Country", "DE"), ("Subject.State", "Bremen"), ("Subject.Organization", "Example Corp"),
+        ("Subject.SerialNumber", "SN-7"), ("Subject.AlternativeName.DNSName", "a.example"),
+        ("Subject.AlternativeName.IPAddress", "192.0.2.7"),
+        ("Subject.AlternativeName.UniformResourceIdentifier", "urn:lamp:7"),
+        ("Subject.AlternativeName.RFC822Name", "lamp@example.com"),
+        ("Subject.AlternativeName.DirectoryName", "cn=dir,ou=lamps,o=Example Corp,c=DE"),
+    ):
+        policy = document(allow(PUBLISH, f"topic/${{iot:Certificate.{word}}}/x"))
+        yield may(f"the certificate's {word}", f"{word} is what the certificate says there.", policy, PUBLISH,
+                  f"{value}/x", rich, wire=True)
+        yield may_not(f"a certificate without {word}",
+                      f"Without {word} in the certificate, its variable does not resolve.", policy, PUBLISH,
+                      f"{value}/x", wire=True)
+    serial = document(allow(CONNECT, "client/${iot:Certificate.SerialNumber}"))
+    hexadecimal = SERIAL.to_bytes(8, "big").hex(":")
+    yield may("the serial number", "A certificate's serial number is written in decimal.", serial, CONNECT,
+              str(SERIAL), sensor(str(SERIAL), common_name=RICH), wire=True)
+    yield may_not("the serial number in hexadecimal",
+                  "A certificate's serial number is not written in hexadecimal.", serial, CONNECT,
+                  hexadecimal, sensor(hexadecimal, common_name=RICH), wire=True)
+    unit = "iot:Certificate.Subject.OrganizationalUnit"
+    for suffix, topic, verdict, rule in (
+        ("", "lamps", may, "Of several values, a variable without an index is the first."),
+        ("", "bulbs", may_not, "Of several values, a variable without an index is only the first."),
+        (".1", "bulbs", may, "Index 1 is the second value."),
+        (".1", "lamps", may_not, "Index 1 is not the first value."),
+        (".2", "lamps", may_not, "An index beyond the last value does not resolve."),
+    ):
+        policy = document(allow(PUBLISH, f"topic/${{{unit}{suffix}}}"))
+        yield verdict(f"organizational unit{suffix}, {topic}", rule, policy, PUBLISH, topic, rich, wire=True)
+    for name, operator, wanted, verdict in (
+        ("for all of both units", "ForAllValues:StringEquals", ["lamps", "bulbs"], may),
+        ("for all of one unit", "ForAllValues:StringEquals", ["lamps", "pumps"], may_not),
+        ("for any of one unit", "ForAnyValue:StringEquals", ["bulbs", "pumps"], may),
+        ("for any of no unit", "ForAnyValue:StringEquals", ["pumps"], may_not),
+    ):
+        policy = document(allow(PUBLISH, "topic/a", when={operator: {f"{unit}.List": wanted}}))
+        rule = ".List is every value, for ForAllValues and ForAnyValue."
+        yield verdict(name, rule, policy, PUBLISH, "a", rich, wire=True)
+
+
 def _escapes() -> Iterator[Case]:
     star, mark, dollar = (document(allow(PUBLISH, f"topic/a/${{{each}}}/c")) for each in "*?$")
     yield may("an escaped star", "${*} is an asterisk.", star, PUBLISH, "a/*/c", wire=True)
@@ -295,6 +345,6 @@ def rows() -> tuple[Case, ...]:
         *section(Group.THING, *_thing()),
         *section(Group.VALUES, *_values()),
         *section(Group.CLIENT_ID, *_client_id()),
-        *section(Group.CERTIFICATE, *_certificate()),
+        *section(Group.CERTIFICATE, *_certificate(), *_certificate_values()),
         *section(Group.ESCAPES, *_escapes()),
     )

@@ -279,8 +279,6 @@ def _literal() -> Iterator[Case]:
         policy = document(allow(PUBLISH, pattern))
         yield may_not(f"{name} has no meaning", rule, policy, PUBLISH, topic, wire=True)
         yield may(f"{name} is itself", rule, policy, PUBLISH, pattern.removeprefix("topic/"))
-    yield may_not("an ARN for a topic", "The resource is the topic, not an ARN of it.", mine, PUBLISH,
-                  "topic/sensor-1")
     yield may("a colon in a topic", "Colons in a resource belong to it.",
               document(allow(PUBLISH, "topic/a:b:c")), PUBLISH, "a:b:c", wire=True)
     yield may_not("a space at the end", "A space is a character like any other.", mine, PUBLISH, "sensor-1 ",

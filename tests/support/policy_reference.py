@@ -1,12 +1,12 @@
 """A second evaluator of access policies, as naive as can be: the judge of the one that ships.
 
-It reads the JSON of the documents anew for every question, tries wildcards character by character and
-compiles nothing. It was written from the rules (see ``policy_cases``) without a look at the other.
+It reads the JSON of the documents anew for every question, goes through pattern and text character by
+character and compiles nothing. It was written from the rules (see ``policy_cases``) without a look at the
+other.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from keyborn.domain.access import Action, ConnectAttribute
@@ -19,6 +19,7 @@ Context = Mapping[str, Sequence[str]]
 _TYPES = {"iot:Connect": "client", "iot:Subscribe": "topicfilter"}
 _ESCAPES = "*?$"
 _NOT_SUBSTITUTED = "*$+?#"
+_LONGEST = 1024
 
 
 def context_of(
@@ -27,13 +28,13 @@ def context_of(
     attributes: Iterable[ConnectAttribute],
     thing: str | None,
     thing_attributes: Mapping[str, str],
-    certificate: Mapping[str, str],
+    certificate: Mapping[str, Sequence[str]],
 ) -> Context:
     """All keys of one connection. ``thing`` is None for a service; ``certificate`` has whole keys."""
     context: dict[str, Sequence[str]] = {
         "iot:ClientId": [client_id],
         "iot:ConnectAttributes": [str(each) for each in attributes],
-        **{key: [value] for key, value in certificate.items()},
+        **certificate,
     }
     attached = thing is not None and thing == client_id
     context["iot:Connection.Thing.IsAttached"] = ["true" if attached else "false"]
@@ -122,25 +123,22 @@ def _value(variable: str, context: Context) -> str | None:
     if variable in _ESCAPES:
         return variable
     values = context.get(variable, [])
-    if len(values) != 1 or any(each in values[0] for each in _NOT_SUBSTITUTED):
+    if len(values) != 1 or len(values[0]) > _LONGEST:
+        return None
+    if any(each in values[0] for each in _NOT_SUBSTITUTED):
         return None
     return values[0]
 
 
 def _matches(pieces: list[object], text: str) -> bool:
-    @cache
-    def rest(piece: int, character: int) -> bool:
-        if piece == len(pieces):
-            return character == len(text)
-        if pieces[piece] is ANY:
-            return rest(piece + 1, character) or (character < len(text) and rest(piece, character + 1))
-        if character == len(text):
-            return False
-        if pieces[piece] is ONE or pieces[piece] == text[character]:
-            return rest(piece + 1, character + 1)
-        return False
-
-    return rest(0, 0)
+    """Whether the pieces cover the text: follow every place that those so far can have reached."""
+    places = {0}
+    for piece in pieces:
+        if piece is ANY:
+            places = set(range(min(places), len(text) + 1)) if places else places
+        else:
+            places = {at + 1 for at in places if at < len(text) and piece in (ONE, text[at])}
+    return len(text) in places
 
 
 # ── conditions ────────────────────────────────────────────────────────────────────────────────────────

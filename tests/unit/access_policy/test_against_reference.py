@@ -24,6 +24,7 @@ from keyborn.domain.thing import ThingKind
 from support.figures import Figure
 from support.policy_case import ARN, CERTIFICATE, CLIENT, COMMON_NAME, THING, Who, attribute, badge, leaf_for
 from support.policy_cases import cases
+from support.policy_certificate import RICH, SAYS
 from support.policy_reference import Context, context_of, permitted
 
 T = TypeVar("T")
@@ -78,15 +79,17 @@ def person(tape: Tape) -> Who:
 
 
 @cache
-def certificate_keys(common_name: str) -> Mapping[str, str]:
+def certificate_keys(common_name: str) -> Mapping[str, Sequence[str]]:
     """What the condition keys of a certificate say of the one with this common name."""
     leaf = leaf_for(common_name).certificate
     (name,) = leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return {
-        "iot:CertificateId": leaf.fingerprint(SHA256()).hex(),
-        "iot:Certificate.Subject.CommonName": str(name.value),
-        "iot:Certificate.Issuer.CommonName": "test devices",
+    said = {
+        "CertificateId": [leaf.fingerprint(SHA256()).hex()],
+        "Certificate.Subject.CommonName": [str(name.value)],
+        "Certificate.Issuer.CommonName": ["test devices"],
+        **(SAYS if common_name == RICH else {}),
     }
+    return {f"iot:{key}": values for key, values in said.items()}
 
 
 def context_for(who: Who, asks: frozenset[ConnectAttribute]) -> Context:
