@@ -312,7 +312,7 @@ def test_evaluator_and_reference_never_disagree(figure: Figure) -> None:
     """And both verdicts, and every feature with each of them, come up often enough to mean something."""
     seen: Counter[tuple[str, bool]] = Counter()
 
-    @settings(SOME, max_examples=4000)
+    @settings(SOME, max_examples=3000)
     @given(QUESTIONS)
     def agree(question: Question) -> None:
         expected = question.expected()
