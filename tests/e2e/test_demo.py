@@ -33,7 +33,8 @@ def test_every_step_is_true_and_printed_with_its_evidence(tmp_path: Path, figure
     assert [int(number) for number in titles] == list(range(1, STEPS + 1))
     for evidence in (
         "mode 0600", "device.crt: OK", "SHA-256 of its DER is the certificate id", "21.5 degrees",
-        "publish_denied", "no statement of keyborn-default allows it", "Open sessions closed: 1", "1 distinct body, 1 active certificate",
+        "publish_denied", "no statement of keyborn-default allows it", "Open sessions closed: 1",
+        "1 distinct body, 1 active certificate",
         "not found", "Every step was true.",
     ):  # fmt: skip
         assert evidence in shown, evidence

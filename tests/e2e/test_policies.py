@@ -20,13 +20,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture
-def party(server: Server, tmp_path: Path) -> Iterator[Party]:
-    party = Party(server, tmp_path)
-    yield party
-    party.end()
-
-
 def document(path: Path, *statements: dict[str, object]) -> Path:
     path.write_text(json.dumps({"Version": "2012-10-17", "Statement": list(statements)}))
     return path

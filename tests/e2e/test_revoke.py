@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 
@@ -23,13 +22,6 @@ BOUND = 1.0
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with running(tmp_path_factory.mktemp("revoke")) as server:
         yield server
-
-
-@pytest.fixture
-def party(server: Server, tmp_path: Path) -> Iterator[Party]:
-    party = Party(server, tmp_path)
-    yield party
-    party.end()
 
 
 @dataclass

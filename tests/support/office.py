@@ -10,11 +10,13 @@ from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.names import NameScope, ThingName
 from keyborn.domain.token import encode_secret
-from keyborn.ports import Authenticator, Credential, Registry
+from keyborn.ports import Authenticator, Credential, Registry, Sessions
 from keyborn.service.admission import FailureBudget
 from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAuthority
+from keyborn.service.policies import PolicyOffice
 from keyborn.service.saga import SagaStep
+from keyborn.service.things import ThingOffice
 from keyborn.service.tokens import FreshToken, TokenOffice, TokenWish
 from support.csr_make import make_csr
 
@@ -65,6 +67,26 @@ class OfficeWorld:
             reserved_names=frozenset({"localhost"}),
             failures=self.failures,
             on_step=self._on_step,
+        )
+
+    def policies(self, sessions: Sessions | None = None) -> PolicyOffice:
+        """The use cases of policies over this registry."""
+        registry = self.registry
+        return PolicyOffice(
+            policies=registry,
+            listing=registry,
+            use=registry,
+            fleet=registry,
+            directory=registry,
+            sessions=sessions,
+            clock=self.clock,
+        )
+
+    def things(self, sessions: Sessions | None = None) -> ThingOffice:
+        """The use cases of orders over this registry."""
+        registry = self.registry
+        return ThingOffice(
+            fleet=registry, directory=registry, lifecycle=registry, sessions=sessions, clock=self.clock
         )
 
     def _on_step(self, step: SagaStep) -> None:

@@ -51,16 +51,7 @@ def broker() -> Broker:
 
 @pytest.fixture
 def office(world: OfficeWorld, broker: Broker) -> PolicyOffice:
-    registry = world.registry
-    return PolicyOffice(
-        policies=registry,
-        listing=registry,
-        use=registry,
-        fleet=registry,
-        directory=registry,
-        sessions=broker,
-        clock=world.clock,
-    )
+    return world.policies(broker)
 
 
 def asking(topic: str, action: Action = Action.PUBLISH, document: str | None = None) -> Question:
@@ -228,14 +219,10 @@ async def test_a_simulation_tells_that_the_certificate_is_of_no_use(
     world: OfficeWorld, office: PolicyOffice
 ) -> None:
     from keyborn.domain.thing import ThingStatus
-    from keyborn.service.things import Order, ThingOffice
+    from keyborn.service.things import Order
 
     await world.enrolled("sensor")
-    registry = world.registry
-    things = ThingOffice(
-        fleet=registry, directory=registry, lifecycle=registry, sessions=None, clock=world.clock
-    )
-    await things.carry_out(Order("sensor", ThingStatus.SUSPENDED))
+    await world.things().carry_out(Order("sensor", ThingStatus.SUSPENDED))
     said = await office.simulate(asking("a", document=allowing("a")))
     assert said.explanation.allowed
     assert not said.live

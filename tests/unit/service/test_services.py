@@ -29,16 +29,7 @@ DOCUMENT = service_policy("dashboard", ["Subscribe topicfilter/certtest/*", "Rec
 
 @pytest.fixture
 def policies(world: OfficeWorld) -> PolicyOffice:
-    registry = world.registry
-    return PolicyOffice(
-        policies=registry,
-        listing=registry,
-        use=registry,
-        fleet=registry,
-        directory=registry,
-        sessions=None,
-        clock=world.clock,
-    )
+    return world.policies()
 
 
 @pytest.fixture

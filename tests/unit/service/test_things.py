@@ -46,13 +46,7 @@ def broker(world: OfficeWorld) -> Broker:
 
 @pytest.fixture
 def office(world: OfficeWorld, broker: Broker) -> ThingOffice:
-    return ThingOffice(
-        fleet=world.registry,
-        directory=world.registry,
-        lifecycle=world.registry,
-        sessions=broker,
-        clock=world.clock,
-    )
+    return world.things(broker)
 
 
 @pytest.mark.parametrize("status", [ThingStatus.SUSPENDED, ThingStatus.REVOKED, ThingStatus.RETIRED])
@@ -157,13 +151,7 @@ async def test_nothing_is_evicted_if_the_registry_could_not_write(world: OfficeW
 
 async def test_orders_work_where_no_broker_runs(world: OfficeWorld) -> None:
     await world.enrolled("sensor")
-    office = ThingOffice(
-        fleet=world.registry,
-        directory=world.registry,
-        lifecycle=world.registry,
-        sessions=None,
-        clock=world.clock,
-    )
+    office = world.things()
     done = await office.carry_out(Order("sensor", ThingStatus.SUSPENDED))
     assert (done.thing.status, done.closed) == (ThingStatus.SUSPENDED, 0)
 
