@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -72,6 +73,24 @@ def test_bytes_are_bounded_per_session_and_in_all() -> None:
     assert not other.offer(message(2), 1, retain=False)
     one.clear()
     assert other.offer(message(2), 1, retain=False)
+
+
+@pytest.mark.parametrize("hogs", [1, 7, 80])
+def test_however_many_queues_are_full_there_is_room_for_a_short_one(hogs: int) -> None:
+    shared = Budget(1000 * COST)
+    full = [session(budget=shared) for _ in range(hogs)]
+    while any([each.offer(message(1), 1, retain=False) for each in full]):
+        pass
+    longest = max(each.held_bytes for each in full)
+    one = message(1).cost
+    assert longest - min(each.held_bytes for each in full) <= one, "none has more than its like"
+    assert shared.free >= longest - one, "and as much is left as one of them holds"
+    short = session(budget=shared)
+    for number in range(20):
+        assert short.offer(message(number), 1, retain=False)
+        taken = short.take()
+        assert taken is not None
+        short.acknowledge(taken[0])
 
 
 def test_messages_under_way_still_count_until_they_are_acknowledged() -> None:

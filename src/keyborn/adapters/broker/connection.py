@@ -282,7 +282,7 @@ class Connection:
     def _check_silence(self) -> None:
         left = self._heard + self._silence - self._loop.time()
         if left > 0 or self._slowed or self._crowded() or not self._link.writable:
-            self._after("keep-alive", max(left, 1), self._check_silence)
+            self._after("keep-alive", left if left > 0 else 1, self._check_silence)
         else:
             self._leave(Reason.KEEP_ALIVE_TIMEOUT, f"silent for {self._silence:g} s, keep-alive expired")
 

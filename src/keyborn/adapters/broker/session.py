@@ -41,6 +41,11 @@ class Budget:
         """Give ``count`` bytes back."""
         self.used -= count
 
+    @property
+    def free(self) -> int:
+        """Bytes that nobody has taken."""
+        return self._limit - self.used
+
 
 class Outlet(Protocol):
     """The connection of a session, as the hub sees it."""
@@ -147,9 +152,15 @@ class Session:
         return True
 
     def _room(self, queue: Sized, cost: int) -> bool:
-        """Reserve ``cost`` bytes for one more in ``queue``, if the limits let it in."""
+        """Reserve ``cost`` bytes for one more in ``queue``, if the limits let it in.
+
+        No session may hold more than is still free for all (Choudhury and Hahne's dynamic threshold): full
+        queues of many stop growing while there is room for those whose own are short.
+        """
         limits = self._limits
         if len(queue) >= limits.queue_messages or self._bytes + cost > limits.queue_bytes:
+            return False
+        if self._bytes + cost > self._budget.free:
             return False
         if not self._budget.take(cost):
             return False
