@@ -79,7 +79,7 @@ def test_bytes_are_bounded_per_session_and_in_all() -> None:
 def test_however_many_queues_are_full_there_is_room_for_a_short_one(hogs: int) -> None:
     shared = Budget(1000 * COST)
     full = [session(budget=shared) for _ in range(hogs)]
-    while any([each.offer(message(1), 1, retain=False) for each in full]):
+    while sum(each.offer(message(1), 1, retain=False) for each in full):
         pass
     longest = max(each.held_bytes for each in full)
     one = message(1).cost
