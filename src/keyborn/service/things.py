@@ -85,22 +85,28 @@ class ThingOffice:
         return Done(moved, await self._sessions.evict(moved.name, f"the operator says {moved.status}"))
 
     async def _find(self, name: str) -> tuple[Thing, Certificate | None]:
-        """A thing by name, else by a certificate that it holds; a name comes first where both fit."""
-        thing = await self._fleet.thing(ThingName(name))
-        if thing is not None:
-            return thing, None
-        if is_certificate_id(name):
-            return await self._by_certificate(CertificateId(name))
-        raise NotFound(what="thing", name=ascii(name[:64]))
+        """A thing by a certificate that it holds, else by name.
 
-    async def _by_certificate(self, name: CertificateId) -> tuple[Thing, Certificate]:
-        certificate = await self._directory.certificate(name)
-        thing = await self._fleet.thing(certificate.thing) if certificate is not None else None
-        if certificate is None or thing is None:
-            raise NotFound(what="certificate", name=name)
+        The certificate comes first where both fit: a device that chose somebody's certificate id as its name
+        must not catch the order that is meant for that certificate.
+        """
+        if is_certificate_id(name):
+            certificate = await self._directory.certificate(CertificateId(name))
+            if certificate is not None:
+                return await self._holder(certificate), certificate
+        return await self._known(name), None
+
+    async def _known(self, name: str) -> Thing:
+        thing = await self._fleet.thing(ThingName(name))
+        if thing is None:
+            raise NotFound(what="thing", name=ascii(name[:64]))
+        return thing
+
+    async def _holder(self, certificate: Certificate) -> Thing:
+        thing = await self._known(certificate.thing)
         if certificate.status is CertificateStatus.REVOKED and not thing.status.is_gone:
             raise CertificateNotHeld(status=certificate.status.value, thing=thing.name)
-        return thing, certificate
+        return thing
 
 
 def require_kind(thing: Thing, wanted: ThingKind) -> None:

@@ -187,3 +187,22 @@ async def test_the_reason_is_in_the_trail(world: OfficeWorld, office: ThingOffic
 def test_a_reason_that_is_no_line_of_text_is_refused(reason: str) -> None:
     with pytest.raises(InvalidSetting):
         Order("sensor", ThingStatus.REVOKED, reason=reason)
+
+
+async def test_a_name_that_is_somebody_s_certificate_id_catches_no_order_meant_for_the_certificate(
+    world: OfficeWorld, office: ThingOffice
+) -> None:
+    _, _, certificate = await world.enrolled("sensor")
+    _, _, decoy = await world.enrolled(certificate.id)
+    done = await office.carry_out(Order(certificate.id, ThingStatus.REVOKED))
+    assert done.thing.name == "sensor"
+    assert not await world.active("sensor")
+    assert await world.active(certificate.id), "it is reached by its own certificate"
+    assert (await office.carry_out(Order(decoy.id, ThingStatus.REVOKED))).thing.name == certificate.id
+
+
+async def test_a_certificate_that_nobody_knows_is_answered_with_a_command_that_exists(
+    office: ThingOffice,
+) -> None:
+    with pytest.raises(NotFound, match="keyborn thing list"):
+        await office.carry_out(Order("0" * 64, ThingStatus.REVOKED))
