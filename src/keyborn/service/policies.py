@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from keyborn.domain.access import Action, Badge, Circumstances
+from keyborn.domain.access_policy.attaching import in_force
 from keyborn.domain.access_policy.document import (
     MAX_DOCUMENT,
     AccessPolicy,
@@ -120,7 +121,14 @@ class PolicyOffice:
         return changed
 
     async def detach(self, policy: str, thing: str, *, actor: str = "operator") -> Thing:
-        """Take a policy away; the last one leaves none. Raises NotFound."""
+        """Take a policy away; the last one leaves none.
+
+        Raises NotFound for a thing, and for a policy that neither it has nor anybody ever put: a slip of the
+        pen must not look as if something had been taken away.
+        """
+        known = await self._fleet.thing(ThingName(thing))
+        if known is not None and policy not in in_force(known):
+            await self.show(policy)
         event = self._change("policy.detach", policy, thing, actor)
         changed = await self._use.detach_policy(ThingName(thing), PolicyName(policy), event)
         await self._review([changed.name])

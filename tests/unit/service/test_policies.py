@@ -245,3 +245,13 @@ async def test_every_change_is_in_the_trail_once(world: OfficeWorld, office: Pol
         ("policy.detach", "sensor"),
         ("policy.remove", "narrow"),
     ]
+
+
+async def test_a_slip_in_the_name_of_a_policy_to_detach_does_not_look_like_success(
+    world: OfficeWorld, office: PolicyOffice
+) -> None:
+    await world.enrolled("sensor")
+    with pytest.raises(NotFound, match="keyborn-defualt"):
+        await office.detach("keyborn-defualt", "sensor")
+    await office.put("narrow", allowing("a"))
+    assert (await office.detach("narrow", "sensor")).policies is None, "one that is there need not be held"
