@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlencode
+from urllib.parse import quote, unquote, urlencode
 
 import click
 
@@ -53,7 +53,7 @@ def ask(data: Path, method: str, path: str, body: Mapping[str, Any] | None = Non
     folder = DataFolder(data)
     given = {name: value for name, value in query.items() if value is not None}
     target = path + ("?" + urlencode(given) if given else "")
-    payload = json.dumps(body).encode() if body is not None else b""
+    payload = _encode(body) if body is not None else b""
     deadline = time.monotonic() + _START_PATIENCE
     sock = _reach(folder)
     while sock is None:
@@ -73,6 +73,19 @@ def ask(data: Path, method: str, path: str, body: Mapping[str, Any] | None = Non
         raise ServerNotRunning(path=data) from None
     finally:
         connection.close()
+
+
+def place(name: str) -> str:
+    """``name`` as one part of a path, whatever was typed."""
+    return quote(name, safe="", errors="surrogateescape")
+
+
+def _encode(body: Mapping[str, Any]) -> bytes:
+    """JSON in UTF-8; a usage error for an argument whose bytes are not."""
+    try:
+        return json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise click.UsageError("An argument is not text in UTF-8.") from None
 
 
 def pages(data: Path, path: str, key: str, limit: int = 1000) -> Iterator[dict[str, Any]]:

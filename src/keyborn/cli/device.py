@@ -87,6 +87,11 @@ def printable(text: str) -> str:
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def printable_lines(text: str) -> str:
+    """The same for a text of several lines, which stay lines."""
+    return "\n".join(printable(line.replace("\t", "    ")) for line in text.replace("\r\n", "\n").split("\n"))
+
+
 def _leave_no_core() -> None:
     """A core file would hold the enrolment secret and whatever TLS keeps of the private key."""
     import resource

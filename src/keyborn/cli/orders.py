@@ -1,11 +1,10 @@
 """Orders that move a thing or a service from one status to another, and what the operator is told."""
 
 from pathlib import Path
-from urllib.parse import quote
 
 import click
 
-from keyborn.cli.console import ask
+from keyborn.cli.console import ask, place
 from keyborn.cli.output import show
 
 reason_option = click.option(
@@ -18,7 +17,7 @@ def carry_out(
 ) -> None:
     """Send one order and say what it did; raises Refused."""
     body = {"status": status, "kind": kind, "reason": reason}
-    done = ask(data, "POST", f"/v1/things/{quote(name, safe='')}/status", body)
+    done = ask(data, "POST", f"/v1/things/{place(name)}/status", body)
     if as_json:
         show(done, as_json=True)
         return

@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from keyborn.cli.console import ask, data_option, pages
+from keyborn.cli.console import ask, data_option, pages, place
+from keyborn.cli.device import printable, printable_lines
 from keyborn.cli.output import json_option, show, table
-from keyborn.cli.policy_file import document_option, read_policy
+from keyborn.cli.policy_file import document_option, finding_line, read_policy
 from keyborn.cli.policy_lint import lint_command
 from keyborn.domain.errors import UnexpectedVerdict
 
@@ -50,7 +50,7 @@ def put_policy(*, name: str, file: Path, strict: bool, data: Path, as_json: bool
         return
     click.echo(f"{kept['policyName']} is kept, version {kept['version']}, in force on every open session.")
     for finding in kept["findings"]:
-        click.echo(f"{finding['severity']}: {finding['where']}: {finding['sentence']}", err=True)
+        click.echo(finding_line(finding), err=True)
 
 
 @policy.command("list")
@@ -87,9 +87,9 @@ def show_policy(*, name: str, only: bool, data: Path, as_json: bool) -> None:
     attached = ", ".join(shown.pop("attachedTo")) or "nobody by name"
     default = "; every device that has no policy of its own" if shown.pop("isDefault") else ""
     show(shown | {"attachedTo": attached + default}, as_json=False)
-    click.echo(f"\n{document.rstrip()}")
+    click.echo(f"\n{printable_lines(document.rstrip())}")
     for finding in findings:
-        click.echo(f"\n{finding['severity']}: {finding['where']}: {finding['sentence']}")
+        click.echo(f"\n{finding_line(finding)}")
 
 
 @policy.command("remove")
@@ -130,7 +130,7 @@ def detach_policy(*, name: str, thing: str, data: Path, as_json: bool) -> None:
 
     Example: keyborn policy detach keyborn-default --thing gateway-1
     """
-    _tell(ask(data, "DELETE", f"{_thing(thing)}/policies/{quote(name, safe='')}"), as_json=as_json)
+    _tell(ask(data, "DELETE", f"{_thing(thing)}/policies/{place(name)}"), as_json=as_json)
 
 
 @policy.command("simulate")
@@ -167,7 +167,10 @@ def simulate_policy(
     """
     if topic is None and action != "connect":
         raise click.UsageError(f"--action {action} needs --topic.")
-    resource = (client_id or thing) if action == "connect" else topic
+    if topic is not None and action == "connect":
+        raise click.UsageError("--action connect is about a client id: use --client-id, not --topic.")
+    named = thing if client_id is None else client_id
+    resource = named if action == "connect" else topic
     body: dict[str, Any] = {"thing": thing, "action": action, "resource": resource, "clientId": client_id}
     body |= {"will": will, "persistent": persistent}
     if document is not None:
@@ -185,15 +188,15 @@ def explained(said: dict[str, Any]) -> str:
         state = f"thing {said['thingStatus']}, certificate {said['certificateStatus']}"
         lines.append(f"But the broker would not let it in at all: {state}, or out of its dates.")
     if said["variables"]:
-        lines.append("\nVariables")
+        lines += ["", "Variables"]
         lines += [f"  {each['name']}  {_value(each)}" for each in said["variables"]]
-    lines.append("\nStatements" if said["statements"] else "\nNo statement: the thing has no policy.")
+    lines += ["", "Statements" if said["statements"] else "No statement: the thing has no policy."]
     for each in said["statements"]:
         mark = "matches" if each["matched"] else "does not match"
         title = f"{each['policyName']} statement {each['number']}"
         sid = f" ({each['sid']})" if each["sid"] else ""
         lines.append(f"  {each['effect']:<5} {title}{sid} {mark}: {each['because']}")
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def _value(variable: dict[str, Any]) -> str:
@@ -220,8 +223,8 @@ def _require_clean(file: Path, text: str) -> None:
 
 
 def _place(name: str) -> str:
-    return f"/v1/policies/{quote(name, safe='')}"
+    return f"/v1/policies/{place(name)}"
 
 
 def _thing(name: str) -> str:
-    return f"/v1/things/{quote(name, safe='')}"
+    return f"/v1/things/{place(name)}"

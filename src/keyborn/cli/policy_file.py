@@ -1,9 +1,12 @@
 """Policy documents on the command line: a file, or standard input."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
+
+from keyborn.cli.device import printable
 
 MAX_FILE = 16 * 1024
 """Bytes: far beyond AWS IoT's 2048 characters, whatever the indentation."""
@@ -15,6 +18,11 @@ document_option = click.option(
     metavar="FILE",
     help="A document to try instead; - is standard input.",
 )
+
+
+def finding_line(finding: Mapping[str, str]) -> str:
+    """What lint has to say, as the service's answer holds it, on one line."""
+    return printable(f"{finding['severity']}: {finding['where']}: {finding['sentence']}")
 
 
 def read_policy(file: Path) -> str:

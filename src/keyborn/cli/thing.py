@@ -1,11 +1,10 @@
 """``keyborn thing``: the fleet."""
 
 from pathlib import Path
-from urllib.parse import quote
 
 import click
 
-from keyborn.cli.console import ask, data_option, pages
+from keyborn.cli.console import ask, data_option, pages, place
 from keyborn.cli.orders import carry_out, reason_option
 from keyborn.cli.output import json_option, show, table
 
@@ -40,7 +39,7 @@ def show_thing(*, name: str, data: Path, as_json: bool) -> None:
 
     Example: keyborn thing show sensor-1
     """
-    report = ask(data, "GET", f"/v1/things/{quote(name, safe='')}")
+    report = ask(data, "GET", f"/v1/things/{place(name)}")
     if as_json:
         show(report, as_json=True)
         return

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from keyborn.cli.console import ask, data_option, pages
+from keyborn.cli.console import ask, data_option, pages, place
 from keyborn.cli.output import json_option, show, table
 from keyborn.domain.names import RESERVED_PREFIX
 
@@ -92,9 +92,7 @@ def withdraw(*, token_id: str, data: Path, as_json: bool) -> None:
 
     Example: keyborn token withdraw t0123456789abcdef
     """
-    from urllib.parse import quote
-
-    show(ask(data, "DELETE", f"/v1/tokens/{quote(token_id, safe='')}"), as_json=as_json)
+    show(ask(data, "DELETE", f"/v1/tokens/{place(token_id)}"), as_json=as_json)
 
 
 def _is_own(row: dict[str, Any]) -> bool:

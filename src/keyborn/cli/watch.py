@@ -38,6 +38,9 @@ def watch(*, topic_filter: str, count: int | None, retained: bool, data: Path, a
 
     Example: keyborn watch 'certtest/#'
     """
+    from keyborn.device.topics import check_filter
+
+    check_filter(topic_filter)
     with closing(_session(data)) as session:
         session.subscribe(topic_filter, retained=retained)
         click.echo(f"Watching {topic_filter} (interrupt to end)", err=True)

@@ -25,6 +25,8 @@ ACTIONS = {
     "subscribe": Action.SUBSCRIBE,
 }
 """The words of ``keyborn policy simulate``."""
+MAX_BODY = 64 * 1024
+"""Bytes: a document of 16 KiB, with every quotation mark and line end escaped, and the rest."""
 _USERS_SHOWN = 100
 
 
@@ -72,11 +74,11 @@ def policy_routes(office: PolicyOffice) -> list[Route]:
     routes = _PolicyRoutes(office)
     return [
         Route("/v1/policies", routes.page, methods=["GET"]),
-        Route("/v1/policies/{policy}", routes.show, methods=["GET"]),
-        Route("/v1/policies/{policy}", routes.put, methods=["PUT"]),
-        Route("/v1/policies/{policy}", routes.remove, methods=["DELETE"]),
-        Route("/v1/things/{name}/policies", routes.attach, methods=["POST"]),
-        Route("/v1/things/{name}/policies/{policy}", routes.detach, methods=["DELETE"]),
+        Route("/v1/policies/{policy:path}", routes.show, methods=["GET"]),
+        Route("/v1/policies/{policy:path}", routes.put, methods=["PUT"]),
+        Route("/v1/policies/{policy:path}", routes.remove, methods=["DELETE"]),
+        Route("/v1/things/{name:path}/policies", routes.attach, methods=["POST"]),
+        Route("/v1/things/{name:path}/policies/{policy:path}", routes.detach, methods=["DELETE"]),
         Route("/v1/simulations", routes.simulate, methods=["POST"]),
     ]
 
@@ -115,7 +117,7 @@ class _PolicyRoutes:
 
     async def put(self, request: Request) -> Response:
         """Keep a document."""
-        body = guards.parse_json(await guards.read_body(request), _policy_body)
+        body = guards.parse_json(await guards.read_body(request, MAX_BODY), _policy_body)
         return answer_json(kept_row(await self._office.put(request.path_params["policy"], body.document)))
 
     async def remove(self, request: Request) -> Response:
@@ -137,7 +139,7 @@ class _PolicyRoutes:
 
     async def simulate(self, request: Request) -> Response:
         """What the broker would decide, and why."""
-        body = guards.parse_json(await guards.read_body(request), _simulation_body)
+        body = guards.parse_json(await guards.read_body(request, MAX_BODY), _simulation_body)
         said = await self._office.simulate(_question(body))
         standing = {
             "thingName": said.thing.name,
@@ -165,7 +167,7 @@ class _ServiceRoutes:
 
     async def invite(self, request: Request) -> Response:
         """Keep a service's policy and make its enrolment code; the one answer that shows it."""
-        body = guards.parse_json(await guards.read_body(request), _service_body)
+        body = guards.parse_json(await guards.read_body(request, MAX_BODY), _service_body)
         invited = await self._office.invite(body.name, body.document, replace=body.replace, own=body.own)
         code = invited.token.code
         shown = {"code": code.encode(), "secret": encode_secret(code.secret), "url": code.url}

@@ -32,19 +32,19 @@ _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 Body = TypeVar("Body")
 
 
-async def read_body(request: Request) -> bytes:
-    """Read at most MAX_BODY bytes; raises TooLarge as soon as it is known, or MalformedRequest."""
+async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
+    """Read at most ``limit`` bytes; raises TooLarge as soon as it is known, or MalformedRequest."""
     declared = request.headers.get("content-length", "0")
     if not declared.isascii() or not declared.isdigit():
         raise MalformedRequest(detail="its Content-Length is not a number")
-    if int(declared[:20]) > MAX_BODY:
-        raise TooLarge(limit=MAX_BODY)
+    if int(declared[:20]) > limit:
+        raise TooLarge(limit=limit)
     body = bytearray()
     try:
         async for chunk in request.stream():
             body += chunk
-            if len(body) > MAX_BODY:
-                raise TooLarge(limit=MAX_BODY)
+            if len(body) > limit:
+                raise TooLarge(limit=limit)
     except ClientDisconnect:  # nobody will read this; it is everyday, and no fault of ours
         raise MalformedRequest(detail="the connection ended before it did") from None
     return bytes(body)

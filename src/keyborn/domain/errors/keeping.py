@@ -31,7 +31,7 @@ class KindMismatch(Conflict):
     """A device's name was given where a service is meant, or the other way round."""
 
     code = "kind_mismatch"
-    sentence = "{name} is a {kind}, not a {wanted}. Choose another name, or use: keyborn {noun} show {name}"
+    sentence = "{name} is a {kind}, not a {wanted}. Choose another name, or see: keyborn {noun} list"
 
 
 class BrokerUnwritable(Unavailable):
