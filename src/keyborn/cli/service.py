@@ -2,14 +2,13 @@
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import click
 
-from keyborn.cli.console import ask, data_option, pages
+from keyborn.cli.console import ask, data_option, pages, place
 from keyborn.cli.orders import carry_out, reason_option
 from keyborn.cli.output import json_option, show, table
-from keyborn.cli.policy_file import read_policy
+from keyborn.cli.policy_file import finding_line, read_policy
 
 
 @click.group()
@@ -56,12 +55,14 @@ def add_service(
 
     Example: keyborn service add dashboard --policy dashboard.json
     """
-    from keyborn.cli.service_home import enroll_service
+    from keyborn.cli.service_home import enroll_service, require_kept
 
+    if not only_code:
+        require_kept(data, home, name, "repeat the command with --replace")
     wish = {"name": name, "document": read_policy(policy), "replace": replace}
     invited = ask(data, "POST", "/v1/services", wish)
     for finding in invited["findings"]:
-        click.echo(f"{finding['severity']}: {finding['where']}: {finding['sentence']}", err=True)
+        click.echo(finding_line(finding), err=True)
     if only_code:
         _show_code(invited, as_json=as_json)
         return
@@ -70,7 +71,9 @@ def add_service(
     if as_json:
         show(report, as_json=True)
         return
-    click.echo(f"The service {name} has its identity in {enrolled['home']}.")
+    had = "has" if enrolled["obtained"] else "had"
+    already = "" if enrolled["obtained"] else " already, which stays as it was"
+    click.echo(f"The service {name} {had} its identity in {enrolled['home']}{already}.")
     click.echo(f"Next: keyborn subscribe FILTER --home {enrolled['home']}")
 
 
@@ -105,7 +108,7 @@ def revoke_service(*, name: str, reason: str, data: Path, as_json: bool) -> None
 
     Example: keyborn service revoke dashboard
     """
-    known = ask(data, "GET", f"/v1/services/{quote(name, safe='')}")
+    known = ask(data, "GET", f"/v1/services/{place(name)}")
     carry_out(data, known["thingName"], "revoked", reason=reason, as_json=as_json, kind="service")
 
 

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keyborn.cli.console import ask
+from keyborn.cli.console import Refused, ask, place
 from keyborn.cli.device import surroundings
+from keyborn.domain.errors import IdentityTakenAway, NotFound
 
 if TYPE_CHECKING:
     from keyborn.device.home import Home
@@ -31,25 +32,51 @@ def enroll_service(data: Path, home: Path | None, name: str, code: str, *, quiet
     from keyborn.domain.moment import shown
     from keyborn.domain.token import EnrollmentCode
 
-    place = service_home(data, home, name)
+    folder = service_home(data, home, name)
     decoded = EnrollmentCode.decode(code)
-    outcome = enroll(place, Wish(name, service=True), lambda: decoded, surroundings(quiet=quiet))
+    outcome = enroll(folder, Wish(name, service=True), lambda: decoded, surroundings(quiet=quiet))
     identity = outcome.identity
     return {
         "certificateId": identity.certificate_id,
         "notAfter": shown(identity.not_after),
         "obtained": outcome.obtained,
-        "home": str(place.path),
+        "home": str(folder.path),
         "broker": f"{identity.broker.endpoint}:{identity.broker.port}",
     }
 
 
+def require_kept(data: Path, home: Path | None, name: str, remedy: str) -> None:
+    """Raise IdentityTakenAway where the folder's identity is one that has been revoked."""
+    from keyborn.adapters.system import SystemClock
+    from keyborn.device.identity import assess
+
+    folder = service_home(data, home, name)
+    held = None if folder.missing() else assess(folder, SystemClock().now()).identity
+    if held is not None and held.thing == name and held.certificate_id in _revoked(data, name):
+        raise IdentityTakenAway(service=name, path=folder.path, remedy=remedy)
+
+
+def _revoked(data: Path, name: str) -> set[str]:
+    """The revoked certificates of a record; none where there is no such record."""
+    try:
+        rows = ask(data, "GET", f"/v1/things/{place(name)}")["certificates"]
+    except Refused as refused:
+        if refused.code != NotFound.code:
+            raise
+        return set()
+    return {row["certificateId"] for row in rows if row["status"] == "revoked"}
+
+
 def watcher(data: Path) -> "tuple[Home, Identity]":
-    """The identity of ``keyborn watch``, made at first use and again when it has expired."""
+    """The identity of ``keyborn watch``, made at first use and again when it has expired.
+
+    Raises IdentityTakenAway.
+    """
     from keyborn.adapters.system import SystemClock
     from keyborn.device.identity import State, assess, require_identity
     from keyborn.policies import watch_policy
 
+    require_kept(data, None, WATCH, "watch again: it gets a new one")
     home, clock = service_home(data, None, WATCH), SystemClock()
     if home.missing() or assess(home, clock.now()).state is not State.READY:
         wish = {"name": WATCH, "document": watch_policy(), "replace": True, "own": True}

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
+from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.errors import NotFound
 from keyborn.domain.names import NameScope, ThingName, parse_thing_name
 from keyborn.domain.thing import Thing, ThingKind
 from keyborn.ports import Fleet
-from keyborn.service.policies import Kept, PolicyOffice
+from keyborn.service.policies import Kept, PolicyOffice, read_document
 from keyborn.service.things import require_kind
 from keyborn.service.tokens import FreshToken, TokenOffice, TokenWish
 
@@ -26,6 +27,11 @@ class Invitation:
     name: ThingName
     policy: Kept
     token: FreshToken
+
+
+def policy_of(service: ThingName) -> PolicyName:
+    """``service-NAME``; a policy's name has no colon, and no service's has the dot that stands for it."""
+    return PolicyName(f"service-{service}".replace(":", "."))
 
 
 class ServiceOffice:
@@ -57,15 +63,15 @@ class ServiceOffice:
         known = await self._fleet.thing(service)
         if known is not None:
             require_kind(known, ThingKind.SERVICE)
-        kept = await self._policies.put(f"service-{service}", document, actor=actor, shipped=own)
+        read_document(document)
+        policy = policy_of(service)
         wish = TokenWish(
-            NameScope(service),
-            ttl=CODE_LIFETIME,
-            replace=replace,
-            kind=ThingKind.SERVICE,
-            policies=(kept.policy.name,),
+            NameScope(service), ttl=CODE_LIFETIME, replace=replace, kind=ThingKind.SERVICE, policies=(policy,)
         )
-        return Invitation(service, kept, await self._tokens.create(wish, actor=actor))
+        token = await self._tokens.create(wish, actor=actor)  # first: without one the policy stays as it is
+        return Invitation(
+            service, await self._policies.put(policy, document, actor=actor, shipped=own), token
+        )
 
     async def page(self, *, after: str | None = None, limit: int = 100) -> Sequence[Thing]:
         """A page of services, by name."""

@@ -153,6 +153,16 @@ class ServerPartsMissing(OperatorError):
     )
 
 
+class IdentityTakenAway(OperatorError):
+    """A service's folder holds an identity that the operator has revoked."""
+
+    code = "identity_taken_away"
+    sentence = (
+        "The identity of {service} in {path} is revoked, and its key never returns. Move that folder away; "
+        "then {remedy}."
+    )
+
+
 class UnexpectedVerdict(OperatorError):
     """``policy simulate --expect`` met the other verdict."""
 
