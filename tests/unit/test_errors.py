@@ -123,7 +123,7 @@ def test_an_error_is_one_sentence_with_its_code(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["keyborn"])
-    run(fails_with(errors.ThingNameTaken(name="sensor-1")))
+    run(fails_with(errors.ThingNameTaken(name="sensor-1", owner="another key", otherwise=".")))
     shown = capsys.readouterr().err
     assert shown.startswith("keyborn: The thing name sensor-1 belongs to another key.")
     assert shown.rstrip().endswith("[thing_name_taken]")

@@ -25,7 +25,7 @@ from keyborn.domain.errors import (
 from keyborn.domain.intent import Intent
 from keyborn.domain.moment import shown
 from keyborn.domain.names import KeyHash, ThingName
-from keyborn.domain.thing import Thing, ThingStatus
+from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,8 @@ def _require_free_name(standing: Standing, attempt: Attempt) -> None:
     if thing is None:
         return
     if thing.kind is not attempt.applicant.kind:
-        raise ThingNameTaken(name=thing.name)  # a device's name never becomes a service's, nor the reverse
+        # A device's name never becomes a service's, nor the reverse: no token helps.
+        raise ThingNameTaken(name=thing.name, owner=f"a {thing.kind.value}", otherwise=".")
     freed = thing.status.is_gone and _may_replace(attempt)
     if (thing.status.is_gone and not freed) or thing.status is ThingStatus.SUSPENDED:
         raise ThingRevoked(name=thing.name, status=thing.status.value)
@@ -147,13 +148,22 @@ def _same_key(standing: Standing, attempt: Attempt) -> Verdict:
 
 def _other_key(standing: Standing, attempt: Attempt) -> Verdict:
     if not _may_replace(attempt):
-        raise ThingNameTaken(name=attempt.thing)
+        raise _taken(attempt)
     waiting = standing.successor
     if waiting is not None and waiting.key_hash == attempt.key and waiting.live(attempt.now):
         return _repeat(waiting, standing, attempt)
     if _pending_keys(standing, attempt.now) - {attempt.key}:
         raise ReplacementPending(name=attempt.thing)
     return _issue(standing, attempt, Slot.SUCCESSOR)
+
+
+def _taken(attempt: Attempt) -> ThingNameTaken:
+    """Another key has the name: say what gives the permission to replace it."""
+    remedy = f"for a replacement token: keyborn token create --thing {attempt.thing} --replace"
+    if attempt.applicant.kind is ThingKind.SERVICE:
+        remedy = f"to replace it: keyborn service add {attempt.thing} --policy FILE --replace"
+    otherwise = f", or ask the operator {remedy}"
+    return ThingNameTaken(name=attempt.thing, owner="another key", otherwise=otherwise)
 
 
 def _may_replace(attempt: Attempt) -> bool:

@@ -159,3 +159,14 @@ async def test_asking_for_a_device_as_a_service_says_what_it_is(
     with pytest.raises(NotFound):
         await office.show("nobody")
     assert await world.registry.thing(ThingName("sensor"))
+
+
+async def test_who_meets_a_taken_name_is_told_what_helps(world: OfficeWorld, office: ServiceOffice) -> None:
+    invited = await office.invite("dashboard", DOCUMENT)
+    await world.enroll("dashboard", make_csr("dashboard")[1], invited.token)
+    again = await office.invite("dashboard", DOCUMENT)
+    with pytest.raises(ThingNameTaken, match="keyborn service add dashboard --policy FILE --replace"):
+        await world.enroll("dashboard", make_csr("dashboard")[1], again.token)
+    device = await world.token("dashboard", replace=True)
+    with pytest.raises(ThingNameTaken, match=r"belongs to a service\. Choose another name\.$"):
+        await world.enroll("dashboard", make_csr("dashboard")[1], device)

@@ -82,7 +82,7 @@ def _load(text: str) -> object:
     if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         _refuse(_DOCUMENT, f"it has more than {MAX_BYTES} bytes; AWS takes 2048 characters")
     if text.startswith("\ufeff"):
-        _refuse("line 1, column 1", "it is not JSON (it begins with a byte order mark; save it as UTF-8 without one)")
+        _refuse("line 1, column 1", "it is not JSON (it begins with a byte order mark: save it without one)")
     try:
         return _DECODER.decode(text)
     except json.JSONDecodeError as wrong:

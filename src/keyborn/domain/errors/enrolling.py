@@ -80,13 +80,10 @@ class KeyRevoked(Forbidden):
 
 # ── conflicts ──
 class ThingNameTaken(Conflict):
-    """The name is bound to another key."""
+    """The name is bound to another key, or stands for a device where a service asks, or the other way."""
 
     code = "thing_name_taken"
-    sentence = (
-        "The thing name {name} belongs to another key. Choose another name, or ask the operator for a "
-        "replacement token: keyborn token create --thing {name} --replace"
-    )
+    sentence = "The thing name {name} belongs to {owner}. Choose another name{otherwise}"
 
 
 class ThingNameCase(Conflict):
