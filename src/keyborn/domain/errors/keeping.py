@@ -38,4 +38,6 @@ class BrokerUnwritable(Unavailable):
     """The broker's file takes no changes now: the disk is full or fails. What was ordered may not last."""
 
     code = "broker_unwritable"
-    sentence = "The broker cannot write its file now. Free the disk, and repeat the same command in {seconds} s."
+    sentence = (
+        "The broker cannot write its file now. Free the disk, and repeat the same command in {seconds} s."
+    )
