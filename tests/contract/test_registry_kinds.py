@@ -160,9 +160,9 @@ async def test_devices_and_services_are_listed_apart(desk: Desk) -> None:
 # ── a name that a replacement freed ───────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("policies", [None, [], ["new"]])
-async def test_a_freed_name_takes_the_policies_of_its_new_claim(
-    desk: Desk, policies: list[str] | None
+@pytest.mark.parametrize(("policies", "kept"), [(None, ["old"]), ([], []), (["new"], ["new"])])
+async def test_a_freed_name_takes_the_policies_of_its_new_claim_and_never_widens_without_any(
+    desk: Desk, policies: list[str] | None, kept: list[str]
 ) -> None:
     await desk.enroll(await desk.token("first", policies=["old"]), "lamp-1", "k1")
     await desk.order("lamp-1", ThingStatus.REVOKED)
@@ -171,8 +171,8 @@ async def test_a_freed_name_takes_the_policies_of_its_new_claim(
     await desk.enroll(swap, "lamp-1", "k2")
 
     thing = await desk.thing("lamp-1")
-    assert (thing.status, thing.policies, thing.kind) == (ThingStatus.ACTIVE, swap.policies, DEVICE)
-    assert await desk.registry.users(PolicyName("old")) == []
+    assert (thing.status, thing.policies, thing.kind) == (ThingStatus.ACTIVE, tuple(kept), DEVICE)
+    assert await desk.registry.users(PolicyName("old")) == (["lamp-1"] if "old" in kept else [])
 
 
 @pytest.mark.parametrize("old", [None, [], ["old", "older"]])

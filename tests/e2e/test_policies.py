@@ -131,6 +131,8 @@ def test_simulate_says_what_the_broker_does_and_why(party: Party) -> None:
         assert "iot:Connection.Thing.ThingName  = asked" in shown
         keyborn(*words, "--expect", "denied", expect=1 if allowed else 0)
     assert said["deciding"] is None
+    never = ("policy", "simulate", "--thing", "asked", "--action", "publish", "--topic", "certtest/asked/#")
+    assert "invalid_topic" in keyborn(*never, *data, expect=1).stderr, "no policy can allow that"
     connect = ("policy", "simulate", "--thing", "asked", "--action", "connect", "--client-id", "other", *data)
     shown = keyborn(*connect).stdout
     assert "DENIED" in shown
@@ -173,6 +175,10 @@ def test_a_service_gets_its_identity_listens_and_is_revoked(party: Party, tmp_pa
     assert "to the dashboard" in heard.stdout
     denied = keyborn("publish", "certtest/heard", "no", "--home", home, expect=1)
     assert "publish_denied" in denied.stderr
+    assert "is suspended" in keyborn("service", "suspend", "dashboard", *data).stdout
+    assert "refused" in keyborn("subscribe", "certtest/#", "--home", home, expect=1).stderr
+    assert "is active" in keyborn("service", "activate", "dashboard", *data).stdout
+    keyborn("subscribe", "certtest/heard", "--home", home, "--count", "1", "--timeout", "20")
     assert "is revoked" in keyborn("service", "revoke", "dashboard", *data).stdout
     assert "refused" in keyborn("subscribe", "certtest/#", "--home", home, expect=1).stderr
 

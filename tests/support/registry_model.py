@@ -158,7 +158,8 @@ class Model:
             self.things[fresh.thing] = ModelThing("claimed", fresh.key, token.kind, token.policies)
         elif record.status in ("revoked", "retired"):
             grave = ModelThing(record.status, record.key, record.kind, record.policies)
-            self.things[fresh.thing] = ModelThing("claimed", fresh.key, token.kind, token.policies, grave)
+            granted = record.policies if token.policies is None else token.policies
+            self.things[fresh.thing] = ModelThing("claimed", fresh.key, token.kind, granted, grave)
         self.owners.setdefault(fresh.key, (fresh.thing, fresh.id))
         self.intents[fresh.id] = fresh
 

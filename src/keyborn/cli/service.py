@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from keyborn.cli.console import ask, data_option, pages, place
+from keyborn.cli.console import ask, data_option, pages, place, require_running
 from keyborn.cli.orders import carry_out, reason_option
 from keyborn.cli.output import json_option, show, table
-from keyborn.cli.policy_file import finding_line, read_policy
+from keyborn.cli.policy_file import finding_line, read_policy, require_sound
 
 
 @click.group()
@@ -19,7 +19,7 @@ def service() -> None:
     """
 
 
-@service.command("add")
+@service.command("add", short_help="Give a program its identity: key, certificate and policy.")
 @click.argument("name")
 @click.option(
     "--policy",
@@ -57,9 +57,12 @@ def add_service(
     """
     from keyborn.cli.service_home import enroll_service, require_kept
 
+    document = read_policy(policy)
+    require_sound(policy, document)
     if not only_code:
+        require_running(data)
         require_kept(data, home, name, "repeat the command with --replace")
-    wish = {"name": name, "document": read_policy(policy), "replace": replace}
+    wish = {"name": name, "document": document, "replace": replace}
     invited = ask(data, "POST", "/v1/services", wish)
     for finding in invited["findings"]:
         click.echo(finding_line(finding), err=True)
@@ -98,6 +101,32 @@ def list_services(*, data: Path, as_json: bool) -> None:
     table(rows, columns, as_json=False, empty=empty)
 
 
+@service.command("suspend")
+@click.argument("name")
+@reason_option
+@data_option
+@json_option
+def suspend_service(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+    """Take a service off the broker until it is activated again; its session is closed at once.
+
+    Example: keyborn service suspend dashboard
+    """
+    _order(data, name, "suspended", reason=reason, as_json=as_json)
+
+
+@service.command("activate")
+@click.argument("name")
+@reason_option
+@data_option
+@json_option
+def activate_service(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+    """Give a suspended service its place back.
+
+    Example: keyborn service activate dashboard
+    """
+    _order(data, name, "active", reason=reason, as_json=as_json)
+
+
 @service.command("revoke")
 @click.argument("name")
 @reason_option
@@ -108,8 +137,12 @@ def revoke_service(*, name: str, reason: str, data: Path, as_json: bool) -> None
 
     Example: keyborn service revoke dashboard
     """
+    _order(data, name, "revoked", reason=reason, as_json=as_json)
+
+
+def _order(data: Path, name: str, status: str, *, reason: str, as_json: bool) -> None:
     known = ask(data, "GET", f"/v1/services/{place(name)}")
-    carry_out(data, known["thingName"], "revoked", reason=reason, as_json=as_json, kind="service")
+    carry_out(data, known["thingName"], status, reason=reason, as_json=as_json, kind="service")
 
 
 def _show_code(invited: dict[str, Any], *, as_json: bool) -> None:

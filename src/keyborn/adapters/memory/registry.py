@@ -7,7 +7,7 @@ from heapq import nsmallest
 
 from keyborn.adapters.memory.state import Binding, State
 from keyborn.domain.access import Badge
-from keyborn.domain.access_policy.attaching import attached, detached, in_force, revised
+from keyborn.domain.access_policy.attaching import after_replacement, attached, detached, in_force, revised
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord, succession
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
@@ -78,7 +78,8 @@ class MemoryRegistry:
         elif standing.thing.status.is_gone:
             state.name_tombstones[attempt.thing] = gone = standing.thing
             reopened = replace(gone, status=ThingStatus.CLAIMED, key_hash=attempt.key)
-            state.keep_thing(replace(reopened, policies=attempt.applicant.policies))
+            kept = after_replacement(gone, attempt.applicant.policies)
+            state.keep_thing(replace(reopened, policies=kept))
         state.keys.setdefault(attempt.key, Binding(attempt.thing, intent.id))
         state.intents[intent.id] = intent
         state.open_by_thing[intent.thing] = intent.id

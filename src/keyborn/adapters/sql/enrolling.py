@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from keyborn.adapters.sql import rows
 from keyborn.adapters.sql.session import Session
+from keyborn.domain.access_policy.attaching import after_replacement
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, decide, staged
@@ -125,7 +126,7 @@ def _reopen(session: Session, gone: Thing, attempt: Attempt) -> None:
     session.run(
         "UPDATE things SET status = 'claimed', key_hash = ?, policies = ? WHERE name = ?",
         attempt.key,
-        rows.to_names(attempt.applicant.policies),
+        rows.to_names(after_replacement(gone, attempt.applicant.policies)),
         attempt.thing,
     )
 

@@ -48,3 +48,11 @@ def revised(known: AccessPolicy | None, put: AccessPolicy) -> AccessPolicy:
     if (known.document.text, known.shipped) == (put.document.text, put.shipped):
         return known
     return replace(put, version=known.version + 1)
+
+
+def after_replacement(gone: Thing, granted: tuple[PolicyName, ...] | None) -> tuple[PolicyName, ...] | None:
+    """What the new holder of a freed name may do: what its credential grants by name, else what the old had.
+
+    A thing that an operator had narrowed does not widen by being revoked and replaced.
+    """
+    return gone.policies if granted is None else granted
