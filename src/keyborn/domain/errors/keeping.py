@@ -7,7 +7,10 @@ class PolicyInUse(Conflict):
     """A policy that somebody still has attached, or the default one, cannot be removed."""
 
     code = "policy_in_use"
-    sentence = "The policy {policy} cannot be removed: {detail}."
+    sentence = (
+        "The policy {policy} cannot be removed: {detail}. A thing gives it up by: "
+        "keyborn policy detach {policy} --thing NAME"
+    )
 
 
 class TooManyPolicies(Conflict):
