@@ -12,6 +12,7 @@ from keyborn.adapters.broker.link import Link
 from keyborn.adapters.broker.packets import V5, Reason
 from keyborn.adapters.broker.refusals import Refusals
 from keyborn.adapters.broker.session import Budget, Session
+from keyborn.adapters.broker.turns import Turns
 from keyborn.adapters.broker.wire import ProtocolError
 from keyborn.domain.access import Action, Principal
 from keyborn.ports import Clock
@@ -28,6 +29,7 @@ class House:
     clock: Clock
     now: Callable[[], float]
     limits: Limits
+    turns: Turns
     pending: Budget
     """Bytes held for connections that have not been admitted."""
     admitted: Callable[[Link], None]

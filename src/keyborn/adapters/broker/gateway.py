@@ -19,6 +19,7 @@ from keyborn.adapters.broker.restore import Records, Restorer
 from keyborn.adapters.broker.review import Reviewer
 from keyborn.adapters.broker.session import Budget
 from keyborn.adapters.broker.tls import AWS_ALPN
+from keyborn.adapters.broker.turns import Turns
 from keyborn.domain.access import RightsOf
 from keyborn.domain.access_policy.evaluate import rights_of as policies_in_force
 from keyborn.domain.names import ThingName, certificate_id
@@ -71,6 +72,7 @@ class Gateway:
             clock=clock,
             now=self._now,
             limits=limits,
+            turns=Turns(),
             pending=Budget(limits.pending_bytes),
             admitted=self._admitted,
         )
