@@ -77,6 +77,14 @@ def test_lists_and_the_trail_say_who_has_which_policy_and_why(server: Server, tm
     assert "But now the broker does not let it in at all: lamp is suspended." in shown
 
 
+@pytest.mark.parametrize(
+    ("action", "topic"), [("publish", "a/#"), ("receive", "a/+"), ("retain", ""), ("subscribe", "a/#/b")]
+)
+def test_nothing_is_simulated_that_no_broker_takes(server: Server, action: str, topic: str) -> None:
+    words = ("policy", "simulate", "--thing", "any", "--action", action, "--topic", topic)
+    assert "[invalid_topic]" in keyborn(*words, "--data", server.data, expect=1).stderr
+
+
 def test_what_cannot_be_undone_says_what_can_be_done(server: Server, tmp_path: Path) -> None:
     data = ("--data", server.data)
     enroll(tmp_path / "gone", server.token(thing="gone")["code"], "gone")

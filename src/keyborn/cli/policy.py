@@ -174,6 +174,7 @@ def simulate_policy(
         raise click.UsageError(f"--action {action} needs --topic.")
     if topic is not None and action == "connect":
         raise click.UsageError("--action connect is about a client id: use --client-id, not --topic.")
+    _require_real(action, topic)
     named = thing if client_id is None else client_id
     resource = named if action == "connect" else topic
     body: dict[str, Any] = {"thing": thing, "action": action, "resource": resource, "clientId": client_id}
@@ -184,6 +185,15 @@ def simulate_policy(
     click.echo(json.dumps(said) if as_json else explained(said))
     if expect is not None and expect != said["verdict"]:
         raise UnexpectedVerdict(verdict=said["verdict"], expected=expect)
+
+
+def _require_real(action: str, topic: str | None) -> None:
+    """Raise InvalidTopic for what no broker would take, whatever a policy says of it."""
+    from keyborn.device.topics import check_filter, check_topic
+
+    if topic is not None:
+        check = check_filter if action == "subscribe" else check_topic
+        check(topic)
 
 
 def explained(said: dict[str, Any]) -> str:
