@@ -34,6 +34,8 @@ class House:
     """Bytes held for connections that have not been admitted."""
     admitted: Callable[[Link], None]
     """Told when a connection stops being pending."""
+    met: Callable[[Principal], None]
+    """Told who has connected with a certificate for the first time."""
 
 
 class Denied(ProtocolError):
@@ -69,7 +71,11 @@ class Client:
     def unwritten(self, what: str) -> None:
         """Something could not be made durable, and there is no word for that but to end the connection."""
         self.house.refusals.say(
-            "unwritten", "not durable", what=what, client=self.session.client_id, peer=self.link.peer
+            f"unwritten {self.principal.certificate}",
+            "not durable",
+            what=what,
+            client=self.session.client_id,
+            peer=self.link.peer,
         )
         self.leave(Reason.QUOTA_EXCEEDED, f"{what} could not be written")
 

@@ -176,6 +176,8 @@ class Connection:
         self._hold(0)
         self._house.admitted(self._link)
         self._after_recheck(admitted.certificate)
+        if admitted.first:
+            self._house.met(admitted.principal)
         answer = welcome(connect, session.expiry, limits, present=present)
         answers.after(mark if ended else answers.mark(), partial(self._begin, client, connect, answer))
 
