@@ -29,7 +29,6 @@ CREATE TABLE sessions (
     client_id   TEXT NOT NULL UNIQUE,
     certificate TEXT NOT NULL,
     thing       TEXT NOT NULL,
-    kind        TEXT NOT NULL,
     attributes  TEXT NOT NULL,
     expiry      INTEGER NOT NULL,
     ends        INTEGER
@@ -168,7 +167,7 @@ def _apply(connection: sqlite3.Connection, changes: Changes) -> None:
     """Deletions of sessions first: a client id may have a new one already."""
     many = connection.executemany
     many("DELETE FROM sessions WHERE id = ?", _gone(changes.sessions))
-    many("REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _there(changes.sessions))
+    many("REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)", _there(changes.sessions))
     subscriptions = changes.subscriptions.rows
     many(
         "DELETE FROM subscriptions WHERE session = ? AND topic_filter = ?",
