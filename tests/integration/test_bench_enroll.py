@@ -27,7 +27,7 @@ from support.csr_make import DeviceKey, make_csr
 
 ROOT = Path(__file__).resolve().parents[2]
 DOOR = Door("/sign", "thingName", "csr", ("result", "certificate"), "secret")
-QUICK = ["--repeats", "1", "--seconds", "1", "--warmup", "0.1", "--clients", "2"]
+QUICK = ["--repeats", "1", "--seconds", "0.3", "--warmup", "0.1", "--clients", "2"]
 
 
 def bench(folder: Path, *words: str) -> tuple[str, list[dict[str, Any]]]:
