@@ -68,6 +68,15 @@ CREATE TABLE retained (
 ) STRICT, WITHOUT ROWID;
 """,
 )
+_FORGET = (
+    "DELETE FROM deliveries WHERE session IN (SELECT id FROM sessions WHERE thing = :thing)",
+    "DELETE FROM deliveries WHERE message IN (SELECT id FROM messages WHERE thing = :thing)",
+    "DELETE FROM subscriptions WHERE session IN (SELECT id FROM sessions WHERE thing = :thing)",
+    "DELETE FROM sessions WHERE thing = :thing",
+    "DELETE FROM retained WHERE message IN (SELECT id FROM messages WHERE thing = :thing)",
+    "DELETE FROM messages WHERE thing = :thing",
+)
+"""Messages of others that nobody waits for any more are dropped when the file is read."""
 _WASTE_PAGES = 8192
 """32 MiB of free pages: more than that, and more than half of the file, is given back at the next start."""
 
@@ -135,6 +144,14 @@ class JournalFile:
         except BaseException:
             self.close()
             raise
+
+    def forget(self, thing: str) -> None:
+        """Delete the thing's sessions and what it published, durably. Raises sqlite3.Error."""
+        assert self._connection is not None
+        self._connection.execute("BEGIN IMMEDIATE")
+        for statement in _FORGET:
+            self._connection.execute(statement, {"thing": thing})
+        self._connection.execute("COMMIT")
 
     def read(self) -> Kept:
         """Everything. Raises BrokerFileUnusable."""
