@@ -5,9 +5,7 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,27 +15,11 @@ from keyborn.adapters.broker.packets import ConnAck, Connect, PubAck, Publish
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.names import CertificateId, KeyHash, ThingName
 from support.broker import PATIENCE, Device, Directory, Raw
+from support.child_process import child
 from support.durable import START, durable, lasting
 
-TESTS = Path(__file__).parents[2]
 TOPIC = "certtest/sub/t"
 UNDER_WAY = 50
-
-
-@contextmanager
-def child(folder: Path, task: str) -> Iterator["subprocess.Popen[str]"]:
-    """A process with a broker; killed at the end if it still runs."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "support.broker_child", str(folder), task],
-        cwd=TESTS,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 def lines(process: "subprocess.Popen[str]") -> Iterator[str]:
@@ -118,7 +100,7 @@ async def heard_after(folder: Path, row: dict[str, str]) -> list[bytes]:
 
 @pytest.mark.parametrize("enough", [1, 120, 700])
 async def test_every_acknowledged_message_survives_a_kill(tmp_path: Path, enough: int) -> None:
-    with child(tmp_path, "serve") as process:
+    with child(tmp_path, "serve", "support.broker_child") as process:
         told = json.loads(await asyncio.to_thread(next, lines(process)))
         subscriber, publisher = map(device_of, told["devices"])
         raw = await dial(told["port"], publisher, Connect(4, "pub", clean_start=True, keep_alive=60))
@@ -136,7 +118,7 @@ async def test_every_acknowledged_message_survives_a_kill(tmp_path: Path, enough
 
 
 async def test_a_kill_between_delivery_and_acknowledgement_means_a_second_delivery(tmp_path: Path) -> None:
-    with child(tmp_path, "serve") as process:
+    with child(tmp_path, "serve", "support.broker_child") as process:
         told = json.loads(await asyncio.to_thread(next, lines(process)))
         subscriber, publisher = map(device_of, told["devices"])
         ear = await dial(told["port"], subscriber, lasting(4, "sub"))
@@ -156,7 +138,7 @@ async def test_a_kill_between_delivery_and_acknowledgement_means_a_second_delive
 async def test_a_full_disk_refuses_recovers_and_has_lost_nothing(tmp_path: Path) -> None:
     """RLIMIT_FSIZE makes every write beyond it fail (EFBIG), as a full disk does."""
     said: dict[str, list[str]] = {}
-    with child(tmp_path, "limit") as process:
+    with child(tmp_path, "limit", "support.broker_child") as process:
         for line in await asyncio.to_thread(lambda: list(lines(process))):
             word, _, rest = line.strip().partition(" ")
             said.setdefault(word, []).append(rest)

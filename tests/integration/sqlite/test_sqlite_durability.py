@@ -16,9 +16,9 @@ from keyborn.domain.certificate import CertificateStatus
 from keyborn.domain.errors import RegistryUnavailable
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import ThingStatus
+from support.child_process import child, lines
 from support.gate import Gate
 from support.registry_cases import START, Desk, certificate_for, event
-from support.registry_process import child, lines
 
 # ── killed ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -19,9 +19,9 @@ from keyborn.domain.enrollment import Repeat
 from keyborn.domain.errors import NotFound, PolicyInUse, RegistryUnavailable
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import ThingKind
+from support.child_process import child, lines
 from support.gate import Gate
 from support.registry_cases import START, Desk, document, event, key, make_token, policy_names
-from support.registry_process import child, lines
 
 
 def execute(path: Path, statement: str, *values: object) -> list[tuple[object, ...]]:

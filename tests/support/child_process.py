@@ -1,4 +1,4 @@
-"""Another process that works on a registry file, and what it says (see ``support.sqlite_child``)."""
+"""Another process that works on files of ours, and what it says (``support.sqlite_child`` and its like)."""
 
 import subprocess
 import sys
@@ -10,10 +10,10 @@ TESTS = Path(__file__).parents[1]
 
 
 @contextmanager
-def child(path: Path, task: str) -> Iterator["subprocess.Popen[str]"]:
-    """A process that works on the registry; killed at the end if it still runs."""
+def child(path: Path, task: str, module: str = "support.sqlite_child") -> Iterator["subprocess.Popen[str]"]:
+    """A process that runs ``module`` on ``path``; killed at the end if it still runs."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "support.sqlite_child", str(path), task],
+        [sys.executable, "-m", module, str(path), task],
         cwd=TESTS,
         stdout=subprocess.PIPE,
         text=True,
