@@ -61,6 +61,11 @@ class Crt311:
         )
         return granted.result(PATIENCE)["qos"]
 
+    def is_cut(self) -> None:
+        """Wait until the broker has hung up, once: awscrt may tell so after it has failed what was waiting."""
+        until(lambda: bool(self.interrupted), "the broker hangs up")
+        assert [each.name for each in self.interrupted] == ["AWS_ERROR_MQTT_UNEXPECTED_HANGUP"]
+
     def stop(self) -> None:
         """Disconnect, and try no more."""
         self.connection.disconnect().result(PATIENCE)
