@@ -52,6 +52,8 @@ from keyborn.domain.errors.devices import (
     WrongCertificate,
 )
 from keyborn.domain.errors.enrolling import (
+    AwsQuotaReached,
+    AwsRefused,
     CaDates,
     CredentialMissing,
     CredentialRefused,
@@ -147,6 +149,8 @@ __all__ = [
     "AddressUnavailable",
     "ApprovalPending",
     "AuditBroken",
+    "AwsQuotaReached",
+    "AwsRefused",
     "BrokerFileUnusable",
     "BrokerUnreachable",
     "BrokerUntrusted",
