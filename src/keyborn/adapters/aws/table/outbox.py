@@ -8,6 +8,7 @@ wanted when it was written; who acts on it reads the table again first, since a 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from keyborn.adapters.aws.table import keys
 from keyborn.adapters.aws.table.draft import Draft, Key
@@ -19,6 +20,8 @@ from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.intent import IntentId
 from keyborn.domain.names import CertificateId, KeyHash, ThingName
 from keyborn.domain.thing import Thing, ThingKind
+
+_ALL = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,8 @@ class Dirt:
     key: KeyHash
     since: datetime
     until: datetime
-    """The certificate was made between these two moments, give or take the clocks and one function's time."""
+    """From here on nobody signs for it any more. The certificate, whatever status it has in AWS IoT, was made
+    between these two moments, give or take the clocks and the time of one call."""
 
 
 def owe_status(draft: Draft, thing: Thing, one: Certificate, due: datetime) -> None:
@@ -69,9 +73,9 @@ def _owe(draft: Draft, thing: Thing, one: Certificate, due: datetime, what: Item
     draft.write((keys.OWED, f"{keys.sortable(due)}#{draft.stamp()}"), {**facts, **what})
 
 
-def soil(draft: Draft, kind: ThingKind, waiting: Waiting, until: datetime) -> None:
-    """Note that ``waiting`` may have been signed without anybody knowing the certificate."""
-    one = waiting.intent
+def soil(draft: Draft, kind: ThingKind, waiting: Waiting, at: datetime) -> None:
+    """Note that ``waiting`` may have been signed, or be just now, without anybody knowing the certificate."""
+    one, until = waiting.intent, max(at, waiting.leased_until or at)
     place = f"{keys.sortable(until)}#{one.id}"
     facts = {"intent": one.id, "thing": one.thing, "kind": kind.value, "key": one.key_hash}
     span = {"since": keys.to_ms(one.created_at), "until": keys.to_ms(until)}
@@ -80,8 +84,8 @@ def soil(draft: Draft, kind: ThingKind, waiting: Waiting, until: datetime) -> No
 
 def owed(table: Table, before: datetime, limit: int, of: ThingName | None = None) -> Sequence[Owed]:
     """What is due before a moment, earliest first; ``of``: about one thing only."""
-    found = map(_owed, table.query(keys.OWED, before=keys.sortable(before), limit=limit))
-    return [one for one in found if of is None or one.thing == of]
+    due = map(_owed, table.query(keys.OWED, before=keys.sortable(before), limit=_ALL))
+    return list(islice((one for one in due if of is None or one.thing == of), limit))
 
 
 def dirt(table: Table, limit: int) -> Sequence[Dirt]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from keyborn.adapters.aws.calls import Expected, Patience, Rounds, Service
+from keyborn.adapters.aws.calls import Expected, Patience, Rounds, Service, within
 from keyborn.adapters.aws.errors import CANCELLED, CONDITION_FAILED
 from keyborn.adapters.aws.table.draft import MOST_ITEMS, Beliefs, Draft, Key, Unknown
 from keyborn.adapters.aws.table.values import Item, from_wire, to_wire
@@ -131,7 +131,10 @@ class Table:
         self, operation: Callable[[Draft], T], guess: Mapping[Key, Item | None] | None = None
     ) -> Done[T]:
         """The same, with the items that were left in the table."""
-        beliefs = Beliefs.guess(guess or {})
+        with within(self._patience.whole):
+            return self._rounds(operation, Beliefs.guess(guess or {}))
+
+    def _rounds(self, operation: Callable[[Draft], T], beliefs: Beliefs) -> Done[T]:
         rounds = Rounds(self._patience)
         while True:
             draft = Draft(beliefs, self.stamps.next)
