@@ -12,6 +12,7 @@
     ├── Conflict                 the registry says otherwise             HTTP 409
     ├── NotFound                 no such record                          HTTP 404
     ├── Throttled                too many failures                       HTTP 429 + Retry-After
+    ├── Queued                   others are first                        HTTP 429 + Retry-After
     ├── Unavailable              cannot now, could later                 HTTP 503 + Retry-After
     ├── DeviceError              the device side: files, trust, session  exit 1
     └── OperatorError            the operator's commands: data folder …  exit 1
@@ -139,6 +140,7 @@ from keyborn.domain.errors.tree import (
     KeybornError,
     NotFound,
     OperatorError,
+    Queued,
     Throttled,
     TooLarge,
     Unauthenticated,
@@ -222,6 +224,7 @@ __all__ = [
     "Overloaded",
     "PolicyInUse",
     "PublishDenied",
+    "Queued",
     "RegistryTooNew",
     "RegistryUnavailable",
     "RegistryUnusable",
