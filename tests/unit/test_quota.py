@@ -13,6 +13,7 @@ from keyborn.domain.quota import (
     pause_before,
     pause_late,
     pause_unplaced,
+    place_name,
 )
 
 PACING = Pacing(rate=10.0)
@@ -38,6 +39,27 @@ def test_a_slot_lasts_as_long_as_the_rate_says() -> None:
 def test_places_lie_a_little_further_apart_than_slots() -> None:
     assert Pacing(rate=4, slack=1.1).place == pytest.approx(0.275)
     assert 1 < PACING.slack < 1.02
+
+
+def test_a_place_is_of_one_token_and_one_name() -> None:
+    asked = [
+        ("a", "b"),
+        ("a", "c"),
+        ("b", "b"),
+        ("a\n'b'", ""),
+        ("a", None),
+        ("a", "None"),
+        ("a", "x" * 9999),
+    ]
+    names = [place_name(token, thing) for token, thing in asked]
+    assert len(set(names)) == len(asked)
+    assert {len(name) for name in names} == {64}
+    assert place_name("a", "b") == names[0]
+
+
+@given(st.text(), st.text())
+def test_whatever_text_is_asked_for_has_a_place(token: str, thing: str) -> None:
+    assert place_name(token, thing).isalnum()
 
 
 def test_slots_are_kept_for_the_burst() -> None:

@@ -5,6 +5,7 @@ bucket written as one number (the "virtual scheduling" form of the generic cell 
 ``end`` is when the last place given away is due. All times are seconds of Unix time.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -82,6 +83,14 @@ def pacing_under(quotas: Mapping[str, float], *, share: float = 0.98) -> Pacing:
     if not 0 < rate < math.inf:
         raise ValueError("every quota must be above nothing")
     return Pacing(rate)
+
+
+def place_name(token: str, thing: object) -> str:
+    """Under what the line keeps the place of whoever asks for ``thing`` with ``token``; both unparsed.
+
+    A hash: it has one length whatever was asked for, and the line holds no names.
+    """
+    return hashlib.sha256(f"{token}\n{thing!r}".encode()).hexdigest()
 
 
 def floor_of(pacing: Pacing, now: float) -> float:

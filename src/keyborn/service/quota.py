@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from random import SystemRandom
 from time import time
 
-from keyborn.domain.errors import Queued, Unavailable
+from keyborn.domain.errors import Queued, RegistryUnavailable
 from keyborn.domain.quota import Pacing, pause_before, pause_late, pause_unplaced
 from keyborn.ports import AdmissionLine
 
@@ -51,14 +51,15 @@ class QuotaGate:
     async def admit(self, who: str) -> None:
         """Return when ``who`` may enroll, at most ``patience`` later; raises Queued with the time to return.
 
-        ``who`` is a name that is the same at each return and nobody else's (token and thing).
+        ``who`` is the same at each return and nobody else's (``domain.quota.place_name``). Raises what an
+        operator must mend, AwsRefused and its like, as it is.
         """
         now = self._seconds()
         if self._use_stock(now):
             return
         try:
             await self._admit(who, now)
-        except Unavailable:  # throttled or out: nothing is known but that waiting helps
+        except RegistryUnavailable:  # throttled or out: nothing is known but that waiting helps
             raise self._away(2 + 8 * self._fraction()) from None
 
     async def stock(self) -> None:
@@ -72,7 +73,7 @@ class QuotaGate:
         try:
             if await self._take(now, now - self._pacing.spare) is not None:
                 self._stock_until = now + _STOCK_KEPT
-        except Unavailable:
+        except RegistryUnavailable:
             self._stock_until = -math.inf
 
     def _use_stock(self, now: float) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from keyborn.adapters.memory.line import MemoryLine
-from keyborn.domain.errors import Queued, RegistryUnavailable
+from keyborn.domain.errors import AwsRefused, Queued, RegistryUnavailable
 from keyborn.domain.quota import Pacing, Place, Slice
 from keyborn.service.quota import QuotaGate
 
@@ -227,6 +227,15 @@ async def test_a_line_that_does_not_answer_sends_everybody_away_for_some_seconds
     pause = await stage.pause(stage.gate(), "a")
     assert pause is not None
     assert 2 <= pause <= 10
+
+
+async def test_what_an_operator_must_mend_is_not_taken_for_a_queue() -> None:
+    class Denied(Watched):
+        async def take(self, now: float, latest: float) -> Slice:
+            raise AwsRefused(action="dynamodb:UpdateItem", reason="AccessDeniedException")
+
+    with pytest.raises(AwsRefused):
+        await Stage(shared=Denied()).gate().admit("a")
 
 
 async def test_a_slot_in_stock_saves_the_next_caller_the_call() -> None:
