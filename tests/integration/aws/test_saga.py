@@ -1,0 +1,232 @@
+"""An enrollment against AWS IoT and DynamoDB, end to end, as the stand-in plays them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+
+from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
+from keyborn.domain.certificate import CertificateStatus
+from keyborn.domain.errors import ThingRevoked, Unavailable
+from keyborn.domain.thing import ThingStatus
+from keyborn.service.things import Order
+from support import ministack
+from support.aws_faults import ENDLESS, Fault, Plan
+from support.aws_saga import IMPATIENT, LAMP, LEASE, NoBody, Process, Stage, make_stage
+
+
+@pytest.fixture(scope="module")
+def shared_stage() -> Iterator[Stage]:
+    """A stand-in of this file's own: everything in it is forgotten before each test."""
+    stack = ministack.start()
+    yield make_stage(stack)
+    stack.stop()
+
+
+@pytest.fixture
+async def stage(shared_stage: Stage) -> Stage:
+    """An account with the service, and nobody enrolled."""
+    await shared_stage.prepare()
+    return shared_stage
+
+
+@pytest.fixture
+async def one(stage: Stage) -> AsyncIterator[Process]:
+    """A process of the service."""
+    async with stage.process() as process:
+        yield process
+
+
+def requests_of(client: Any, operation: str) -> list[dict[str, Any]]:
+    """What is asked of an operation from now on."""
+    asked: list[dict[str, Any]] = []
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        asked.append(params)
+
+    client.meta.events.register(f"provide-client-params.iot.{operation}", note)
+    return asked
+
+
+async def test_a_device_gets_a_certificate_with_its_thing_and_its_policy(stage: Stage, one: Process) -> None:
+    given = await one.enroll(stage.csr)
+    stage.assert_enrolled(given.certificate.id)
+    assert not given.repeated
+    assert given.certificate.status is CertificateStatus.ACTIVE
+    assert given.certificate.not_after.year == 2049, "AWS IoT chooses the dates"
+    assert await one.registry.certificate(given.certificate.id) == given.certificate
+    assert [record.event.action for record in await one.registry.records()][-1] == "enroll"
+
+
+async def test_the_thing_is_exclusively_the_certificate_s_and_of_our_type(stage: Stage, one: Process) -> None:
+    asked = requests_of(stage.iot.client, "AttachThingPrincipal")
+    await one.enroll(stage.csr, attributes={"room": "kitchen"})
+    assert [params["thingPrincipalType"] for params in asked] == ["EXCLUSIVE_THING"]
+    thing = stage.iot.client.describe_thing(thingName=LAMP)
+    assert (thing["thingTypeName"], thing["attributes"]) == ("keyborn-device", {"room": "kitchen"})
+
+
+async def test_a_repeat_gives_the_same_certificate_and_signs_nothing(stage: Stage, one: Process) -> None:
+    first = await one.enroll(stage.csr)
+    stage.iot.plan()
+    async with stage.process() as another:
+        again = await another.enroll(stage.csr)
+    assert (again.certificate, again.repeated) == (first.certificate, True)
+    assert [call.operation for call in stage.iot.calls] == []
+
+
+async def test_the_calls_of_a_new_device(stage: Stage, one: Process) -> None:
+    stage.iot.plan()
+    stage.dynamodb.plan()
+    await one.enroll(stage.csr)
+    assert [call.operation for call in stage.dynamodb.calls] == ["GetItem", *["TransactWriteItems"] * 3]
+    assert sorted([call.operation for call in stage.iot.calls]) == [
+        "AttachPolicy",
+        "AttachThingPrincipal",
+        "CreateCertificateFromCsr",
+        "CreateThing",
+        "UpdateCertificate",
+    ]
+
+
+async def test_fifty_equal_requests_at_once_give_one_certificate(stage: Stage) -> None:
+    async def ask(process: Process) -> str:
+        while True:
+            try:
+                return (await process.enroll(stage.csr)).certificate.id
+            except Unavailable:
+                await asyncio.sleep(0.05)  # as a device does
+
+    async with stage.process(threads=64) as process, asyncio.timeout(60):
+        given = await asyncio.gather(*(ask(process) for _ in range(50)))
+    assert len(set(given)) == 1
+    assert list(stage.certificates()) == [given[0]]
+    stage.assert_enrolled(given[0])
+
+
+async def test_revoking_ends_the_certificate_and_the_session(stage: Stage, one: Process) -> None:
+    given = await one.enroll(stage.csr)
+    await stage.things(one).carry_out(Order(LAMP, ThingStatus.REVOKED))
+    assert stage.certificates() == {given.certificate.id: "REVOKED"}
+    assert len(stage.closed) == 1
+    assert f"/connections/{LAMP}?" in stage.closed[0]
+    assert "preventWillMessage=true" in stage.closed[0]
+    assert "cleanSession=true" in stage.closed[0]
+    await stage.settle(timedelta(hours=1))
+    assert stage.certificates() == {given.certificate.id: "REVOKED"}
+
+
+async def test_suspending_switches_off_and_activating_on_again(stage: Stage, one: Process) -> None:
+    given = await one.enroll(stage.csr)
+    await stage.things(one).carry_out(Order(LAMP, ThingStatus.SUSPENDED))
+    assert stage.certificates() == {given.certificate.id: "INACTIVE"}
+    await stage.things(one).carry_out(Order(LAMP, ThingStatus.ACTIVE))
+    stage.assert_enrolled(given.certificate.id)
+
+
+@pytest.mark.parametrize("operation", ["CreateCertificateFromCsr", "AttachPolicy", "UpdateCertificate"])
+@pytest.mark.parametrize("order", [ThingStatus.REVOKED, ThingStatus.SUSPENDED])
+async def test_an_order_that_comes_while_an_enrollment_is_slow_wins(
+    stage: Stage, operation: str, order: ThingStatus
+) -> None:
+    held, go = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold(**_: object) -> None:
+        loop.call_soon_threadsafe(held.set)
+        asyncio.run_coroutine_threadsafe(go.wait(), loop).result(20)
+
+    name = f"after-call.iot.{operation}"
+    async with stage.process() as slow, stage.process() as operator:
+        stage.iot.client.meta.events.register_first(name, hold)
+        enrolling = asyncio.create_task(slow.enroll(stage.csr))
+        await asyncio.wait_for(held.wait(), 20)
+        stage.iot.client.meta.events.unregister(name, hold)
+        await operator.registry.set_status(LAMP, order, stage.event("order"))
+        go.set()
+        with pytest.raises(ThingRevoked):
+            await enrolling
+    assert stage.active() == []
+    await stage.settle(LEASE + timedelta(hours=1))
+    assert stage.active() == []
+    stage.assert_foreign_untouched()
+
+
+async def test_an_order_that_aws_iot_does_not_hear_is_carried_out_later(stage: Stage, one: Process) -> None:
+    given = await one.enroll(stage.csr)
+    stage.iot.plan(Plan(Fault.THROTTLED, times=ENDLESS))
+    async with stage.process(patience=IMPATIENT) as hasty:
+        with pytest.raises(Unavailable):
+            await hasty.registry.set_status(LAMP, ThingStatus.REVOKED, stage.event("order"))
+    stage.iot.plan()
+    assert stage.active() == [given.certificate.id]
+    settled = await stage.settle()
+    assert (settled.told, settled.troubles) == (1, [])
+    assert stage.certificates() == {given.certificate.id: "REVOKED"}
+    assert len(stage.closed) == 1, "the sweeper ends the session, too"
+
+
+async def test_policies_follow_the_record(stage: Stage, one: Process) -> None:
+    given = (await one.enroll(stage.csr)).certificate.id
+    await stage.put(one, "extra", "Connect")
+    await one.registry.attach_policy(LAMP, PolicyName("extra"), stage.event())
+    assert stage.policies(given) == ["kb-extra", f"kb-{DEFAULT_POLICY}"]
+    await one.registry.detach_policy(LAMP, DEFAULT_POLICY, stage.event())
+    assert stage.policies(given) == ["kb-extra"]
+    await one.registry.detach_policy(LAMP, PolicyName("extra"), stage.event())
+    assert stage.policies(given) == []
+    await one.registry.remove_policy(PolicyName("extra"), stage.event())
+    names = [found["policyName"] for found in stage.iot.client.list_policies()["policies"]]
+    assert names == [f"kb-{DEFAULT_POLICY}"]
+
+
+async def test_the_default_policy_can_be_taken_from_who_has_it_by_default(stage: Stage, one: Process) -> None:
+    given = (await one.enroll(stage.csr)).certificate.id
+    await one.registry.detach_policy(LAMP, DEFAULT_POLICY, stage.event())
+    assert stage.policies(given) == []
+
+
+@contextmanager
+def five_versions_at_most(stage: Stage) -> Iterator[None]:
+    """The stand-in keeps any number of versions: here the sixth is refused as AWS IoT does it."""
+    client, events = stage.stack.client("iot"), stage.iot.client.meta.events
+
+    def refuse(request: Any, **_: object) -> AWSResponse | None:
+        if len(client.list_policy_versions(policyName="kb-extra")["policyVersions"]) < 5:
+            return None
+        return AWSResponse(request.url, 409, {"x-amzn-errortype": "VersionsLimitExceededException"}, NoBody())
+
+    events.register_first("before-send.iot.CreatePolicyVersion", refuse)
+    yield
+    events.unregister("before-send.iot.CreatePolicyVersion", refuse)
+
+
+async def test_a_policy_has_five_versions_at_most_and_the_newest_counts(stage: Stage, one: Process) -> None:
+    with five_versions_at_most(stage):
+        for action in ("Connect", "Publish", "Receive", "Subscribe", "RetainPublish", "Connect", "Publish"):
+            kept = await stage.put(one, "extra", action)
+            now = stage.iot.client.get_policy(policyName="kb-extra")["policyDocument"]
+            assert now == kept.document.text
+    versions = stage.iot.client.list_policy_versions(policyName="kb-extra")["policyVersions"]
+    assert sorted(version["versionId"] for version in versions) == ["3", "4", "5", "6", "7"]
+    await one.registry.remove_policy(PolicyName("extra"), stage.event())
+
+
+async def test_putting_the_same_text_again_mends_what_was_changed_by_hand(stage: Stage, one: Process) -> None:
+    kept = await stage.put(one, "extra", "Connect")
+    stage.iot.client.delete_policy(policyName="kb-extra")
+    again = await stage.put(one, "extra", "Connect")
+    assert again.version == kept.version
+    assert stage.iot.client.get_policy(policyName="kb-extra")["policyDocument"] == kept.document.text
+
+
+async def test_nothing_is_left_to_settle_after_a_good_enrollment(stage: Stage, one: Process) -> None:
+    given = await one.enroll(stage.csr)
+    settled = await stage.settle(timedelta(hours=1))
+    assert (settled.dropped, settled.told, settled.strays, settled.troubles) == (0, 0, 0, [])
+    assert settled.records > 0
+    stage.assert_enrolled(given.certificate.id)
