@@ -1,13 +1,15 @@
-"""A whole service against the stand-in for AWS: table, IoT, a foreign certificate, processes that come and go."""
+"""A whole service on the stand-in: table, IoT, a foreign certificate, processes that come and go."""
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import Patience
@@ -56,11 +58,13 @@ class Process:
     authority: RegistrationAuthority
     iot: Iot
 
-    async def enroll(self, csr: str, name: str = LAMP, **more: Any) -> Enrollment:
+    async def enroll(
+        self, csr: str, attributes: Mapping[str, str] | None = None, secret: bytes = SECRET
+    ) -> Enrollment:
         """What a device asks for, with the stage's token."""
-        credential = Credential(encode_secret(SECRET), "192.0.2.1")
-        applicant = await self.authority.authenticate(credential)
-        return await self.authority.enroll(applicant, EnrollmentRequest(name, csr, "192.0.2.1", **more))
+        applicant = await self.authority.authenticate(Credential(encode_secret(secret), "192.0.2.1"))
+        request = EnrollmentRequest(LAMP, csr, "192.0.2.1", attributes)
+        return await self.authority.enroll(applicant, request)
 
 
 @dataclass(slots=True)
@@ -92,13 +96,37 @@ class Stage:
         self.csr = make_csr(LAMP)[1]
         async with self.process() as one:
             await self.put(one, DEFAULT_POLICY)
-            token = make_token("secret", ttl=timedelta(days=1), now=self.clock.now())
-            await one.registry.add(token, self.event("token.create"))
+            await self.token(one, "secret")
+
+    @contextmanager
+    def held(self, moment: str) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
+        """The next call at a botocore hook (``after-call.iot.AttachPolicy``) waits: it came; it may go on."""
+        came, go = asyncio.Event(), asyncio.Event()
+        loop, events = asyncio.get_running_loop(), self.iot.client.meta.events
+        first = threading.Lock()
+
+        def hold(**_: object) -> None:
+            if first.acquire(blocking=False):
+                loop.call_soon_threadsafe(came.set)
+                asyncio.run_coroutine_threadsafe(go.wait(), loop).result(30)
+
+        events.register_first(moment, hold)
+        try:
+            yield came, go
+        finally:
+            go.set()
+            events.unregister(moment, hold)
 
     async def put(self, one: Process, name: str, action: str = "*") -> AccessPolicy:
         """Keep a policy."""
         policy = AccessPolicy(PolicyName(name), document(action), self.clock.now(), 1, shipped=False)
         return await one.registry.put_policy(policy, self.event("policy.put"))
+
+    async def token(self, one: Process, secret: str, **more: Any) -> bytes:  # noqa: ANN401 - of make_token
+        """Keep a token; its secret."""
+        token = make_token(secret, ttl=timedelta(days=1), now=self.clock.now(), **more)
+        await one.registry.add(token, self.event("token.create"))
+        return hashlib.sha256(secret.encode()).digest()
 
     def event(self, action: str = "test") -> AuditEvent:
         """An event of this moment."""
@@ -192,7 +220,7 @@ def make_stage(stack: ministack.Ministack) -> Stage:
 
 
 def _answerer(closed: list[str]) -> Callable[..., AWSResponse]:
-    def answer(request: Any, **_: object) -> AWSResponse:
+    def answer(request: AWSPreparedRequest, **_: object) -> AWSResponse:
         closed.append(request.url)
         return AWSResponse(request.url, 200, {}, NoBody())
 

@@ -7,16 +7,19 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
+from keyborn.adapters.aws.settle import Settlement
+from keyborn.adapters.aws.table import DynamoRegistry
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
 from keyborn.domain.certificate import CertificateStatus
 from keyborn.domain.errors import ThingRevoked, Unavailable
-from keyborn.domain.thing import ThingStatus
+from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.service.things import Order
 from support import ministack
 from support.aws_faults import ENDLESS, Fault, Plan
-from support.aws_saga import IMPATIENT, LAMP, LEASE, NoBody, Process, Stage, make_stage
+from support.aws_saga import ACCOUNT, IMPATIENT, LAMP, LEASE, NoBody, Process, Stage, make_stage
+from support.csr_make import make_csr
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +44,14 @@ async def one(stage: Stage) -> AsyncIterator[Process]:
         yield process
 
 
-def requests_of(client: Any, operation: str) -> list[dict[str, Any]]:
+def requests_of(stage: Stage, operation: str) -> list[dict[str, Any]]:
     """What is asked of an operation from now on."""
     asked: list[dict[str, Any]] = []
 
     def note(params: dict[str, Any], **_: object) -> None:
         asked.append(params)
 
-    client.meta.events.register(f"provide-client-params.iot.{operation}", note)
+    stage.iot.client.meta.events.register(f"provide-client-params.iot.{operation}", note)
     return asked
 
 
@@ -63,7 +66,7 @@ async def test_a_device_gets_a_certificate_with_its_thing_and_its_policy(stage: 
 
 
 async def test_the_thing_is_exclusively_the_certificate_s_and_of_our_type(stage: Stage, one: Process) -> None:
-    asked = requests_of(stage.iot.client, "AttachThingPrincipal")
+    asked = requests_of(stage, "AttachThingPrincipal")
     await one.enroll(stage.csr, attributes={"room": "kitchen"})
     assert [params["thingPrincipalType"] for params in asked] == ["EXCLUSIVE_THING"]
     thing = stage.iot.client.describe_thing(thingName=LAMP)
@@ -133,23 +136,14 @@ async def test_suspending_switches_off_and_activating_on_again(stage: Stage, one
 async def test_an_order_that_comes_while_an_enrollment_is_slow_wins(
     stage: Stage, operation: str, order: ThingStatus
 ) -> None:
-    held, go = asyncio.Event(), asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def hold(**_: object) -> None:
-        loop.call_soon_threadsafe(held.set)
-        asyncio.run_coroutine_threadsafe(go.wait(), loop).result(20)
-
-    name = f"after-call.iot.{operation}"
     async with stage.process() as slow, stage.process() as operator:
-        stage.iot.client.meta.events.register_first(name, hold)
-        enrolling = asyncio.create_task(slow.enroll(stage.csr))
-        await asyncio.wait_for(held.wait(), 20)
-        stage.iot.client.meta.events.unregister(name, hold)
-        await operator.registry.set_status(LAMP, order, stage.event("order"))
-        go.set()
-        with pytest.raises(ThingRevoked):
-            await enrolling
+        with stage.held(f"after-call.iot.{operation}") as (came, go):
+            enrolling = asyncio.create_task(slow.enroll(stage.csr))
+            await asyncio.wait_for(came.wait(), 20)
+            await operator.registry.set_status(LAMP, order, stage.event("order"))
+            go.set()
+            with pytest.raises(ThingRevoked):
+                await enrolling
     assert stage.active() == []
     await stage.settle(LEASE + timedelta(hours=1))
     assert stage.active() == []
@@ -195,7 +189,7 @@ def five_versions_at_most(stage: Stage) -> Iterator[None]:
     """The stand-in keeps any number of versions: here the sixth is refused as AWS IoT does it."""
     client, events = stage.stack.client("iot"), stage.iot.client.meta.events
 
-    def refuse(request: Any, **_: object) -> AWSResponse | None:
+    def refuse(request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
         if len(client.list_policy_versions(policyName="kb-extra")["policyVersions"]) < 5:
             return None
         return AWSResponse(request.url, 409, {"x-amzn-errortype": "VersionsLimitExceededException"}, NoBody())
@@ -230,3 +224,130 @@ async def test_nothing_is_left_to_settle_after_a_good_enrollment(stage: Stage, o
     assert (settled.dropped, settled.told, settled.strays, settled.troubles) == (0, 0, 0, [])
     assert settled.records > 0
     stage.assert_enrolled(given.certificate.id)
+
+
+@pytest.mark.parametrize(
+    "moment", ["before-send.iot.CreateCertificateFromCsr", "after-call.iot.AttachPolicy"]
+)
+async def test_whoever_comes_back_after_its_lease_gets_the_certificate_of_who_took_over(
+    stage: Stage, moment: str
+) -> None:
+    async with stage.process() as slow, stage.process() as other:
+        with stage.held(moment) as (came, go):
+            enrolling = asyncio.create_task(slow.enroll(stage.csr))
+            await asyncio.wait_for(came.wait(), 20)
+            stage.clock.ahead += LEASE + timedelta(seconds=1)
+            given = await other.enroll(stage.csr)
+            go.set()
+            late = await enrolling
+    assert late.certificate.id == given.certificate.id
+    assert stage.active() == [given.certificate.id]
+    await stage.settle(timedelta(hours=1))
+    assert stage.certificates() == {given.certificate.id: "ACTIVE"}
+    stage.assert_enrolled(given.certificate.id)
+
+
+async def test_a_policy_that_is_given_while_an_enrollment_is_slow_is_given(stage: Stage) -> None:
+    async with stage.process() as slow, stage.process() as operator:
+        await stage.put(operator, "extra", "Connect")
+        with stage.held("after-call.iot.CreateCertificateFromCsr") as (came, go):
+            enrolling = asyncio.create_task(slow.enroll(stage.csr))
+            await asyncio.wait_for(came.wait(), 20)
+            await operator.registry.attach_policy(LAMP, PolicyName("extra"), stage.event())
+            await operator.registry.detach_policy(LAMP, DEFAULT_POLICY, stage.event())
+            go.set()
+            given = await enrolling
+    await stage.settle()
+    assert stage.policies(given.certificate.id) == ["kb-extra"]
+
+
+async def test_a_replaced_key_s_certificate_is_cleared_away(stage: Stage, one: Process) -> None:
+    first = await one.enroll(stage.csr)
+    await one.registry.set_status(LAMP, ThingStatus.REVOKED, stage.event("order"))
+    swap = await stage.token(one, "swap", pattern=LAMP, replaces=True)
+    second = await one.enroll(make_csr(LAMP)[1], secret=swap)
+    await stage.settle(timedelta(hours=1))
+    assert stage.certificates() == {first.certificate.id: "REVOKED", second.certificate.id: "ACTIVE"}
+    assert stage.active() == [second.certificate.id]
+
+
+async def test_a_successor_s_predecessor_goes_when_the_successor_has_connected(
+    stage: Stage, one: Process
+) -> None:
+    await one.enroll(stage.csr)
+    swap = await stage.token(one, "swap", pattern=LAMP, replaces=True)
+    second = await one.enroll(make_csr(LAMP)[1], secret=swap)
+    assert len(stage.active()) == 2
+    await one.registry.connected(second.certificate.id, stage.clock.now())
+    await stage.settle()
+    assert stage.certificates() == {second.certificate.id: "ACTIVE"}
+    stage.assert_enrolled(second.certificate.id)
+
+
+async def test_a_service_has_a_certificate_and_a_policy_but_no_thing(stage: Stage, one: Process) -> None:
+    await stage.put(one, "watch", "Connect")
+    secret = await stage.token(one, "service", pattern=LAMP, kind=ThingKind.SERVICE, policies=["watch"])
+    given = await one.enroll(stage.csr, secret=secret)
+    assert stage.active() == [given.certificate.id]
+    assert stage.policies(given.certificate.id) == ["kb-watch"]
+    assert stage.thing_names() == []
+
+
+async def test_a_thing_of_another_type_is_never_deleted(stage: Stage, one: Process) -> None:
+    stage.iot.client.create_thing(thingName=LAMP)
+    stage.iot.plan(Plan(Fault.BROKEN, times=ENDLESS, operations={"CreateCertificateFromCsr"}))
+    with pytest.raises(Unavailable):
+        await one.enroll(stage.csr)
+    stage.iot.plan()
+    for _ in range(2):
+        assert (await stage.settle(timedelta(hours=1))).troubles == []
+    assert stage.thing_names() == [LAMP]
+
+
+async def test_a_stray_that_somebody_bound_to_another_thing_is_left_alone(stage: Stage, one: Process) -> None:
+    stage.iot.plan(Plan(Fault.UNHEARD, operations={"CreateCertificateFromCsr"}, times=ENDLESS))
+    with pytest.raises(Unavailable):
+        await one.enroll(stage.csr)
+    stage.iot.plan()
+    stray = next(iter(stage.certificates()))
+    stage.iot.client.create_thing(thingName="theirs")
+    arn = f"{ACCOUNT.prefix}:cert/{stray}"
+    stage.iot.client.attach_thing_principal(thingName="theirs", principal=arn)
+    for _ in range(2):
+        await stage.settle(timedelta(hours=1))
+    assert stage.certificates() == {stray: "INACTIVE"}
+
+
+async def test_nobody_s_certificate_is_taken_for_a_stray_while_its_process_is_at_work(stage: Stage) -> None:
+    stage.iot.plan(Plan(Fault.UNHEARD, operations={"CreateCertificateFromCsr"}, times=ENDLESS))
+    async with stage.process(patience=IMPATIENT) as unlucky:
+        with pytest.raises(Unavailable):
+            await unlucky.enroll(stage.csr)
+    stage.iot.plan()
+    async with stage.process() as slow:
+        with stage.held("after-call.iot.CreateCertificateFromCsr") as (came, go):
+            enrolling = asyncio.create_task(slow.enroll(stage.csr))
+            await asyncio.wait_for(came.wait(), 20)
+            settled = await stage.settle(timedelta(minutes=6))
+            assert settled.strays == 0
+            go.set()
+            given = await enrolling
+    stage.assert_enrolled(given.certificate.id)
+    assert (await stage.settle(timedelta(hours=1))).strays == 1
+    assert stage.certificates() == {given.certificate.id: "ACTIVE"}
+
+
+async def test_a_run_of_the_sweeper_that_meets_faults_does_the_rest_and_the_next_run_all(
+    stage: Stage, one: Process
+) -> None:
+    given = await one.enroll(stage.csr)
+    await DynamoRegistry.set_status(one.registry, LAMP, ThingStatus.REVOKED, stage.event("order"))
+    stage.iot.plan(Plan(Fault.UNREACHED, times=ENDLESS))
+    async with stage.process(patience=IMPATIENT) as hasty:
+        settlement = Settlement(registry=hasty.registry, iot=hasty.iot, clock=stage.clock)
+        settled = await settlement.settle()
+    stage.iot.plan()
+    assert (settled.told, settled.troubles) == (0, ["overloaded"])
+    assert settled.records > 0, "the chain grows all the same"
+    assert (await stage.settle()).told == 1
+    assert stage.certificates() == {given.certificate.id: "REVOKED"}

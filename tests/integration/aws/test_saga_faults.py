@@ -74,7 +74,7 @@ async def assert_nothing_owed(stage: Stage) -> None:
 
 
 async def sweep(stage: Stage) -> None:
-    """Two runs: the first one drops what is over the horizon, the second one finds what that may have left."""
+    """Two runs: the first one drops what is overdue, the second one finds what that may have left."""
     for _ in range(2):
         settled = await stage.settle(HOUR)
         assert settled.troubles == []
