@@ -66,12 +66,17 @@ class Rounds:
             self._until = min(self._until, outer)
         self._number = 0
 
-    def pause(self) -> bool:
-        """Sleep, or say False at once if the time would be over then."""
+    def span(self) -> float | None:
+        """How long to pause now, in seconds; None if the time would be over then."""
         most = min(self._patience.longest, self._patience.first * 2.0**self._number)
         self._number += 1
         span = _random.uniform(0, most)
-        if time.monotonic() + span >= self._until:
+        return None if time.monotonic() + span >= self._until else span
+
+    def pause(self) -> bool:
+        """Sleep that long, or say False at once. For a thread; a coroutine asks for the ``span``."""
+        span = self.span()
+        if span is None:
             return False
         time.sleep(span)
         return True

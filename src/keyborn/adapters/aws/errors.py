@@ -10,11 +10,11 @@ from typing import Any, Protocol
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,  # noqa: A004 - botocore's own, which is not the built-in one
     ConnectTimeoutError,
     EndpointConnectionError,
     HTTPClientError,
     ProxyConnectionError,
-    SSLError,
 )
 
 from keyborn.domain.errors import AwsQuotaReached, AwsRefused, Unavailable
@@ -59,7 +59,8 @@ CONDITION_FAILED = "ConditionalCheckFailed"
 
 _SERVER_ERROR = 500
 _AFTER_THROTTLING, _AFTER_CONFLICT, _AFTER_OUTAGE = 2, 1, 5
-_BEFORE_SENDING = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError, SSLError)
+_NETWORK = (HTTPClientError, ConnectionError)
+_BEFORE_SENDING = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
 
 
 class Busy(Protocol):
@@ -95,7 +96,7 @@ def is_passing(error: BaseException) -> bool:
     words = _words(error)
     if isinstance(error, ClientError):
         return bool(words & (THROTTLED | CONFLICTS | OUTAGES)) or _status(error) >= _SERVER_ERROR
-    return isinstance(error, HTTPClientError)
+    return isinstance(error, _NETWORK)
 
 
 def proves_nothing_done(error: BaseException) -> bool:
@@ -103,7 +104,7 @@ def proves_nothing_done(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         failed_inside = _status(error) >= _SERVER_ERROR or bool(_words(error) & OUTAGES)
         return not failed_inside and code_of(error) != "TransactionInProgressException"
-    return isinstance(error, _BEFORE_SENDING) or not isinstance(error, HTTPClientError)
+    return isinstance(error, _BEFORE_SENDING) or not isinstance(error, _NETWORK)
 
 
 def translate(error: BaseException, action: str, busy: Busy) -> Unavailable:

@@ -40,22 +40,26 @@ class Beliefs:
     """What is known or guessed of the table. None is an item that is not there."""
 
     items: dict[Key, Item | None] = field(default_factory=dict)
-    guessed: set[Key] = field(default_factory=set)
+    _moments: dict[Key, int] = field(default_factory=dict)
+    """When an item was read, by the number of the reading; what is guessed has none."""
+    _readings: int = 0
 
     @staticmethod
     def guess(items: Mapping[Key, Item | None]) -> "Beliefs":
         """Beliefs that nobody has checked."""
-        return Beliefs(dict(items), set(items))
+        return Beliefs(dict(items))
 
-    def learn(self, key: Key, item: Item | None) -> None:
-        """Know what was read."""
-        self.items[key] = None if item is None or item.get("void") else item
-        self.guessed.discard(key)
+    def learn(self, found: Mapping[Key, Item | None]) -> None:
+        """Know what was read at one moment."""
+        self._readings += 1
+        for key, item in found.items():
+            self.items[key] = None if item is None or item.get("void") else item
+            self._moments[key] = self._readings
 
-    def forget(self) -> None:
-        """Believe nothing any more."""
-        self.items.clear()
-        self.guessed.clear()
+    def are_facts(self, keys: Iterable[Key]) -> bool:
+        """Whether these were all read, and at one moment: then they were true together."""
+        moments = {self._moments.get(key) for key in keys}
+        return not moments or (None not in moments and len(moments) == 1)
 
 
 class Draft:
@@ -73,11 +77,15 @@ class Draft:
 
     # ── reading ───────────────────────────────────────────────────────────────────────────────────────
 
-    def peek(self, key: Key) -> Item | None:
-        """An item that something else of this draft vouches for, or whose facts never change."""
+    def fixed(self, key: Key) -> Item | None:
+        """An item of which only what never changes is of interest."""
         self.need(key)
-        self.used.add(key)
         return self._beliefs.items[key]
+
+    def peek(self, key: Key) -> Item | None:
+        """An item that something else of this draft vouches for."""
+        self.used.add(key)
+        return self.fixed(key)
 
     def get(self, key: Key) -> Item | None:
         """An item that must still be the same when the draft is committed."""
@@ -129,9 +137,9 @@ class Draft:
         return any(write.changes for write in self._writes.values())
 
     @property
-    def unchecked(self) -> list[Key]:
-        """Guesses that the result may depend on."""
-        return sorted(self.used & self._beliefs.guessed)
+    def holds(self) -> bool:
+        """Whether the result rests on facts that were true together."""
+        return self._beliefs.are_facts(self.used)
 
     def request(self, table: str) -> tuple[list[Key], list[dict[str, Any]]]:
         """The transaction's items and, in the same order, their keys."""

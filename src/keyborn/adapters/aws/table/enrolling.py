@@ -67,7 +67,7 @@ def claim(draft: Draft, attempt: Attempt, lease: timedelta, *, ours: bool) -> Ve
 
 def with_der(draft: Draft, one: Certificate) -> Certificate:
     """A certificate of a dossier, whole."""
-    item = draft.peek(keys.certificate(one.id))
+    item = draft.fixed(keys.certificate(one.id))
     return one if item is None else replace(one, der=item["der"])
 
 

@@ -24,7 +24,7 @@ from keyborn.adapters.aws.table import (
     trail,
 )
 from keyborn.adapters.aws.table.draft import Draft
-from keyborn.adapters.aws.table.memo import Memo
+from keyborn.adapters.aws.table.memo import Memo, Remembered
 from keyborn.adapters.aws.table.outbox import Dirt, Owed
 from keyborn.adapters.aws.table.table import Table
 from keyborn.adapters.aws.table.values import Item
@@ -112,22 +112,28 @@ class DynamoRegistry:
 
     async def claim(self, attempt: Attempt) -> Verdict:
         """See ``Enrollments.claim``. One that is leased to another process is waited for, up to 3 s."""
-        return await self._ask(lambda: self._claim(attempt))
-
-    def _claim(self, attempt: Attempt) -> Verdict:
         rounds, guess = Rounds(_LEASE_PATIENCE), enrolling.fresh(attempt)
-        operation = partial(enrolling.claim, attempt=attempt, lease=self._lease, ours=not self._own_dates)
         while True:
-            try:
-                done = self._table.run_keeping(operation, guess)
-            except enrolling.AtWork:
-                if not rounds.pause():
-                    raise EnrollmentInterrupted from None
-                guess = {}
-                continue
-            if isinstance(done.result, Issue):
-                self._memo.keep(done.result.intent.id, done.left)
-            return done.result
+            verdict = await self._ask(partial(self._claim, attempt, guess))
+            if verdict is not None:
+                return verdict
+            # Who waits holds no thread: the one that is waited for may need it.
+            span = rounds.span()
+            if span is None:
+                raise EnrollmentInterrupted
+            await asyncio.sleep(span)
+            guess = {}
+
+    def _claim(self, attempt: Attempt, guess: Remembered) -> Verdict | None:
+        """None while another process holds the lease."""
+        operation = partial(enrolling.claim, attempt=attempt, lease=self._lease, ours=not self._own_dates)
+        try:
+            done = self._table.run_keeping(operation, guess)
+        except enrolling.AtWork:
+            return None
+        if isinstance(done.result, Issue):
+            self._memo.keep(done.result.intent.id, done.left)
+        return done.result
 
     async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
         """See ``Enrollments.store``."""

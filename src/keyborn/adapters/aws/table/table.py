@@ -141,7 +141,7 @@ class Table:
             try:
                 result = operation(draft)
             except Unknown as unknown:
-                self._learn(beliefs, unknown.keys)
+                beliefs.learn(self.get_many(unknown.keys))
                 continue
             except (KeybornError, ValueError):
                 if not self._checked(draft, beliefs):
@@ -155,16 +155,12 @@ class Table:
             elif not rounds.pause():
                 raise RegistryUnavailable(seconds=1)
 
-    def _learn(self, beliefs: Beliefs, keys: Iterable[Key]) -> None:
-        for key, item in self.get_many(keys).items():
-            beliefs.learn(key, item)
-
     def _checked(self, draft: Draft, beliefs: Beliefs) -> bool:
-        """Whether the draft rests on facts alone; if not, they are read now."""
-        unchecked = draft.unchecked
-        if unchecked:
-            self._learn(beliefs, unchecked)
-        return not unchecked
+        """Whether what writes nothing rests on one snapshot; if not, one is read for the next round."""
+        if draft.holds:
+            return True
+        beliefs.learn(self.get_many(draft.used))
+        return False
 
     def _committed(self, draft: Draft, beliefs: Beliefs) -> bool:
         """Whether all was written. If not, the items that stood in the way are known now."""
@@ -174,9 +170,9 @@ class Table:
         cancelled = self.transact(items)
         if cancelled is None:
             return True
-        for key, reason in zip(keys, cancelled, strict=True):
-            if reason.get("Code") == CONDITION_FAILED:
-                beliefs.learn(key, _solid(reason.get("Item")))
+        failed = [reason.get("Code") == CONDITION_FAILED for reason in cancelled]
+        found = zip(keys, cancelled, failed, strict=True)
+        beliefs.learn({key: _solid(reason.get("Item")) for key, reason, lost in found if lost})
         return False
 
     def transact(self, items: list[dict[str, Any]]) -> Sequence[Mapping[str, Any]] | None:

@@ -38,8 +38,8 @@ def records(table: Table, after: int, limit: int) -> Sequence[AuditRecord]:
 def chain(table: Table, rounds: int = _ROUNDS) -> ChainHead:
     """Append all that lies unchained, piece by piece; where the chain ends now."""
     for _ in range(rounds):
+        head = _head(table)  # first: as long as it stands, nobody has chained what is read after it
         waiting = list(table.query(keys.EVENTS, limit=PIECE))
-        head = _head(table)
         if not waiting:
             return head
         _append(table, head, waiting)  # whoever loses begins again behind the winner
@@ -78,7 +78,8 @@ def _put(table: Table, record: AuditRecord, event: str) -> dict[str, Any]:
 
 
 def _take(table: Table, key: Key) -> dict[str, Any]:
-    return {"Delete": {"TableName": table.name, "Key": to_wire({"pk": key[0], "sk": key[1]})}}
+    where = {"ConditionExpression": "attribute_exists(#pk)", "ExpressionAttributeNames": {"#pk": "pk"}}
+    return {"Delete": {"TableName": table.name, "Key": to_wire({"pk": key[0], "sk": key[1]}), **where}}
 
 
 def _move(table: Table, head: ChainHead, end: ChainHead) -> dict[str, Any]:
