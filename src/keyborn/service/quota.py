@@ -12,7 +12,7 @@ from random import SystemRandom
 from time import time
 
 from keyborn.domain.errors import Queued, RegistryUnavailable
-from keyborn.domain.quota import Pacing, pause_before, pause_late, pause_unplaced
+from keyborn.domain.quota import Pacing, hold_for, pause_before, pause_late, pause_unplaced
 from keyborn.ports import AdmissionLine
 
 _random = SystemRandom()
@@ -95,7 +95,7 @@ class QuotaGate:
             due = await self._join(who, now)
         if due > now + pacing.patience:
             raise self._away(pause_before(pacing, due - now))
-        begins = await self._take(now, now + pacing.patience)
+        begins = await self._take(now, now + hold_for(pacing, now - due))
         if begins is None:
             raise self._away(pause_late(pacing, now - due, self._fraction()))
         if begins > now:

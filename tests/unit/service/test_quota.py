@@ -181,6 +181,21 @@ async def test_who_met_too_many_others_in_turn_comes_again_soon_and_keeps_its_tu
     assert stage.shared.line.due("device-0") == due
 
 
+async def test_who_is_late_passes_those_whose_turn_has_only_just_come() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    await stage.crowd(gate, 30)
+    due = stage.shared.line.due("device-29")
+    assert due is not None
+    stage.now = due + 20
+    await stage.exhaust()
+    fresh = (await stage.shared.line.join("fresh", stage.now)).due
+    assert fresh == stage.now
+    assert await stage.pause(gate, "fresh") is not None
+    assert await stage.pause(gate, "device-29") is None
+
+
 async def test_a_cold_instance_in_a_stampede_asks_the_line_one_thing() -> None:
     stage = Stage()
     await stage.exhaust()
