@@ -173,7 +173,6 @@ async def test_who_met_too_many_others_in_turn_comes_again_soon_and_keeps_its_tu
     await stage.warm(gate)
     await stage.pause(gate, "device-0")
     due = stage.shared.line.due("device-0")
-    stage.now += 1
     await stage.exhaust()
     pause = await stage.pause(gate, "device-0")
     assert pause is not None
