@@ -351,3 +351,31 @@ async def test_a_run_of_the_sweeper_that_meets_faults_does_the_rest_and_the_next
     assert settled.records > 0, "the chain grows all the same"
     assert (await stage.settle()).told == 1
     assert stage.certificates() == {given.certificate.id: "REVOKED"}
+
+
+@contextmanager
+def refused_for(stage: Stage, certificate: str) -> Iterator[None]:
+    """AWS IoT refuses to switch this one certificate."""
+    events = stage.iot.client.meta.events
+
+    def refuse(request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
+        if certificate not in request.url:
+            return None
+        return AWSResponse(request.url, 401, {"x-amzn-errortype": "UnauthorizedException"}, NoBody())
+
+    events.register_first("before-send.iot.UpdateCertificate", refuse)
+    yield
+    events.unregister("before-send.iot.UpdateCertificate", refuse)
+
+
+async def test_one_certificate_that_aws_iot_does_not_revoke_keeps_no_other_from_it(
+    stage: Stage, one: Process
+) -> None:
+    first = (await one.enroll(stage.csr)).certificate.id
+    swap = await stage.token(one, "swap", pattern=LAMP, replaces=True)
+    second = (await one.enroll(make_csr(LAMP)[1], secret=swap)).certificate.id
+    with refused_for(stage, first), pytest.raises(Unavailable):
+        await one.registry.set_status(LAMP, ThingStatus.REVOKED, stage.event("order"))
+    assert stage.certificates() == {first: "ACTIVE", second: "REVOKED"}
+    await one.registry.set_status(LAMP, ThingStatus.REVOKED, stage.event("order"))
+    assert stage.certificates() == {first: "REVOKED", second: "REVOKED"}

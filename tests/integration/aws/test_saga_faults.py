@@ -6,9 +6,11 @@ same request comes again, to another process, when the lease is over. Without a 
 nothing of it, or all of it where only the answer was lost.
 """
 
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
@@ -19,6 +21,7 @@ from support.aws_saga import IMPATIENT, LAMP, LEASE, Stage, make_stage
 from support.figures import Figure
 
 HOUR = timedelta(hours=1)
+HOLD = 0.3
 FAULTS = (Fault.THROTTLED, Fault.BROKEN, Fault.UNSENT, Fault.UNHEARD, Fault.KILLED)
 Place = tuple[str, str, int]
 """Service, operation, and the call's number; calls to AWS IoT run side by side and go by their names."""
@@ -107,6 +110,29 @@ async def assert_swept(stage: Stage, place: Place, fault: Fault) -> None:
         assert stage.thing_names() == []
 
 
+@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.UNREACHED])
+async def test_what_surely_was_not_done_is_done_again_at_once(
+    stage: Stage, fault: Fault, figure: Figure
+) -> None:
+    """One call in a row is refused: the device does not notice."""
+    found = await places(stage)
+    for number, (service, _, _) in enumerate(found):
+        await stage.prepare()
+        faults = stage.dynamodb if service == "dynamodb" else stage.iot
+        first = number if service == "dynamodb" else number - len(stage_calls(found))
+        async with stage.process() as process:
+            with faults.planned(Plan(fault, first=first)):
+                given = await process.enroll(stage.csr)
+        stage.assert_enrolled(given.certificate.id)
+        assert stage.certificates() == {given.certificate.id: "ACTIVE"}
+    figure(f"AWS saga, {fault} once: {len(found)} calls, the same attempt succeeds")
+
+
+def stage_calls(found: list[Place]) -> list[Place]:
+    """Those to the table."""
+    return [place for place in found if place[0] == "dynamodb"]
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_after_any_fault_the_retry_ends_with_one_certificate(
     stage: Stage, fault: Fault, figure: Figure
@@ -133,3 +159,25 @@ async def test_after_any_fault_without_a_retry_the_sweeper_leaves_no_orphan(
             error.add_note(f"{fault} at {place}")
             raise
     figure(f"AWS saga, {fault}, no retry: {len(found)} calls, the sweeper leaves no orphan")
+
+
+async def test_the_round_trips_of_an_enrollment_one_after_the_other(stage: Stage, figure: Figure) -> None:
+    """Each call is held up for a while, so that those that go together are seen to."""
+    await stage.prepare()
+    begun: list[float] = []
+
+    def hold(**_: object) -> None:
+        begun.append(time.monotonic())
+        time.sleep(HOLD)
+
+    clients = (stage.dynamodb.client, stage.iot.client)
+    async with stage.process() as process:
+        for client in clients:
+            client.meta.events.register_first("before-send", hold)
+        await process.enroll(stage.csr)
+        for client in clients:
+            client.meta.events.unregister("before-send", hold)
+    begun.sort()
+    waves = 1 + sum(later - earlier > HOLD / 2 for earlier, later in pairwise(begun))
+    figure(f"AWS: {len(begun)} calls in {waves} round trips, one of them for a token not known yet")
+    assert waves == 5

@@ -167,6 +167,10 @@ class AwsRegistry(DynamoRegistry):
         """Switch off what must not be active. If that fails the table knows enough for the sweeper."""
         with suppress(Unavailable):
             await aside(self._iot.set_status, certificate, status)
+            known = None if status is CertificateStatus.REVOKED else await self.certificate(certificate)
+            if known is not None and known.status is CertificateStatus.ACTIVE:
+                # Another process had taken over the intent, and has completed it.
+                await aside(self._iot.set_status, certificate, CertificateStatus.ACTIVE)
 
     # ── the operator's orders ─────────────────────────────────────────────────────────────────────────
 
@@ -189,8 +193,15 @@ class AwsRegistry(DynamoRegistry):
         return thing
 
     async def _carry_out(self, name: ThingName, event: AuditEvent) -> None:
+        """Carry out what is owed to a thing; what fails does not keep the rest waiting."""
+        trouble: Unavailable | None = None
         for one in await self.owed(before=event.at + _A_MOMENT, of=name):
-            await carry_out(self, self._iot, one)
+            try:
+                await carry_out(self, self._iot, one)
+            except Unavailable as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
 
     async def put_policy(self, policy: AccessPolicy, event: AuditEvent) -> AccessPolicy:
         """See ``AccessPolicies.put_policy``. A repeat brings AWS IoT to the text once more."""

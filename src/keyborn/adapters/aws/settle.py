@@ -7,6 +7,7 @@ be repeated, and may run in two processes at once.
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -192,7 +193,7 @@ class Settlement:
         strays = await self._unknown(listed, ripe)
         for one in ripe:
             if one.thing not in busy:
-                done.strays += await self._clear_one(one, strays)
+                await self._try(partial(self._clear_one, one, strays), done)
 
     async def _signing(self, names: set[ThingName]) -> set[ThingName]:
         """The things for which somebody may be signing now."""
@@ -225,20 +226,20 @@ class Settlement:
         public = x509.load_der_x509_certificate(der).public_key()
         return key_hash(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
-    async def _clear_one(self, dirt: Dirt, strays: dict[CertificateId, tuple[KeyHash, datetime]]) -> int:
+    async def _clear_one(
+        self, dirt: Dirt, strays: dict[CertificateId, tuple[KeyHash, datetime]], done: Settled
+    ) -> None:
         """Clear what one entry is about; a certificate that somebody bound to another thing is left alone."""
-        cleared = 0
         for certificate, (key, made) in strays.items():
             if key != dirt.key or not _within(made, dirt):
                 continue
             things = await aside(self._iot.things_of, certificate)
             if set(things) <= {dirt.thing}:
                 await aside(self._iot.clear_away, certificate)
-                cleared += 1
+                done.strays += 1
         if await self._registry.thing(dirt.thing) is None and dirt.kind is ThingKind.DEVICE:
             await aside(self._iot.delete_thing, dirt.thing)
         await self._registry.settle([dirt])
-        return cleared
 
     async def _tidy(self, _done: Settled) -> None:
         await self._registry.tidy()
