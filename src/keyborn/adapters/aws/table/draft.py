@@ -184,11 +184,13 @@ class _Put:
     changes: bool = True
 
     def amend(self, values: Item, condition: str | None) -> None:
+        """Into the item that is written anyway."""
         if condition is not None:
             raise AssertionError("an item is either written whole or amended")
         self.item = {**self.item, **values}
 
     def count(self, _name: str, _amount: int, _condition: str) -> None:
+        """Never: nobody knows what would be counted on."""
         raise AssertionError("an item is either written whole or counted")
 
 
@@ -200,13 +202,16 @@ class _Update:
 
     @property
     def changes(self) -> bool:
+        """Whether it sets or adds anything."""
         return bool(self.values or any(self.amounts.values()))
 
     def amend(self, values: Item, condition: str | None) -> None:
+        """Set some more."""
         self.values |= values
         self._join(condition)
 
     def count(self, name: str, amount: int, condition: str) -> None:
+        """Add some more."""
         self.amounts[name] = self.amounts.get(name, 0) + amount
         self._join(condition)
 
@@ -215,6 +220,7 @@ class _Update:
             self.conditions.append(condition)
 
     def request(self, table: str, key: Key, rev: str) -> dict[str, Any]:
+        """As the API takes it: an update, or a check where nothing changes."""
         condition = " AND ".join(f"({one})" for one in self.conditions)
         if not self.changes:
             check = {**_where(table, key), **_expression(condition, {})}
