@@ -4,16 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
+from keyborn.adapters.aws.authority import IotAuthority
+from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.settle import Settlement
 from keyborn.adapters.aws.table import DynamoRegistry
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
 from keyborn.domain.certificate import CertificateStatus
-from keyborn.domain.errors import ThingRevoked, Unavailable
+from keyborn.domain.errors import AwsRefused, ThingRevoked, Unavailable
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.service.things import Order
 from support import ministack
@@ -379,3 +382,53 @@ async def test_one_certificate_that_aws_iot_does_not_revoke_keeps_no_other_from_
     assert stage.certificates() == {first: "ACTIVE", second: "REVOKED"}
     await one.registry.set_status(LAMP, ThingStatus.REVOKED, stage.event("order"))
     assert stage.certificates() == {first: "REVOKED", second: "REVOKED"}
+
+
+async def test_where_the_table_refuses_the_last_word_nothing_is_left_active(
+    stage: Stage, one: Process
+) -> None:
+    """Permission was taken away in the middle: AWS proves that nothing was written."""
+    events, seen = stage.dynamodb.client.meta.events, count()
+
+    def refuse(request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
+        if next(seen) < 2:
+            return None
+        return AWSResponse(request.url, 400, {"x-amzn-errortype": "AccessDeniedException"}, NoBody())
+
+    events.register_first("before-send.dynamodb.TransactWriteItems", refuse)
+    try:
+        with pytest.raises(AwsRefused, match="TransactWriteItems"):
+            await one.enroll(stage.csr)
+    finally:
+        events.unregister("before-send.dynamodb.TransactWriteItems", refuse)
+    assert list(stage.certificates().values()) == ["INACTIVE"]
+    stage.clock.ahead += LEASE + timedelta(seconds=1)
+    given = await one.enroll(stage.csr)
+    assert stage.certificates() == {given.certificate.id: "ACTIVE"}, "the same one, not another"
+
+
+async def test_ending_a_session_that_is_not_open_is_success(stage: Stage) -> None:
+    client = stage.stack.client("iot-data")
+
+    def nobody(request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        return AWSResponse(request.url, 404, {"x-amzn-errortype": "ResourceNotFoundException"}, NoBody())
+
+    client.meta.events.register("before-send.iot-data.DeleteConnection", nobody)
+    assert await Revoker(client).evict(LAMP, "for a test") == 0
+    await Revoker(client).review({LAMP})
+    assert await Revoker(stage.data).evict(LAMP, "for a test") == 1
+
+
+async def test_a_connection_that_aws_iot_does_not_end_is_an_error(stage: Stage) -> None:
+    with pytest.raises(AwsRefused, match="iot-data:DeleteConnection"):
+        await Revoker(stage.stack.client("iot-data")).evict(LAMP, "the stand-in cannot do it")
+
+
+async def test_the_authority_shows_no_issuer_and_signs_only_what_is_approved(
+    stage: Stage, one: Process
+) -> None:
+    authority = IotAuthority(one.iot, one.registry, roots_pem="roots")
+    assert (authority.chain_pem(), authority.roots_pem()) == ("", "roots")
+    with pytest.raises(TypeError):
+        await authority.issue(stage.csr)  # type: ignore[arg-type] # what must not be signed
+    assert stage.certificates() == {}
