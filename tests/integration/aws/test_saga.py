@@ -20,7 +20,7 @@ from keyborn.domain.errors import AwsRefused, ThingRevoked, Unavailable
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.service.things import Order
 from support import ministack
-from support.aws_faults import ENDLESS, Fault, Plan
+from support.aws_faults import ENDLESS, Fault, Killed, Plan
 from support.aws_saga import ACCOUNT, IMPATIENT, LAMP, LEASE, NoBody, Process, Stage, make_stage
 from support.csr_make import make_csr
 
@@ -432,3 +432,41 @@ async def test_the_authority_shows_no_issuer_and_signs_only_what_is_approved(
     with pytest.raises(TypeError):
         await authority.issue(stage.csr)  # type: ignore[arg-type] # what must not be signed
     assert stage.certificates() == {}
+
+
+@pytest.mark.parametrize(
+    ("order", "becomes"), [(ThingStatus.REVOKED, "REVOKED"), (ThingStatus.SUSPENDED, "INACTIVE")]
+)
+async def test_an_order_is_repeated_when_whoever_was_at_work_cannot_undo_it_any_more(
+    stage: Stage, order: ThingStatus, becomes: str
+) -> None:
+    """A request to activate may be carried out by AWS after its sender has died and the order was obeyed."""
+    stage.iot.plan(Plan(Fault.KILLED, times=ENDLESS, operations={"UpdateCertificate"}))
+    async with stage.process() as dying:
+        with pytest.raises(Killed):
+            await dying.enroll(stage.csr)
+    stage.iot.plan()
+    async with stage.process() as operator:
+        await operator.registry.set_status(LAMP, order, stage.event("order"))
+    certificate = next(iter(stage.certificates()))
+    assert stage.certificates() == {certificate: becomes}
+    stage.iot.client.update_certificate(certificateId=certificate, newStatus="ACTIVE")
+    await stage.settle(LEASE)
+    assert stage.certificates() == {certificate: becomes}
+
+
+async def test_what_was_suspended_half_way_is_completed_when_it_is_activated_again(stage: Stage) -> None:
+    stage.iot.plan(Plan(Fault.KILLED, times=ENDLESS, operations={"UpdateCertificate"}))
+    async with stage.process() as dying:
+        with pytest.raises(Killed):
+            await dying.enroll(stage.csr)
+    stage.iot.plan()
+    async with stage.process() as operator:
+        await operator.registry.set_status(LAMP, ThingStatus.SUSPENDED, stage.event("order"))
+        await operator.registry.set_status(LAMP, ThingStatus.ACTIVE, stage.event("order"))
+    stage.clock.ahead += LEASE + timedelta(seconds=1)
+    async with stage.process() as process:
+        given = await process.enroll(stage.csr)
+    await stage.settle()
+    assert stage.certificates() == {given.certificate.id: "ACTIVE"}
+    stage.assert_enrolled(given.certificate.id)
