@@ -25,6 +25,7 @@ from keyborn.domain.token import encode_secret
 from keyborn.ports import Credential
 from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAuthority
+from keyborn.service.sweep import Sweeper
 from keyborn.service.things import ThingOffice
 from support import ministack
 from support.aws_faults import Faults
@@ -166,7 +167,11 @@ class Stage:
         self.clock.ahead += after
         async with self.process() as one:
             settlement = Settlement(
-                registry=one.registry, iot=one.iot, clock=self.clock, sessions=Revoker(self.data)
+                registry=one.registry,
+                iot=one.iot,
+                clock=self.clock,
+                sweep=Sweeper(leftovers=one.registry, clock=self.clock).sweep,
+                sessions=Revoker(self.data),
             )
             return await settlement.settle()
 

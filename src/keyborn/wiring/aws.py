@@ -37,6 +37,7 @@ from keyborn.ports import MAX_PAGE, Clock
 from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
 from keyborn.service.readiness import Readiness
+from keyborn.service.sweep import Sweeper
 
 ClientOf = Callable[[str], object]
 """Makes a botocore client for a service: ``dynamodb``, ``iot``, ``iot-data``."""
@@ -174,7 +175,11 @@ class SweepHandler:
         iot = Iot(client("iot"), stack.account)
         self._registry = AwsRegistry(client("dynamodb"), stack.table, iot)
         self._settlement = Settlement(
-            registry=self._registry, iot=iot, clock=self._clock, sessions=Revoker(client("iot-data"))
+            registry=self._registry,
+            iot=iot,
+            clock=self._clock,
+            sweep=Sweeper(leftovers=self._registry, clock=self._clock).sweep,
+            sessions=Revoker(client("iot-data")),
         )
         self._runner = asyncio.Runner()
 

@@ -18,6 +18,7 @@ from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
 from keyborn.domain.certificate import CertificateStatus
 from keyborn.domain.errors import AwsRefused, ThingRevoked, Unavailable
 from keyborn.domain.thing import ThingKind, ThingStatus
+from keyborn.service.sweep import Sweeper
 from keyborn.service.things import Order
 from support import ministack
 from support.aws_faults import ENDLESS, Fault, Killed, Plan
@@ -347,7 +348,8 @@ async def test_a_run_of_the_sweeper_that_meets_faults_does_the_rest_and_the_next
     await DynamoRegistry.set_status(one.registry, LAMP, ThingStatus.REVOKED, stage.event("order"))
     stage.iot.plan(Plan(Fault.UNREACHED, times=ENDLESS))
     async with stage.process(patience=IMPATIENT) as hasty:
-        settlement = Settlement(registry=hasty.registry, iot=hasty.iot, clock=stage.clock)
+        sweep = Sweeper(leftovers=hasty.registry, clock=stage.clock).sweep
+        settlement = Settlement(registry=hasty.registry, iot=hasty.iot, clock=stage.clock, sweep=sweep)
         settled = await settlement.settle()
     stage.iot.plan()
     assert (settled.told, settled.troubles) == (0, ["overloaded"])

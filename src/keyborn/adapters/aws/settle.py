@@ -21,7 +21,6 @@ from keyborn.domain.errors import RegistryUnavailable, Unavailable
 from keyborn.domain.names import CertificateId, KeyHash, ThingName, key_hash
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.ports import MAX_PAGE, Clock, Sessions
-from keyborn.service.sweep import HORIZON, Sweeper
 
 BEFORE, AFTER = timedelta(minutes=2), timedelta(minutes=5)
 """How far our clocks and those of AWS may be apart, and a call may be under way."""
@@ -135,15 +134,15 @@ class Settlement:
         registry: DynamoRegistry,
         iot: Iot,
         clock: Clock,
+        sweep: Callable[[], Awaitable[int]],
         sessions: Sessions | None = None,
-        horizon: timedelta = HORIZON,
     ) -> None:
-        """``sessions``: where those of a suspended or ended thing are closed."""
+        """``sweep`` drops overdue intents; in ``sessions`` those of a suspended or ended thing are closed."""
         self._registry = registry
         self._iot = iot
         self._clock = clock
         self._sessions = sessions
-        self._sweeper = Sweeper(leftovers=registry, clock=clock, horizon=horizon)
+        self._sweep = sweep
 
     async def settle(self) -> Settled:
         """Do all that is due. A step that fails does not keep the others from being done."""
@@ -159,7 +158,7 @@ class Settlement:
             done.troubles.append(trouble.code)
 
     async def _drop(self, done: Settled) -> None:
-        done.dropped = await self._sweeper.sweep()
+        done.dropped = await self._sweep()
 
     async def _tell(self, done: Settled) -> None:
         for one in await self._registry.owed(before=self._clock.now() + timedelta(milliseconds=1)):
