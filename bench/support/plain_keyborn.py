@@ -7,9 +7,9 @@ option in the product, because an enrolment token must not travel in the clear.
 import asyncio
 import ssl
 
-from keyborn import wiring
 from keyborn.cli.main import main
 from keyborn.http.server import HttpServer
+from keyborn.wiring import service
 
 _BACKLOG = 4096
 
@@ -27,5 +27,5 @@ class PlainServer(HttpServer):
 
 
 if __name__ == "__main__":
-    vars(wiring)["HttpServer"] = PlainServer  # the one part that is exchanged
+    vars(service)["HttpServer"] = PlainServer  # the one part that is exchanged
     main()

@@ -60,7 +60,7 @@ def library() -> str:
 
 
 def test_one_word_too_few_or_too_many_is_an_answer(tmp_path: Path) -> None:
-    assert "Did you mean enroll?" in keyborn("enrol", "-", expect=2).stderr
+    assert "Did you mean 'enroll'?" in keyborn("enrol", "-", expect=2).stderr
     home = os.fspath(tmp_path / "home")
     assert "Give the enrolment code" in keyborn("enroll", "--thing", "a", "--home", home, expect=2).stderr
     assert not Path(home).exists()

@@ -183,6 +183,30 @@ def test_a_queue_that_waits_for_a_thing_goes_with_it(party: Party) -> None:
     assert back.payloads() == ["last"]
 
 
+def test_what_waits_is_purged_also_while_no_service_runs(party: Party) -> None:
+    sleeper = party.device("asleep")
+    talker = party.talker(sleeper, session=600).connect()
+    talker.subscribe("certtest/asleep/#")
+    assert talker.publish("certtest/asleep/kept", "retained", retain=True) == 0
+    talker.leave()
+    waker = party.talker(party.service("waker", "Publish topic/*")).connect()
+    assert waker.publish("certtest/asleep/orders", "wake up") == 0
+    waker.leave()
+    server, data = party.server, ("--data", party.server.data)
+    assert server.stop() == 0
+    try:
+        assert keyborn("thing", "suspend", "asleep", *data).stdout == "asleep is suspended.\n"
+        assert keyborn("thing", "activate", "asleep", *data).stdout == "asleep is active.\n"
+    finally:
+        server.start()
+    back = party.talker(sleeper, session=600).connect()
+    assert not back.resumed
+    back.subscribe("certtest/asleep/#")
+    assert back.publish("certtest/asleep/mine", "last") == 0
+    back.hears("last")
+    assert back.payloads() == ["last"]
+
+
 def test_the_commands_say_what_they_did_and_take_a_certificate_id(party: Party) -> None:
     data = ("--data", party.server.data)
     identity = party.device("commanded")

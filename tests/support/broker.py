@@ -38,6 +38,7 @@ from keyborn.domain.names import CertificateId, KeyHash, ThingName, certificate_
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.policies import device_policy
 from keyborn.ports import Clock
+from support.decoding import feed
 from support.pki import SERVER, Leaf, Pki, shared_pki
 from support.rights import ALSO_LASTING, document, statement
 
@@ -236,7 +237,7 @@ class Raw:
                 return None
             if not data:
                 return None
-            self._packets += self._decoder.feed(data)
+            self._packets += feed(self._decoder, data)
         return self._packets.pop(0)
 
     async def expect(self, kind: type[P]) -> P:

@@ -47,7 +47,7 @@ def test_the_version_is_the_packages() -> None:
 def test_an_unknown_command_is_a_usage_error() -> None:
     shown = keyborn("enrol")
     assert shown.returncode == 2
-    assert "No such command 'enrol'. Did you mean enroll?" in shown.stderr
+    assert "No such command 'enrol'. Did you mean 'enroll'?" in shown.stderr
     assert shown.stdout == ""
     assert "Did you mean" not in keyborn("frobnicate").stderr
 

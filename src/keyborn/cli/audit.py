@@ -1,5 +1,6 @@
 """``keyborn audit``: what was decided, and the proof that nobody rewrote it."""
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,11 @@ from typing import Any
 import click
 
 from keyborn.cli.console import data_option, pages
+from keyborn.cli.device import printable
 from keyborn.cli.output import json_option, show, table
 from keyborn.domain.audit import AuditEvent, AuditRecord
+
+_HASH = re.compile("[0-9a-f]{64}")
 
 
 @click.group()
@@ -30,7 +34,9 @@ def show_records(*, last: int | None, data: Path, as_json: bool) -> None:
     """
     rows = list(pages(data, "/v1/audit", "sequence"))
     rows = rows[-last:] if last else rows
-    columns = ["sequence", "at", "action", "outcome", "subject", "actor", "source"]
+    if not as_json:
+        rows = [row | {"details": _told(row["details"])} for row in rows]
+    columns = ["sequence", "at", "action", "outcome", "subject", "actor", "source", "details"]
     table(rows, columns, as_json=as_json, empty="Nothing has been decided yet.")
 
 
@@ -47,6 +53,12 @@ def verify_chain(*, data: Path, as_json: bool) -> None:
     records = [_record(row) for row in pages(data, "/v1/audit", "sequence")]
     head = verify(records)
     show({"records": head.sequence, "head": head.hash, "chain": "unbroken"}, as_json=as_json)
+
+
+def _told(details: dict[str, str]) -> str:
+    """What was ordered and why, on one line; of an id or a hash its beginning. ``--json`` has all of it."""
+    short = {name: f"{value[:12]}…" if _HASH.fullmatch(value) else value for name, value in details.items()}
+    return printable(", ".join(f"{name}: {value}" for name, value in short.items()))
 
 
 def _record(row: dict[str, Any]) -> AuditRecord:

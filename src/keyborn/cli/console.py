@@ -118,6 +118,14 @@ def listen(data: Path, path: str, **query: str) -> Iterator[dict[str, Any]]:
         connection.close()
 
 
+def require_running(data: Path) -> None:
+    """Raise ServerNotRunning where no server answers, for a command that no data folder alone can serve."""
+    sock = _reach(DataFolder(data))
+    if sock is None:
+        raise ServerNotRunning(path=data)
+    sock.close()
+
+
 def _reach(folder: DataFolder) -> socket.socket | None:
     """The server that runs on the folder, or None; raises DataFolderMissing where none ever ran.
 

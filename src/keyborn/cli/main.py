@@ -52,7 +52,9 @@ class LazyGroup(click.Group):
             from difflib import get_close_matches
 
             if near := get_close_matches(args[0], COMMANDS, n=1):
-                raise click.UsageError(f"No such command {args[0]!r}. Did you mean {near[0]}?", ctx) from None
+                raise click.UsageError(
+                    f"No such command {args[0]!r}. Did you mean {near[0]!r}?", ctx
+                ) from None
             raise
 
     def invoke(self, ctx: click.Context) -> object:

@@ -9,7 +9,7 @@ import click
 from keyborn.cli.console import ask, data_option, pages, place
 from keyborn.cli.device import printable, printable_lines
 from keyborn.cli.output import json_option, show, table
-from keyborn.cli.policy_file import document_option, finding_line, read_policy
+from keyborn.cli.policy_file import document_option, finding_line, read_policy, require_sound
 from keyborn.cli.policy_lint import lint_command
 from keyborn.domain.errors import UnexpectedVerdict
 
@@ -27,7 +27,7 @@ def policy() -> None:
 policy.add_command(lint_command, "lint")
 
 
-@policy.command("put")
+@policy.command("put", short_help="Keep the document in FILE under NAME, in force at once.")
 @click.argument("name")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--strict", is_flag=True, help="Refuse a document of which lint has anything to say.")
@@ -42,13 +42,14 @@ def put_policy(*, name: str, file: Path, strict: bool, data: Path, as_json: bool
     Example: keyborn policy put narrow narrow.json
     """
     text = read_policy(file)
-    if strict:
-        _require_clean(file, text)
+    require_sound(file, text, strict=strict)
     kept = ask(data, "PUT", _place(name), {"document": text})
     if as_json:
         show(kept, as_json=True)
         return
-    click.echo(f"{kept['policyName']} is kept, version {kept['version']}, in force on every open session.")
+    click.echo(f"{kept['policyName']} is kept, version {kept['version']}, in force for everybody who has it.")
+    if kept["version"] == 1:
+        click.echo(f"Next: keyborn policy attach {kept['policyName']} --thing NAME")
     for finding in kept["findings"]:
         click.echo(finding_line(finding), err=True)
 
@@ -95,12 +96,16 @@ def show_policy(*, name: str, only: bool, data: Path, as_json: bool) -> None:
 @policy.command("remove")
 @click.argument("name")
 @data_option
-def remove_policy(*, name: str, data: Path) -> None:
+@json_option
+def remove_policy(*, name: str, data: Path, as_json: bool) -> None:
     """Forget a policy that nobody has.
 
     Example: keyborn policy remove narrow
     """
-    ask(data, "DELETE", _place(name))
+    removed = ask(data, "DELETE", _place(name))
+    if as_json:
+        show(removed, as_json=True)
+        return
     click.echo(f"{name} is removed.")
 
 
@@ -133,7 +138,7 @@ def detach_policy(*, name: str, thing: str, data: Path, as_json: bool) -> None:
     _tell(ask(data, "DELETE", f"{_thing(thing)}/policies/{place(name)}"), as_json=as_json)
 
 
-@policy.command("simulate")
+@policy.command("simulate", short_help="Say whether the broker would allow it, and why.")
 @click.option("--thing", required=True, metavar="NAME", help="Who acts: a device or a service.")
 @click.option(
     "--action", required=True, type=click.Choice(ACTIONS, case_sensitive=False), help="What it wants to do."
@@ -169,6 +174,7 @@ def simulate_policy(
         raise click.UsageError(f"--action {action} needs --topic.")
     if topic is not None and action == "connect":
         raise click.UsageError("--action connect is about a client id: use --client-id, not --topic.")
+    _require_real(action, topic)
     named = thing if client_id is None else client_id
     resource = named if action == "connect" else topic
     body: dict[str, Any] = {"thing": thing, "action": action, "resource": resource, "clientId": client_id}
@@ -181,12 +187,20 @@ def simulate_policy(
         raise UnexpectedVerdict(verdict=said["verdict"], expected=expect)
 
 
+def _require_real(action: str, topic: str | None) -> None:
+    """Raise InvalidTopic for what no broker would take, whatever a policy says of it."""
+    from keyborn.device.topics import check_filter, check_topic
+
+    if topic is not None:
+        check = check_filter if action == "subscribe" else check_topic
+        check(topic)
+
+
 def explained(said: dict[str, Any]) -> str:
     """A simulation for people: the verdict first, then variables, then every statement."""
     lines = [f"{said['verdict'].upper()}: {said['reason']}"]
     if not said["certificateLive"]:
-        state = f"thing {said['thingStatus']}, certificate {said['certificateStatus']}"
-        lines.append(f"But the broker would not let it in at all: {state}, or out of its dates.")
+        lines.append(f"But now the broker does not let it in at all: {_why_not(said)}.")
     if said["variables"]:
         lines += ["", "Variables"]
         lines += [f"  {each['name']}  {_value(each)}" for each in said["variables"]]
@@ -197,6 +211,14 @@ def explained(said: dict[str, Any]) -> str:
         sid = f" ({each['sid']})" if each["sid"] else ""
         lines.append(f"  {each['effect']:<5} {title}{sid} {mark}: {each['because']}")
     return "\n".join(map(printable, lines))
+
+
+def _why_not(said: dict[str, Any]) -> str:
+    if said["thingStatus"] != "active":
+        return f"{said['thingName']} is {said['thingStatus']}"
+    if said["certificateStatus"] != "active":
+        return f"its certificate is {said['certificateStatus']}"
+    return "its certificate is outside its dates"
 
 
 def _value(variable: dict[str, Any]) -> str:
@@ -210,16 +232,7 @@ def _tell(thing: dict[str, Any], *, as_json: bool) -> None:
         show(thing, as_json=True)
         return
     held = ", ".join(thing["policies"]) or "no policy: it may do nothing"
-    click.echo(f"{thing['thingName']} has {held}. In force on its open session.")
-
-
-def _require_clean(file: Path, text: str) -> None:
-    from keyborn.domain.access_policy.lint import lint
-    from keyborn.domain.access_policy.parse import parse_document
-    from keyborn.domain.errors import InvalidPolicy
-
-    for finding in lint(parse_document(text)):
-        raise InvalidPolicy(where=f"{file}: {finding.where}", detail=finding.sentence.rstrip("."))
+    click.echo(f"{thing['thingName']} has {held}. In force now.")
 
 
 def _place(name: str) -> str:

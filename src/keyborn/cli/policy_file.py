@@ -40,3 +40,15 @@ def read_policy(file: Path) -> str:
         return raw.decode()
     except UnicodeDecodeError:
         raise InvalidPolicy(where=str(file), detail="it is not UTF-8") from None
+
+
+def require_sound(file: Path, text: str, *, strict: bool = False) -> None:
+    """Raise InvalidPolicy for the first thing that lint calls an error, or if ``strict`` for anything."""
+    from keyborn.domain.access_policy.lint import Severity, lint
+    from keyborn.domain.access_policy.parse import parse_document
+    from keyborn.domain.errors import InvalidPolicy
+
+    for finding in lint(parse_document(text)):
+        if strict or finding.severity is Severity.ERROR:
+            more = f"`keyborn policy lint {file}` says what to write instead"
+            raise InvalidPolicy(where=finding.where, detail=f"{finding.sentence.rstrip('.')}; {more}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from keyborn.domain.access_policy.lint import Finding
 
 
-@click.command("lint")
+@click.command("lint", short_help="Say what is wrong with the document in FILE, and what to write.")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--strict", is_flag=True, help="End with 1 for warnings too.")
 @json_option

@@ -37,7 +37,13 @@ _log = logging.getLogger("keyborn.serve")
 @click.option(
     "--mqtt-alpn", metavar="HOST:PORT", help="A second broker port, for ALPN x-amzn-mqtt-ca (443 on AWS)."
 )
-@click.option("--name", "names", multiple=True, help="A host name or address of this service; repeatable.")
+@click.option(
+    "--name",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="A host name or address of this service; repeatable.",
+)
 @click.option("--open-enrollment", is_flag=True, help="Ask no credential: loopback, an hour, 100 things.")
 @click.option(
     "--passphrase-file",

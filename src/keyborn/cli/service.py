@@ -107,7 +107,9 @@ def list_services(*, data: Path, as_json: bool) -> None:
 @data_option
 @json_option
 def suspend_service(*, name: str, reason: str, data: Path, as_json: bool) -> None:
-    """Take a service off the broker until it is activated again; its session is closed at once.
+    """Take a service off the broker until it is activated again.
+
+    Its open session is closed at once; its key and certificate stay, of no use meanwhile.
 
     Example: keyborn service suspend dashboard
     """

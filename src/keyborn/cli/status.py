@@ -121,12 +121,12 @@ def _advice(report: dict[str, Any], home: "Home") -> "Iterator[str]":
         count = f"outboxRefused: {report['outboxRefused']} that the broker will never take, set aside."
         yield f"{count} See topics and reasons with: keyborn status --outbox{place}"
     if state == "none" and not report["problems"]:
-        yield f"There is no identity here. Run: keyborn enroll CODE{place} (or say where it is: --home DIR)"
+        yield f"There is no identity here. Run: keyborn enroll -{place} (or say where it is: --home DIR)"
     elif state in ("key-only", "incomplete"):
-        yield f"The identity is not complete. To complete it run: keyborn enroll CODE{place}"
+        yield f"The identity is not complete. To complete it run: keyborn enroll -{place}"
     elif state == "expired":
         yield (
             "The certificate has expired, if this device's clock is right. Ask the operator for a new code "
-            f"and run: keyborn enroll CODE{place} (the key stays)"
+            f"and run: keyborn enroll -{place} (the key stays)"
         )
     yield "This is what the files here say; no service was asked."

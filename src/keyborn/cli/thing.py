@@ -21,13 +21,16 @@ def thing() -> None:
 @data_option
 @json_option
 def list_things(*, data: Path, as_json: bool) -> None:
-    """List the fleet, by name.
+    """List the fleet, by name; services have a list of their own.
 
     Example: keyborn thing list --json
     """
     rows = list(pages(data, "/v1/things", "thingName"))
-    columns = ["thingName", "status", "created", "keyHash"]
-    table(rows, columns, as_json=as_json, empty="There are no things yet. Enrol one with: keyborn enroll -")
+    if not as_json:
+        rows = [row | {"policies": ", ".join(row["policies"]) or None} for row in rows]
+    columns = ["thingName", "status", "policies", "created"]
+    empty = "There are no things yet. Permit one with: keyborn token create --thing NAME"
+    table(rows, columns, as_json=as_json, empty=empty)
 
 
 @thing.command("show")
@@ -58,10 +61,10 @@ def show_thing(*, name: str, data: Path, as_json: bool) -> None:
 @data_option
 @json_option
 def suspend_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
-    """Take a thing off the broker until it is activated again; NAME may be a certificate id.
+    """Take a thing off the broker until it is activated again.
 
     Its open session is closed at once and its will is not sent; what it left on the broker is purged. Key
-    and certificate stay on the device, of no use meanwhile.
+    and certificate stay on the device, of no use meanwhile. NAME may also be a certificate id.
 
     Example: keyborn thing suspend sensor-1
     """
@@ -74,9 +77,9 @@ def suspend_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
 @data_option
 @json_option
 def activate_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
-    """Give a suspended thing its place back; NAME may be a certificate id.
+    """Give a suspended thing its place back.
 
-    It connects with the key and certificate it has.
+    It connects with the key and certificate it has. NAME may also be a certificate id.
 
     Example: keyborn thing activate sensor-1
     """
@@ -89,10 +92,10 @@ def activate_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None
 @data_option
 @json_option
 def revoke_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
-    """Take a thing's certificates and keys away for good; NAME may be a certificate id.
+    """Take a thing's certificates and keys away for good.
 
     Its open session is closed at once and its will is not sent; what it left on the broker is purged. The key
-    never returns; the name only by a token made with --replace.
+    never returns; the name only by a token made with --replace. NAME may also be a certificate id.
 
     Example: keyborn thing revoke sensor-1
     """
@@ -105,9 +108,10 @@ def revoke_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
 @data_option
 @json_option
 def retire_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
-    """End a thing that is out of use; NAME may be a certificate id.
+    """End a thing that is out of use.
 
-    As revoke, with the other word in the books: nothing went wrong, the device is gone.
+    As revoke, with the other word in the books: nothing went wrong, the device is gone. NAME may also be a
+    certificate id.
 
     Example: keyborn thing retire sensor-1
     """

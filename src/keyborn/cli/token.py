@@ -37,8 +37,8 @@ def token() -> None:
 
 
 @token.command()
-@click.option("--thing", help="The one thing name it is good for.")
-@click.option("--match", help="A pattern of thing names with * and ?, such as 'sensor-*'.")
+@click.option("--thing", metavar="NAME", help="The one thing name it is good for.")
+@click.option("--match", metavar="PATTERN", help="A pattern of thing names with * and ?, such as 'sensor-*'.")
 @click.option(
     "--uses", type=click.IntRange(0), default=1, show_default=True, help="How many devices; 0: no limit."
 )
@@ -65,7 +65,8 @@ def create(  # one parameter per option
     show({name: made[name] for name in ("id", "things", "uses", "expires", "url")}, as_json=False)
     if made["things"] == "*":
         click.echo("Good for any thing name: bind it to one with --thing NAME, or to a pattern with --match.")
-    click.echo("On the device, paste this code into: keyborn enroll -\n")
+    name = "NAME" if thing is None else made["things"]
+    click.echo(f"On the device, paste this code into: keyborn enroll - --thing {name}\n")
     click.echo(made["code"])
 
 

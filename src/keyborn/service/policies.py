@@ -3,6 +3,7 @@
 Whatever changes is in force on every open session before the operator gets the answer.
 """
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -96,7 +97,8 @@ class PolicyOffice:
         """
         document = read_document(text)
         now = self._clock.now()
-        event = AuditEvent(now, "policy.put", "done", parse_policy_name(name), actor)
+        details = {"documentHash": hashlib.sha256(text.encode()).hexdigest()}
+        event = AuditEvent(now, "policy.put", "done", parse_policy_name(name), actor, details=details)
         offered = AccessPolicy(PolicyName(name), document, now, shipped=shipped)
         kept = await self._policies.put_policy(offered, event)
         await self._review(None)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from keyborn.adapters.broker.absent import AbsentBroker
 from keyborn.adapters.ca import describe_authority
 from keyborn.adapters.data_folder import DataFolder
 from keyborn.adapters.sql import SqliteRegistry
@@ -96,7 +97,7 @@ async def open_office(folder: DataFolder) -> AsyncIterator[Office]:
     with folder.lock():
         async with registry:
             offices = Offices(registry, clock, entropy, settings)
-            yield offices.office(None, trust=_trust, authorities=rows, about=dict)
+            yield offices.office(AbsentBroker(folder.broker), trust=_trust, authorities=rows, about=dict)
 
 
 def public_url(settings: ServerSettings, bound: Address) -> str:

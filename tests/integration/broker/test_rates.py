@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 
 from keyborn.adapters.broker import Limits
+from keyborn.adapters.broker.connection import Connection
 from keyborn.adapters.broker.encode import encode
+from keyborn.adapters.broker.message import Message
 from keyborn.adapters.broker.packets import Connect, PingReq, PingResp, PubAck, Publish
+from keyborn.adapters.broker.session import Session
+from keyborn.domain.names import ThingName
 from support.broker import Raw, World, running, until
 
 TOPIC = "certtest/dev/t"
@@ -26,6 +30,10 @@ async def flood(world: World, data: bytes) -> Raw:
     raw.writer.write(data)
     await raw.send(PingReq())
     return raw
+
+
+def slowed(connection: Connection) -> bool:
+    return connection._inbox is not None and connection._inbox.slowed
 
 
 def numbers(heard: list[tuple[str, bytes]]) -> list[int]:
@@ -73,7 +81,7 @@ async def test_every_kind_of_packet_counts(tmp_path: Path) -> None:
     async with running(tmp_path, limits=LIMITS) as world:
         raw = await flood(world, encode(PingReq(), 5) * 100 + encode(PubAck(1), 5) * 100)
         (connection,) = world.gateway._open.values()
-        await until(lambda: connection._slowed)
+        await until(lambda: slowed(connection))
         for _ in range(101):
             await raw.expect(PingResp)
 
@@ -94,7 +102,7 @@ async def test_a_client_that_waits_can_be_taken_over_evicted_and_stopped(tmp_pat
         for ending in ("taken over", "evicted", "stopped"):
             raw = await flood(world, encode(PingReq(), 5) * 100)
             (connection,) = [each for each in world.gateway._open.values() if each._client is not None]
-            await until(lambda connection=connection: connection._slowed)  # type: ignore[misc] # bound now
+            await until(lambda connection=connection: slowed(connection))  # type: ignore[misc] # bound now
             if ending == "taken over":
                 raw = await world.connect(world.device("dev"), Connect(5, "dev"))
             elif ending == "evicted":
@@ -111,7 +119,7 @@ async def test_a_slow_reader_that_also_sends_too_fast_is_read_from_when_both_are
         raw = await flood(world, encode(PingReq(), 5) * 100)
         (link,) = world.gateway._links
         (connection,) = world.gateway._open.values()
-        await until(lambda: connection._slowed)
+        await until(lambda: slowed(connection))
         link.pause_writing()
         link.resume_writing()
         assert link._transport is not None
@@ -119,3 +127,51 @@ async def test_a_slow_reader_that_also_sends_too_fast_is_read_from_when_both_are
         for _ in range(101):
             await raw.expect(PingResp)
         await raw.ping()
+
+
+# ── turns ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_flood_that_many_hear_keeps_nobody_from_the_loop(tmp_path: Path) -> None:
+    """One read of 64 KiB holds 8,000 publishes; handled at once for 40 listeners they take a second."""
+    async with running(tmp_path, limits=Limits(packets_per_second=1e6, packets_burst=10**6)) as world:
+        service = world.service("crowd")
+        for number in range(40):
+            listening = await world.connect(service, Connect(5, f"crowd-{number}", keep_alive=60))
+            await listening.subscribe("flood", qos=0)
+            listening.reader._transport.pause_reading()  # type: ignore[attr-defined] # asyncio's
+        loud = await world.connect(service, Connect(5, "loud", keep_alive=60))
+        hub = world.gateway._hub
+        routed: list[int] = [0]
+        turns: list[int] = []
+        publish = hub.publish
+
+        def _counted(message: Message, origin: Session | None = None) -> bool:
+            routed[0] += 1
+            return publish(message, origin)
+
+        hub.publish = _counted  # type: ignore[method-assign] # counted, and done
+        loud.writer.write(encode(Publish("flood", b""), 5) * 6000)
+        while sum(turns) < 6000:
+            turns.append(routed[0])
+            routed[0] = 0
+            await asyncio.sleep(0)
+    print(f"6000 publishes for 40 listeners, at most {max(turns)} in one turn of the loop")  # noqa: T201 - the figure is evidence
+    assert max(turns) < 1500
+
+
+async def test_an_eviction_gets_through_while_fifty_send_as_fast_as_they_can(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with running(tmp_path) as world:
+        service = world.service("many")
+        victim = await world.connect(world.device("victim"), Connect(5, "victim", keep_alive=60))
+        for number in range(50):
+            raw = await world.connect(service, Connect(5, f"many-{number}", keep_alive=60))
+            raw.writer.write(encode(Publish("noise", b""), 5) * 40_000)
+        await asyncio.sleep(0)
+        began = loop.time()
+        assert await world.gateway.evict(ThingName("victim"), "revoked") == 1
+        await victim.closed()
+        took = loop.time() - began
+    print(f"an eviction among fifty floods: closed after {took * 1000:.0f} ms")  # noqa: T201 - the figure is evidence
+    assert took < 1

@@ -12,17 +12,20 @@ import pytest
 from keyborn.adapters.broker import Gateway
 from keyborn.adapters.broker.journal_rows import Changes
 from keyborn.adapters.broker.packets import (
+    ConnAck,
     Disconnect,
     Prop,
     Properties,
     PubAck,
     Publish,
     Reason,
+    Refused311,
     SubAck,
     Subscribe,
     Subscription,
     UnsubAck,
     Unsubscribe,
+    Will,
 )
 from keyborn.adapters.system import SystemClock
 from keyborn.domain.certificate import CertificateStatus
@@ -331,7 +334,9 @@ async def test_who_publishes_faster_than_the_disk_commits_is_not_read_from(tmp_p
         for number in range(1, 151):
             await pub.send(Publish(TOPIC, b"", 1, packet_id=number))
         (connection,) = (each for each in world.gateway._open.values() if each._client is not None)
-        await until(connection._crowded, "a crowd")
+        inbox = connection._inbox
+        assert inbox is not None
+        await until(lambda: inbox.waits, "a crowd")
         await until(lambda: connection._link._paused, "the pause")
         release()
         assert [(await pub.expect(PubAck)).packet_id for _ in range(150)] == list(range(1, 151))
@@ -368,8 +373,10 @@ async def test_a_clean_start_that_waits_may_be_taken_over(tmp_path: Path, versio
         await until(lambda: world.gateway.connected == 1)
         second = await world.dial(device, version)
         await second.send(clean)
-        ended = await first.closed()
-        assert ended == ([Disconnect(Reason.SESSION_TAKEN_OVER)] if version == 5 else [])
+        code = Reason.SERVER_UNAVAILABLE if version == 5 else Refused311.SERVER_UNAVAILABLE
+        assert await first.closed() == [ConnAck(session_present=False, reason=code)], (
+            "no DISCONNECT before it"
+        )
         release()
         packet = await second.next()
         assert packet is not None
@@ -434,8 +441,22 @@ async def test_a_clean_start_that_cannot_be_written_is_not_answered(tmp_path: Pa
         repair = break_disk(world)
         raw = await world.dial(device, version)
         await raw.send(lasting(version, clean_start=True))
-        ended = await raw.closed()
-        assert ended == ([Disconnect(Reason.QUOTA_EXCEEDED)] if version == 5 else [])
+        code = Reason.QUOTA_EXCEEDED if version == 5 else Refused311.SERVER_UNAVAILABLE
+        assert await raw.closed() == [ConnAck(session_present=False, reason=code)], "no DISCONNECT before it"
+        repair()
+
+
+async def test_who_never_came_in_leaves_no_will(tmp_path: Path) -> None:
+    async with durable(tmp_path) as world:
+        device = world.device("dev")
+        await leave_a_subscription(world, device)
+        ear = await world.listener("#")
+        await world.journal.durable()
+        repair = break_disk(world)
+        raw = await world.dial(device)
+        await raw.send(lasting(4, clean_start=True, will=Will("certtest/dev/will", b"gone")))
+        assert [type(each) for each in await raw.closed()] == [ConnAck]
+        assert await ear.settle() == []
         repair()
 
 

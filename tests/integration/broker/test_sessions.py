@@ -211,6 +211,17 @@ async def test_a_packet_larger_than_the_client_takes_is_not_sent(world: World) -
         assert (await raw.expect(Publish)).payload == b"small"
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_packet_exactly_as_large_as_the_client_takes_is_sent(world: World, qos: int) -> None:
+    whole = encode(Publish(TOPIC, b"x" * 60, qos, packet_id=qos), 5)
+    properties: Properties = {Prop.MAXIMUM_PACKET_SIZE: len(whole)}
+    raw = await world.connect(world.device("dev"), Connect(5, "dev", properties=properties))
+    await raw.subscribe(TOPIC)
+    world.say(TOPIC, b"x" * 61, qos=qos)
+    world.say(TOPIC, b"x" * 60, qos=qos)
+    assert len((await raw.expect(Publish)).payload) == 60
+
+
 # ── retained messages and subscriptions ───────────────────────────────────────────────────────────────
 
 

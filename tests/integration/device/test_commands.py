@@ -203,7 +203,7 @@ def test_status_for_people_is_a_list(enrolled: Home) -> None:
 
 
 def test_status_of_nothing_says_what_to_do(home: Home) -> None:
-    assert "Run: keyborn enroll CODE" in keyborn("status", "--home", home.path, expect=1).stdout
+    assert "Run: keyborn enroll - --home" in keyborn("status", "--home", home.path, expect=1).stdout
     assert not home.path.exists()
 
 

@@ -100,7 +100,10 @@ def test_an_enrolled_device_does_not_ask_a_person_for_a_code(home: Home, service
 
 # ── the code in other text ──
 
-HELP = "id  t1\nthings  gateway-1\nOn the device, paste this code into: keyborn enroll -\n\n{code}\n"
+HELP = (
+    "id  t1\nthings  gateway-1\n"
+    "On the device, paste this code into: keyborn enroll - --thing gateway-1\n\n{code}\n"
+)
 
 
 @pytest.mark.parametrize("way", ["file", "stdin"])

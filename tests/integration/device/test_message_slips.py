@@ -177,7 +177,7 @@ def test_status_says_that_it_looks_at_files_alone(enrolled: Home) -> None:
 def test_status_of_an_expired_identity_says_what_to_do(home: Home) -> None:
     identify(home, wanted=Wanted(start=now() - timedelta(days=9), end=now() - timedelta(days=1)))
     told = keyborn("status", "--home", home.path, expect=1).stdout
-    assert f"run: keyborn enroll CODE --home {home.path}" in told
+    assert f"run: keyborn enroll - --home {home.path}" in told
     assert "if this device's clock is right" in told
     assert "T" in told.partition("problem: device.crt: it is valid from ")[2][:20]
 

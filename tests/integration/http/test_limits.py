@@ -193,12 +193,14 @@ async def test_five_hundred_silent_connections_leave_others_unharmed_and_are_clo
         await asyncio.sleep(0.05)
         answer, took = await speak(path, GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
         assert answer.startswith(b"HTTP/1.1 200")
-        assert took < 1
         closed = await asyncio.gather(*silent)
+    slowest = max(each for _, each in closed)
     figure(
-        f"half-open connections: {len(closed)} closed, the slowest after {max(t for _, t in closed):.2f} s"
+        f"half-open connections: {len(closed)} closed, the slowest after {slowest:.2f} s; "
+        f"another was answered after {took * 1000:.0f} ms"
     )
-    assert max(took for _, took in closed) < 4
+    assert took < slowest, "nobody waits until the silent ones have been given up"
+    assert slowest < 4
 
 
 async def test_connections_over_the_limit_are_told_so(tmp_path: Path) -> None:

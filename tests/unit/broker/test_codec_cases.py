@@ -31,6 +31,7 @@ from keyborn.adapters.broker.packets import (
 )
 from keyborn.adapters.broker.properties import number
 from keyborn.adapters.broker.wire import ProtocolError, Reader, pack_binary, pack_text, pack_varint
+from support.decoding import feed
 
 CONNECT_311 = b"\x10\x0f\x00\x04MQTT\x04\x02\x00\x3c\x00\x03dev"
 CONNECT_5 = b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x03dev"
@@ -72,7 +73,7 @@ CONNECT_5 = b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x03dev"
     ],
 )
 def test_known_bytes_are_read(wire: bytes, version: int | None, packet: object) -> None:
-    assert Decoder(999, version).feed(wire) == [packet]
+    assert feed(Decoder(999, version), wire) == [packet]
 
 
 MALFORMED = [
@@ -116,7 +117,7 @@ MALFORMED = [
 @pytest.mark.parametrize(("wire", "version"), [case[1:] for case in MALFORMED], ids=[c[0] for c in MALFORMED])
 def test_malformed_packets_are_refused(wire: bytes, version: int | None) -> None:
     with pytest.raises(ProtocolError) as caught:
-        Decoder(999, version).feed(wire)
+        feed(Decoder(999, version), wire)
     assert caught.value.reason == Reason.MALFORMED_PACKET
 
 
@@ -146,7 +147,7 @@ VIOLATIONS = [
 )
 def test_what_parses_and_may_not_be_said_is_refused(wire: bytes, version: int | None) -> None:
     with pytest.raises(ProtocolError) as caught:
-        Decoder(999, version).feed(wire)
+        feed(Decoder(999, version), wire)
     assert caught.value.reason == Reason.PROTOCOL_ERROR
 
 
@@ -162,7 +163,7 @@ def test_what_parses_and_may_not_be_said_is_refused(wire: bytes, version: int | 
 )
 def test_other_versions_are_refused_as_such(wire: bytes) -> None:
     with pytest.raises(ProtocolError) as caught:
-        Decoder(999).feed(wire)
+        feed(Decoder(999), wire)
     assert caught.value.reason == Reason.UNSUPPORTED_VERSION
 
 
@@ -171,8 +172,8 @@ def test_packets_behind_a_good_one_are_kept_until_asked_for() -> None:
     decoder.push(CONNECT_311 + b"\xc0\x00" + b"\xc0")
     assert isinstance(decoder.next(), Connect)
     assert decoder.buffered == 3
-    assert decoder.feed(b"") == [PingReq()]
-    assert decoder.feed(b"\x00") == [PingReq()]
+    assert feed(decoder, b"") == [PingReq()]
+    assert feed(decoder, b"\x00") == [PingReq()]
 
 
 def test_refusals_are_written_as_the_versions_want_them() -> None:
@@ -191,7 +192,7 @@ def test_a_cut_publish_is_the_same_packet(version: int, block: bytes | None, qos
     properties: Properties = {Prop.PAYLOAD_FORMAT: 1} if block else {}
     wire = head + (b"\x00\x09" if qos else b"") + tail
     wanted = Publish("a/b", b"hi", qos, packet_id=9 * qos, properties=properties)
-    assert Decoder(999, version).feed(wire) == [wanted]
+    assert feed(Decoder(999, version), wire) == [wanted]
     assert wire == encode(wanted, version)
 
 

@@ -364,3 +364,64 @@ def test_a_waiting_session_that_may_not_connect_any_more_ends_without_its_will(o
     office.hub.tick()
     assert office.hub.sessions.find("a") is None
     assert ear.heard == []
+
+
+def test_messages_that_wait_in_vain_keep_no_room() -> None:
+    """A device is away while a thousand short-lived commands come; the one that still counts must fit."""
+    office = Office(Limits(queue_messages=2))
+    session = waiting(office, expiry=600)
+    for lifetime in (5.0, 10.0):
+        message = Message("t", b"old", qos=1, thing=ThingName("p"), expires=office.now + lifetime)
+        office.hub.publish(message)
+    office.now += 5
+    office.hub.tick()
+    assert session.queued == 1
+    office.say("t", b"lasting")
+    office.now += 5
+    office.hub.tick()
+    office.say("t", b"new")
+    assert [each.message.payload for each in session._queue] == [b"lasting", b"new"]
+    assert office.hub.budget.used == session.held_bytes
+
+
+def test_retained_messages_whose_time_has_passed_keep_no_room() -> None:
+    office = Office(Limits(retained_messages=2))
+    for number, lifetime in enumerate((5.0, 10.0)):
+        message = Message(f"t/{number}", b"x", retain=True, thing=ThingName("p"))
+        message.expires = office.now + lifetime
+        assert office.hub.publish(message)
+    assert not office.say("t/3", retain=True)
+    office.now += 5
+    office.hub.tick()
+    assert office.say("t/3", retain=True)
+    assert not office.say("t/4", retain=True)
+    office.now += 5
+    office.hub.tick()
+    assert office.say("t/4", retain=True)
+    assert [each.topic for each in office.hub.retained.select("#", office.now)] == ["t/3", "t/4"]
+
+
+def test_a_will_that_cannot_be_retained_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    office = Office(Limits(retained_messages=0))
+    session, _ = office.join("a")
+    office.hub.detach(session, will(retain=True))
+    assert "as many retained messages as there may be" in caplog.text
+    assert "resource=w" in caplog.text
+
+
+def test_a_client_id_hides_nobody_elses_refusals(caplog: pytest.LogCaptureFixture) -> None:
+    """A client may choose the words that stand for another: here those of its certificate."""
+    office = Office(Limits(queue_messages=1))
+    waiting(office)
+    hidden = CertificateId("b" * 64)
+    session, _ = office.join(hidden, expiry=60, thing="x")
+    office.hub.subscribe(session, Subscription("noise", 1))
+    office.hub.detach(session, None)
+    for _ in range(200):
+        office.say("noise")
+    caplog.clear()
+    other, _ = office.join("b")
+    assert other.principal.certificate == hidden
+    office.rules.denied.add((Action.PUBLISH, "w"))
+    office.hub.detach(other, will())
+    assert "resource=w" in caplog.text

@@ -248,7 +248,7 @@ async def test_a_crash_keeps_what_was_committed_and_nothing_else(tmp_path: Path)
 
 
 async def test_a_client_id_may_have_a_new_session_in_the_batch_that_ends_the_old(made: Journal) -> None:
-    row = SessionRow(1, "me", "c" * 64, "me", "device", "", 60, None)
+    row = SessionRow(1, "me", "c" * 64, "me", "", 60, None)
     made.changes.sessions.put(1, row)
     made.touch(urgent=True)
     await made.durable()
@@ -304,7 +304,7 @@ async def test_a_real_error_inside_a_transaction_leaves_nothing_of_it(made: Jour
     retain(made, "kept")
     await made.durable()
     bad = Changes()
-    bad.sessions.put(9, SessionRow(9, "me", "c", "me", "device", "", 60, None))
+    bad.sessions.put(9, SessionRow(9, "me", "c", "me", "", 60, None))
     bad.retained.put("t", RetainedRow("t", 1 << 70))
     with pytest.raises(OverflowError):
         await made._run(lambda: made._file.write(bad))

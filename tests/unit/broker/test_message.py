@@ -6,12 +6,13 @@ from keyborn.adapters.broker.decode import Decoder
 from keyborn.adapters.broker.message import LastWill, Message, passed_on, pretends
 from keyborn.adapters.broker.packets import V5, V311, Packet, Prop, Properties, Publish, Will
 from keyborn.domain.names import ThingName
+from support.decoding import feed
 
 
 def read(message: Message, version: int, qos: int, *, now: float = 0, dup: bool = False) -> Packet:
     head, tail = message.parts(version, qos, retain=False, dup=dup, now=now)
     wire = head + (b"\x00\x05" if qos else b"") + tail
-    return Decoder(1 << 20, version).feed(wire)[0]
+    return feed(Decoder(1 << 20, version), wire)[0]
 
 
 @pytest.mark.parametrize("version", [V311, V5])
@@ -74,7 +75,7 @@ def test_its_cost_is_at_least_its_bytes() -> None:
 
 def read_signed(message: Message, now: float = 0) -> Properties:
     head, tail = message.parts(V5, 0, retain=False, dup=False, now=now, signed=True)
-    packet = Decoder(1 << 20, V5).feed(head + tail)[0]
+    packet = feed(Decoder(1 << 20, V5), head + tail)[0]
     assert isinstance(packet, Publish)
     return packet.properties
 

@@ -1,5 +1,6 @@
 """Policies as use cases: kept, attached, in force at once, explained."""
 
+import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -255,3 +256,9 @@ async def test_a_slip_in_the_name_of_a_policy_to_detach_does_not_look_like_succe
         await office.detach("keyborn-defualt", "sensor")
     await office.put("narrow", allowing("a"))
     assert (await office.detach("narrow", "sensor")).policies is None, "one that is there need not be held"
+
+
+async def test_the_trail_says_which_text_was_put(world: OfficeWorld, office: PolicyOffice) -> None:
+    await office.put("narrow", allowing("a"))
+    event = (await world.registry.records())[-1].event
+    assert event.details["documentHash"] == hashlib.sha256(allowing("a").encode()).hexdigest()

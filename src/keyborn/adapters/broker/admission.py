@@ -61,6 +61,8 @@ class Admitted:
     principal: Principal
     certificate: Certificate
     circumstances: Circumstances
+    first: bool
+    """Nobody has connected with this certificate before: its predecessor ends by that."""
 
 
 class _News:
@@ -193,10 +195,11 @@ class Doorkeeper:
         if connect.will is not None:
             self._check_will(connect.will, principal, peer)
         certificate = badge.certificate
-        if certificate.connected_at is None:
+        first = certificate.connected_at is None
+        if first:
             certificate = await self._directory.connected(name, self._clock.now())
             self._check_live(certificate)
-        return Admitted(principal, certificate, circumstances)
+        return Admitted(principal, certificate, circumstances, first)
 
     def _check_live(self, certificate: Certificate) -> None:
         now = self._clock.now()

@@ -12,6 +12,7 @@ from keyborn.adapters.broker.link import Link
 from keyborn.adapters.broker.packets import V5, Reason
 from keyborn.adapters.broker.refusals import Refusals
 from keyborn.adapters.broker.session import Budget, Session
+from keyborn.adapters.broker.turns import Turns
 from keyborn.adapters.broker.wire import ProtocolError
 from keyborn.domain.access import Action, Principal
 from keyborn.ports import Clock
@@ -28,10 +29,13 @@ class House:
     clock: Clock
     now: Callable[[], float]
     limits: Limits
+    turns: Turns
     pending: Budget
     """Bytes held for connections that have not been admitted."""
     admitted: Callable[[Link], None]
     """Told when a connection stops being pending."""
+    met: Callable[[Principal], None]
+    """Told who has connected with a certificate for the first time."""
 
 
 class Denied(ProtocolError):
@@ -67,7 +71,11 @@ class Client:
     def unwritten(self, what: str) -> None:
         """Something could not be made durable, and there is no word for that but to end the connection."""
         self.house.refusals.say(
-            "unwritten", "not durable", what=what, client=self.session.client_id, peer=self.link.peer
+            f"unwritten {self.principal.certificate}",
+            "not durable",
+            what=what,
+            client=self.session.client_id,
+            peer=self.link.peer,
         )
         self.leave(Reason.QUOTA_EXCEEDED, f"{what} could not be written")
 

@@ -11,9 +11,9 @@ from keyborn.adapters.broker.client import Client, Denied, House
 from keyborn.adapters.broker.decode import Decoder
 from keyborn.adapters.broker.delivery import Sender
 from keyborn.adapters.broker.encode import PINGRESP, encode_connack, encode_disconnect
+from keyborn.adapters.broker.inbox import Inbox
 from keyborn.adapters.broker.link import Link
 from keyborn.adapters.broker.message import LastWill, Message
-from keyborn.adapters.broker.meter import Meter
 from keyborn.adapters.broker.packets import (
     V5,
     V311,
@@ -42,8 +42,8 @@ from keyborn.domain.names import CertificateId
 
 _GRACE = 1.5
 """A client may be silent for one and a half keep-alive intervals (MQTT 5 section 3.1.2.10)."""
-_TELL_EVERY = 60.0
-"""Seconds between two log lines that say that one client is slowed down."""
+_REFUSALS = frozenset({Reason.NOT_AUTHORIZED, Reason.QUOTA_EXCEEDED})
+"""Reasons for an end that CONNACK has a word for, too."""
 
 
 class State(Enum):
@@ -68,12 +68,11 @@ class Connection:
         self._state = State.WAITING
         self._decoder = Decoder(house.limits.packet)
         self._held = 0
-        self._heard = 0.0
         self._silence = 0.0
-        self._slowed = False
-        self._meter = Meter(house.limits, self._loop.time())
         self._will: LastWill | None = None
         self._client: Client | None = None
+        self._inbox: Inbox | None = None
+        """There from the moment on at which the client hears that it is in."""
         self._sender: Sender | None = None
         self._intake: Intake | None = None
         self._task: asyncio.Task[None] | None = None
@@ -84,18 +83,11 @@ class Connection:
 
     def received(self, data: bytes) -> None:
         """Plain bytes from the client."""
-        try:
-            if self._state is State.OPEN:
-                self._take(data)
-            elif self._state is not State.CLOSED:
-                self._decoder.push(data)
-                self._hold(self._decoder.buffered)
-                if self._state is State.WAITING:
-                    self._first()
-        except Denied as denied:
-            self._leave(denied.reason, denied.detail)
-        except ProtocolError as error:
-            self._broke_protocol(error)
+        if self._inbox is not None:
+            self._inbox.push(data)
+            self._work()
+        elif self._state is not State.CLOSED:
+            self._before_it_is_in(data)
 
     def lost(self, reason: str) -> None:
         """The connection is over and nobody said goodbye."""
@@ -105,9 +97,9 @@ class Connection:
 
     def choked(self, *, on: bool) -> None:
         """The client reads too slowly, or has caught up; the link has stopped reading from it meanwhile."""
-        self._heard = self._loop.time()
         if not on and self._sender is not None:
             self._sender.pump()
+            self._caught_up()
 
     # ── the session's outlet ──────────────────────────────────────────────────────────────────────────
 
@@ -131,6 +123,15 @@ class Connection:
         self._leave(Reason.SERVER_SHUTTING_DOWN, "the service stops")
 
     # ── coming in ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _before_it_is_in(self, data: bytes) -> None:
+        try:
+            self._decoder.push(data)
+            self._hold(self._decoder.buffered)
+            if self._state is State.WAITING:
+                self._first()
+        except ProtocolError as error:
+            self._broke_protocol(error)
 
     def _first(self) -> None:
         packet = self._decoder.next()
@@ -171,75 +172,66 @@ class Connection:
         window = min(number(connect.properties, Prop.RECEIVE_MAXIMUM, limits.in_flight), limits.in_flight)
         largest = number(connect.properties, Prop.MAXIMUM_PACKET_SIZE, 2 * limits.packet)
         self._client, self._intake, self._sender = client, Intake(client), Sender(client, window, largest)
-        self._will = LastWill.of(connect.will) if connect.will is not None else None
         self._state = State.OPEN
         self._hold(0)
         self._house.admitted(self._link)
-        self._watch(connect, admitted.certificate)
-        connack = encode_connack(welcome(connect, session.expiry, limits, present=present), connect.version)
-        self._log("connected", session=session.client_id, version=connect.version, resumed=present)
-        answers.after(mark if ended else answers.mark(), partial(self._begin, client, connack))
+        self._after_recheck(admitted.certificate)
+        if admitted.first:
+            self._house.met(admitted.principal)
+        answer = welcome(connect, session.expiry, limits, present=present)
+        answers.after(mark if ended else answers.mark(), partial(self._begin, client, connect, answer))
 
-    def _begin(self, client: Client, connack: bytes, written: bool) -> None:  # noqa: FBT001 - a callback's
+    def _begin(self, client: Client, connect: Connect, answer: ConnAck, written: bool) -> None:  # noqa: FBT001 - a callback's
         """Answer, send what waited, go on reading. From here to the end nothing waits."""
         if not written:
             client.unwritten("the end of an older session")
             return
         assert self._sender is not None, "who has left is not answered any more"
-        self._link.send(connack)
+        self._log(
+            "connected", session=connect.client_id, version=connect.version, resumed=answer.session_present
+        )
+        self._will = LastWill.of(connect.will) if connect.will is not None else None
+        self._link.send(encode_connack(answer, connect.version))
+        self._inbox = self._new_inbox(client.answers)
+        self._watch_silence(connect.keep_alive)
         self._sender.pump()
-        self._link.resume_reading()
-        self.received(b"")
+        self._work()
+
+    def _new_inbox(self, answers: Answers) -> Inbox:
+        return Inbox(
+            self._link,
+            self._decoder,
+            answers,
+            self._house.turns,
+            self._house.limits,
+            handle=self._handle,
+            work=self._work,
+            tell=lambda seconds: self._log("slowed down", seconds=f"{seconds:.2f}"),
+        )
 
     def _turn_away(self, connect: Connect, refused: Refused) -> None:
         if not refused.logged:
             self._refuse_line("iot:Connect", refused.why, resource=connect.client_id, thing=refused.thing)
-        code = refused.reason if connect.version == V5 else refused.return_code
-        self._link.send(encode_connack(ConnAck(session_present=False, reason=code), connect.version))
+        self._send_refusal(refused)
         self._end(refused.why)
         self._link.close()
 
     # ── while open ────────────────────────────────────────────────────────────────────────────────────
 
-    def _take(self, data: bytes) -> None:
-        """Handle every packet that is complete; who sends faster than the limits say has to wait then."""
-        self._heard = now = self._loop.time()
-        packets = self._decoder.feed(data)
-        self._handle_all(packets)
-        debt = self._meter.spend(len(packets), len(data), now)
-        if debt and self._state is State.OPEN:
-            self._slow_down(debt, now)
-        elif self._crowded():
-            self._link.pause_reading()
-
-    def _slow_down(self, seconds: float, now: float) -> None:
-        """Read nothing more for a while; what the client sends meanwhile waits with the client."""
-        self._link.pause_reading()
-        self._slowed = True
-        self._after("rate", seconds, self._go_on)
-        if now - self._meter.told >= _TELL_EVERY:
-            self._meter.told = now
-            self._log("slowed down", seconds=f"{seconds:.2f}")
-
-    def _go_on(self) -> None:
-        self._slowed = False
-        self._caught_up()
+    def _work(self) -> None:
+        """Handle what has come, as far as it is this client's turn."""
+        try:
+            if self._inbox is not None:
+                self._inbox.work()
+        except Denied as denied:
+            self._leave(denied.reason, denied.detail)
+        except ProtocolError as error:
+            self._broke_protocol(error)
 
     def _caught_up(self) -> None:
-        """Read on, unless there is another reason not to."""
-        self._heard = self._loop.time()
-        if not self._slowed and not self._crowded():
-            self._link.resume_reading()
-
-    def _crowded(self) -> bool:
-        """Whether more publishes wait for their commit than a client may have under way."""
-        return self._client is not None and self._client.answers.crowded
-
-    def _handle_all(self, packets: list[Packet]) -> None:
-        for packet in packets:
-            if self._state is not State.OPEN:
-                return
-            self._handle(packet)
+        """There is one reason less to keep the client waiting."""
+        if self._inbox is not None:
+            self._inbox.go_on()
 
     def _handle(self, packet: Packet) -> None:
         assert self._client is not None
@@ -271,17 +263,15 @@ class Connection:
         self._end("the client said goodbye")
         self._link.close()
 
-    def _watch(self, connect: Connect, certificate: Certificate) -> None:
-        limits = self._house.limits
-        keep_alive = connect.keep_alive if 0 < connect.keep_alive <= limits.keep_alive else limits.keep_alive
-        self._silence = keep_alive * _GRACE
-        self._heard = self._loop.time()
+    def _watch_silence(self, keep_alive: int) -> None:
+        longest = self._house.limits.keep_alive
+        self._silence = (keep_alive if 0 < keep_alive <= longest else longest) * _GRACE
         self._after("keep-alive", self._silence, self._check_silence)
-        self._after_recheck(certificate)
 
     def _check_silence(self) -> None:
-        left = self._heard + self._silence - self._loop.time()
-        if left > 0 or self._slowed or self._crowded() or not self._link.writable:
+        assert self._inbox is not None
+        left = self._inbox.heard + self._silence - self._loop.time()
+        if left > 0 or self._inbox.waits:
             self._after("keep-alive", left if left > 0 else 1, self._check_silence)
         else:
             self._leave(Reason.KEEP_ALIVE_TIMEOUT, f"silent for {self._silence:g} s, keep-alive expired")
@@ -336,10 +326,20 @@ class Connection:
         """End it from our side; MQTT 5 clients are told the reason, 3.1.1 has no packet for that."""
         if self._state is State.CLOSED:
             return
-        if self._state is State.OPEN and self._decoder.version == V5:
+        if self._state is State.OPEN and self._inbox is None:
+            self._send_refusal(
+                Refused(Reason(reason) if reason in _REFUSALS else Reason.SERVER_UNAVAILABLE, why)
+            )
+        elif self._state is State.OPEN and self._decoder.version == V5:
             self._link.send(encode_disconnect(reason, V5))
         self._end(why)
         self._link.close()
+
+    def _send_refusal(self, refused: Refused) -> None:
+        """CONNACK; there is no DISCONNECT before it (MQTT 5, MQTT-3.14.0-1)."""
+        version = self._decoder.version or V311
+        code = refused.reason if version == V5 else refused.return_code
+        self._link.send(encode_connack(ConnAck(session_present=False, reason=code), version))
 
     def _end(self, why: str) -> None:
         """Let go of everything, once."""
@@ -351,6 +351,8 @@ class Connection:
         if self._task is not None and self._task is not asyncio.current_task():
             self._task.cancel()
         client, self._client, self._sender, self._intake = self._client, None, None, None
+        if self._inbox is not None:
+            self._inbox.close()
         if client is not None:
             client.answers.forget()
             self._log("disconnected", thing=client.principal.thing, reason=why)

@@ -62,16 +62,6 @@ class Decoder:
         """Bytes that wait for the rest of their packet, or for somebody to ask."""
         return len(self._chunk) - self._at + len(self._more)
 
-    def feed(self, data: bytes) -> list[Packet]:
-        """Take ``data`` and return the packets that are whole now; raises ProtocolError."""
-        self.push(data)
-        packets = []
-        while (packet := self.next()) is not None:
-            packets.append(packet)
-        if self._at == len(self._chunk):
-            self._chunk, self._at = b"", 0
-        return packets
-
     def push(self, data: bytes) -> None:
         """Take ``data`` and look at none of it."""
         if self._at == len(self._chunk) and not self._more:
@@ -84,6 +74,8 @@ class Decoder:
         """The next packet if it is whole; raises ProtocolError, after which the stream is lost."""
         frame = self._frame()
         if frame is None:
+            if self._at == len(self._chunk):
+                self._chunk, self._at = b"", 0
             return None
         first, start, end = frame
         self._at = end

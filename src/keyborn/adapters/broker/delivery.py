@@ -79,7 +79,8 @@ class Sender:
         if message.expired(now) or not client.allows(Action.RECEIVE, message.topic):
             return None
         head, tail = message.parts(client.version, qos, retain=retain, dup=dup, now=now, signed=self._signed)
-        return (head, tail) if len(head) + len(tail) + 2 <= self._max_packet else None
+        size = len(head) + len(tail) + (2 if qos else 0)
+        return (head, tail) if size <= self._max_packet else None
 
     def _dropped(self, message: Message) -> None:
         principal = self._client.principal

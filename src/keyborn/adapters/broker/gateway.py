@@ -19,7 +19,8 @@ from keyborn.adapters.broker.restore import Records, Restorer
 from keyborn.adapters.broker.review import Reviewer
 from keyborn.adapters.broker.session import Budget
 from keyborn.adapters.broker.tls import AWS_ALPN
-from keyborn.domain.access import RightsOf
+from keyborn.adapters.broker.turns import Turns
+from keyborn.domain.access import Principal, RightsOf
 from keyborn.domain.access_policy.evaluate import rights_of as policies_in_force
 from keyborn.domain.names import ThingName, certificate_id
 from keyborn.ports import Clock, DeviceDirectory
@@ -71,8 +72,10 @@ class Gateway:
             clock=clock,
             now=self._now,
             limits=limits,
+            turns=Turns(),
             pending=Budget(limits.pending_bytes),
             admitted=self._admitted,
+            met=self._met,
         )
         self._buffer = memoryview(bytearray(RECEIVE_BUFFER))
         self._links: set[Link] = set()
@@ -175,10 +178,13 @@ class Gateway:
         When it returns, no open or waiting session acts on older policies. Whoever gives up waiting does not
         stop it.
         """
+        await asyncio.shield(self._begin_review(names))
+
+    def _begin_review(self, names: Collection[ThingName] | None) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._reviewer.review(names))
         self._reviews.add(task)
         task.add_done_callback(self._reviews.discard)
-        await asyncio.shield(task)
+        return task
 
     @property
     def connected(self) -> int:
@@ -223,6 +229,14 @@ class Gateway:
 
     def _admitted(self, link: Link) -> None:
         self._pending.pop(link, None)
+
+    def _met(self, principal: Principal) -> None:
+        """Sessions of the certificate before this one, under other client ids, are not for long."""
+        for session in self._hub.sessions:
+            other = session.principal
+            if other.thing == principal.thing and other.certificate != principal.certificate:
+                self._begin_review([principal.thing])
+                return
 
     def _refuse(self, link: Link, reason: str) -> None:
         host = link.peer.rpartition(":")[0]

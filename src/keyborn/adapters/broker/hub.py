@@ -12,7 +12,13 @@ from keyborn.adapters.broker.message import LastWill, Message
 from keyborn.adapters.broker.packets import Reason, Subscription
 from keyborn.adapters.broker.refusals import LOG, Refusals, line
 from keyborn.adapters.broker.session import Budget, Outlet, Session
-from keyborn.adapters.broker.store import MemoryRetained, MemorySessions, RetainedStore, SessionStore
+from keyborn.adapters.broker.store import (
+    RETAINED_FULL,
+    MemoryRetained,
+    MemorySessions,
+    RetainedStore,
+    SessionStore,
+)
 from keyborn.adapters.broker.topics import FilterTree
 from keyborn.domain.access import Action, Principal
 from keyborn.domain.names import ThingName
@@ -132,10 +138,15 @@ class Hub:
         return outlet is not None
 
     def tick(self) -> None:
-        """Do what has become due: delayed wills are sent, sessions expire. Call it about once a second."""
+        """Do what has become due: delayed wills are sent, sessions and messages expire.
+
+        Call it about once a second.
+        """
         now = self._now()
+        self.retained.forget_expired(now)
         for session in list(self._waiting.values()):
             self._send_will_if_due(session, now)
+            session.forget_expired(now)
             if session.expires <= now:
                 LOG.info("%s", line("session expired", client=session.client_id, queued=session.queued))
                 self.end(session)
@@ -146,8 +157,9 @@ class Hub:
             return
         will = session.will[1].message(session.principal.thing, self._now())
         session.will = None
-        if self._gate.may_publish(session.principal, will.topic, retain=will.retain):
-            self.publish(will)
+        allowed = self._gate.may_publish(session.principal, will.topic, retain=will.retain)
+        if allowed and not self.publish(will):
+            self._gate.deny(session.principal, Action.RETAIN, will.topic, f"the will: {RETAINED_FULL}")
 
     # ── subscriptions ─────────────────────────────────────────────────────────────────────────────────
 
@@ -235,4 +247,5 @@ class Hub:
         elif not qos or not self._gate.allows(session.principal, Action.RECEIVE, message.topic):
             return
         elif not session.offer(message, qos, retain=retain):
-            self._refusals.say(session.client_id, "queue full, message dropped", client=session.client_id)
+            source = f"slow {session.principal.certificate}"
+            self._refusals.say(source, "queue full, message dropped", client=session.client_id)

@@ -29,7 +29,6 @@ CREATE TABLE sessions (
     client_id   TEXT NOT NULL UNIQUE,
     certificate TEXT NOT NULL,
     thing       TEXT NOT NULL,
-    kind        TEXT NOT NULL,
     attributes  TEXT NOT NULL,
     expiry      INTEGER NOT NULL,
     ends        INTEGER
@@ -69,6 +68,15 @@ CREATE TABLE retained (
 ) STRICT, WITHOUT ROWID;
 """,
 )
+_FORGET = (
+    "DELETE FROM deliveries WHERE session IN (SELECT id FROM sessions WHERE thing = :thing)",
+    "DELETE FROM deliveries WHERE message IN (SELECT id FROM messages WHERE thing = :thing)",
+    "DELETE FROM subscriptions WHERE session IN (SELECT id FROM sessions WHERE thing = :thing)",
+    "DELETE FROM sessions WHERE thing = :thing",
+    "DELETE FROM retained WHERE message IN (SELECT id FROM messages WHERE thing = :thing)",
+    "DELETE FROM messages WHERE thing = :thing",
+)
+"""Messages of others that nobody waits for any more are dropped when the file is read."""
 _WASTE_PAGES = 8192
 """32 MiB of free pages: more than that, and more than half of the file, is given back at the next start."""
 
@@ -137,6 +145,14 @@ class JournalFile:
             self.close()
             raise
 
+    def forget(self, thing: str) -> None:
+        """Delete the thing's sessions and what it published, durably. Raises sqlite3.Error."""
+        assert self._connection is not None
+        self._connection.execute("BEGIN IMMEDIATE")
+        for statement in _FORGET:
+            self._connection.execute(statement, {"thing": thing})
+        self._connection.execute("COMMIT")
+
     def read(self) -> Kept:
         """Everything. Raises BrokerFileUnusable."""
         assert self._connection is not None
@@ -168,7 +184,7 @@ def _apply(connection: sqlite3.Connection, changes: Changes) -> None:
     """Deletions of sessions first: a client id may have a new one already."""
     many = connection.executemany
     many("DELETE FROM sessions WHERE id = ?", _gone(changes.sessions))
-    many("REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?, ?)", _there(changes.sessions))
+    many("REPLACE INTO sessions VALUES (?, ?, ?, ?, ?, ?, ?)", _there(changes.sessions))
     subscriptions = changes.subscriptions.rows
     many(
         "DELETE FROM subscriptions WHERE session = ? AND topic_filter = ?",

@@ -18,7 +18,6 @@ class SessionRow(NamedTuple):
     client_id: str
     certificate: str
     thing: str
-    kind: str
     attributes: str
     """What the latest CONNECT asked for (``ConnectAttribute``), separated by spaces."""
     expiry: int

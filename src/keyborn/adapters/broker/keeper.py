@@ -101,7 +101,6 @@ class Keeper:
             session.client_id,
             principal.certificate,
             principal.thing,
-            principal.kind.value,
             " ".join(sorted(session.circumstances.attributes)),
             session.expiry,
             ends,

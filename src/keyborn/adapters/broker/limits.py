@@ -68,5 +68,6 @@ class Limits:
     """Bytes a slow reader may leave unread before its messages wait in its queue, and it is not read from."""
     stall_seconds: float = 30
     """How long a slow reader may read nothing at all before it is disconnected."""
-    close_seconds: float = 1
-    """How long a closing connection may take to read the last packet before it is cut."""
+    close_seconds: float = 0.5
+    """How long a closing connection may take to read the last packet before it is cut: who is revoked is gone
+    within a second, whether he reads or not."""

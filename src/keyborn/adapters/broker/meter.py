@@ -6,8 +6,8 @@ from keyborn.adapters.broker.limits import Limits
 class Meter:
     """Counts what has been received. It may run into debt; a debtor is not read from until it has paid.
 
-    So nothing is lost: what a client sends too fast waits in its own kernel. The debt is bounded by what one
-    read from the link can bring.
+    So nothing is lost: what a client sends too fast waits in its own kernel. The debt is bounded by
+    what one turn handles.
     """
 
     __slots__ = (
@@ -18,7 +18,6 @@ class Meter:
         "_packet_rate",
         "_packets",
         "_then",
-        "told",
     )
 
     def __init__(self, limits: Limits, now: float) -> None:
@@ -26,8 +25,6 @@ class Meter:
         self._byte_rate, self._byte_burst = limits.bytes_per_second, float(limits.bytes_burst)
         self._packets, self._bytes = self._packet_burst, self._byte_burst
         self._then = now
-        self.told = float("-inf")
-        """When the log last said that this client was slowed down."""
 
     def spend(self, packets: int, size: int, now: float) -> float:
         """Count ``packets`` of ``size`` bytes together; returns the seconds until the debt is paid, or 0."""

@@ -7,6 +7,7 @@ from keyborn.adapters.broker.encode import encode_puback
 from keyborn.adapters.broker.message import PRETENDS, Message, passed_on, pretends
 from keyborn.adapters.broker.packets import Prop, Publish, Reason
 from keyborn.adapters.broker.properties import number
+from keyborn.adapters.broker.store import RETAINED_FULL
 from keyborn.adapters.broker.topics import size_fault, topic_fault
 from keyborn.adapters.broker.wire import ProtocolError, violation
 from keyborn.domain.access import Action
@@ -109,7 +110,7 @@ class Intake:
             return Reason.QUOTA_EXCEEDED
         if hub.publish(message, client.session):
             return None
-        client.deny(Action.RETAIN, topic, "there are as many retained messages as there may be")
+        client.deny(Action.RETAIN, topic, RETAINED_FULL)
         return Reason.QUOTA_EXCEEDED
 
     def _turn_down(self, packet: Publish, reason: Reason) -> None:

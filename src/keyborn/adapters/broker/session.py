@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Sized
 from itertools import chain
+from math import inf
 from typing import NamedTuple, Protocol
 
 from keyborn.adapters.broker.limits import Limits
@@ -113,6 +114,8 @@ class Session:
         self._in_flight: dict[int, Delivery] = {}
         self._bytes = 0
         self._last_id = 0
+        self._soonest = inf
+        """No waiting message expires before this moment."""
 
     @property
     def queued(self) -> int:
@@ -136,6 +139,7 @@ class Session:
             return False
         row = self.page.queued(message, retain=retain) if qos and self.page is not None else 0
         queue.append(Delivery(message, retain, row))
+        self._note_expiry(message)
         return True
 
     def restore(self, delivery: Delivery, packet_id: int | None) -> bool:
@@ -149,7 +153,25 @@ class Session:
         if not self._room(self._queue, delivery.message.cost):
             return False
         self._queue.append(delivery)
+        self._note_expiry(delivery.message)
         return True
+
+    def forget_expired(self, now: float) -> int:
+        """Forget QoS 1 messages that wait in vain, so that they keep no room; returns how many."""
+        if now < self._soonest:
+            return 0
+        gone = [each for each in self._queue if each.message.expired(now)]
+        self._queue = deque(each for each in self._queue if not each.message.expired(now))
+        self._soonest = inf
+        for each in self._queue:
+            self._note_expiry(each.message)
+        for each in gone:
+            self._release(each)
+        return len(gone)
+
+    def _note_expiry(self, message: Message) -> None:
+        if message.expires is not None and message.expires < self._soonest:
+            self._soonest = message.expires
 
     def _room(self, queue: Sized, cost: int) -> bool:
         """Reserve ``cost`` bytes for one more in ``queue``, if the limits let it in.

@@ -1,6 +1,7 @@
 """Sessions and retained messages in memory, within limits; a keeper writes down what shall outlive it."""
 
 from collections.abc import Iterator
+from math import inf
 from typing import Protocol
 
 from keyborn.adapters.broker.limits import Limits
@@ -8,6 +9,9 @@ from keyborn.adapters.broker.message import Message
 from keyborn.adapters.broker.session import Session
 from keyborn.adapters.broker.topics import TopicTree
 from keyborn.domain.names import ThingName
+
+RETAINED_FULL = "there are as many retained messages as there may be"
+"""Why a message is not retained, and so not routed either."""
 
 
 class SessionStore(Protocol):
@@ -82,6 +86,10 @@ class RetainedStore(Protocol):
         """The messages a filter takes, expired ones forgotten."""
         ...
 
+    def forget_expired(self, now: float) -> int:
+        """Forget messages whose time has passed, so that they keep no room; returns how many."""
+        ...
+
     def purge_from(self, thing: ThingName) -> int:
         """Forget what ``thing`` published; returns how many."""
         ...
@@ -109,6 +117,8 @@ class MemoryRetained:
         self._topics: dict[ThingName | None, set[str]] = {}
         self._count = 0
         self._bytes = 0
+        self._soonest = inf
+        """No message expires before this moment."""
 
     def __len__(self) -> int:
         return self._count
@@ -136,6 +146,8 @@ class MemoryRetained:
         self._topics.setdefault(message.thing, set()).add(message.topic)
         self._count += 1
         self._bytes += message.cost
+        if message.expires is not None:
+            self._soonest = min(self._soonest, message.expires)
 
     def _fits(self, message: Message, old: Message | None) -> bool:
         limits = self._limits
@@ -166,6 +178,15 @@ class MemoryRetained:
             if message.expired(now):
                 self.drop(message.topic)
         return [message for message in found if not message.expired(now)]
+
+    def forget_expired(self, now: float) -> int:
+        """Forget messages whose time has passed, so that they keep no room; returns how many."""
+        if now < self._soonest:
+            return 0
+        before = self._count
+        left = self.select("#", now)
+        self._soonest = min((each.expires for each in left if each.expires is not None), default=inf)
+        return before - self._count
 
     def purge_from(self, thing: ThingName) -> int:
         """Forget what ``thing`` published; returns how many."""

@@ -64,7 +64,7 @@ class NoIdentity(DeviceError):
 
     code = "no_identity"
     sentence = (
-        "There is no complete identity in {path}: {detail}. Run: keyborn enroll CODE (or say where it is "
+        "There is no complete identity in {path}: {detail}. Run: keyborn enroll - (or say where it is "
         "with --home DIR)"
     )
 
@@ -186,7 +186,8 @@ class SessionRefused(DeviceError):
 
     code = "session_refused"
     sentence = (
-        "The broker {broker} refused the session: {detail}. Ask the operator whether {thing} is active."
+        "The broker {broker} refused the session: {detail}. Ask the operator whether {thing} is active, and "
+        "what its policies say: keyborn thing show {thing}"
     )
 
 
@@ -203,7 +204,8 @@ class PublishDenied(DeviceError):
     code = "publish_denied"
     sentence = (
         "The broker refused the message for {topic}: {reason}. It is set aside and will not be sent again. "
-        "This device's own topic is {own}."
+        "By default a device has {own} and what lies below; what its policies say of this topic, the "
+        "operator can ask with: keyborn policy simulate"
     )
 
 
@@ -211,7 +213,10 @@ class SubscribeDenied(DeviceError):
     """The broker refuses the topic filter."""
 
     code = "subscribe_denied"
-    sentence = "The broker refused the filter {topic}: {reason}. This device's own topic is {own}."
+    sentence = (
+        "The broker refused the filter {topic}: {reason}. By default a device has {own} and what lies below; "
+        "what its policies say of this filter, the operator can ask with: keyborn policy simulate"
+    )
 
 
 class MessageTooLarge(DeviceError):

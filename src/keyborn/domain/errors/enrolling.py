@@ -43,7 +43,8 @@ class NameNotPermitted(Forbidden):
 
     code = "name_not_permitted"
     sentence = (
-        "This enrolment token is not valid for the thing name {name}. Ask for a token bound to that name."
+        "This enrolment token is not valid for the thing name {name}. Say the name that it is for (--thing), "
+        "or ask for a token bound to that name."
     )
 
 
@@ -68,7 +69,10 @@ class ThingRevoked(Forbidden):
     """The name has a tombstone, or the thing is suspended or revoked."""
 
     code = "thing_revoked"
-    sentence = "The thing {name} is {status}. Only a person can bring the name back: ask the operator."
+    sentence = (
+        "The thing {name} is {status}. The operator can give a suspended one its place back (keyborn thing "
+        "activate), and the name of a revoked or retired one to a new key (with --replace)."
+    )
 
 
 class KeyRevoked(Forbidden):

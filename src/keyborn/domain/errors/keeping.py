@@ -7,7 +7,10 @@ class PolicyInUse(Conflict):
     """A policy that somebody still has attached, or the default one, cannot be removed."""
 
     code = "policy_in_use"
-    sentence = "The policy {policy} cannot be removed: {detail}."
+    sentence = (
+        "The policy {policy} cannot be removed: {detail}. A thing gives it up by: "
+        "keyborn policy detach {policy} --thing NAME"
+    )
 
 
 class TooManyPolicies(Conflict):
@@ -35,9 +38,10 @@ class KindMismatch(Conflict):
 
 
 class BrokerUnwritable(Unavailable):
-    """The broker's file takes no changes now: the disk is full or fails. What was ordered may not last."""
+    """The broker's file takes no changes: the disk is full or fails. What was ordered holds until a crash."""
 
     code = "broker_unwritable"
     sentence = (
-        "The broker cannot write its file now. Free the disk, and repeat the same command in {seconds} s."
+        "What was ordered is in force, but the broker cannot write its file now: what it has forgotten may "
+        "be back after a crash. Free the disk, and repeat the same command in {seconds} s."
     )

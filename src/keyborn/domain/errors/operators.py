@@ -59,7 +59,10 @@ class DataFolderMissing(OperatorError):
     """No server ever ran there."""
 
     code = "data_folder_missing"
-    sentence = "There is no Keyborn data in {path}. Start the service once with: keyborn serve --data {path}"
+    sentence = (
+        "There is no Keyborn data in {path}. Say where it is with --data DIR, or start the service there: "
+        "keyborn serve --data {path}"
+    )
 
 
 class DataFolderInUse(OperatorError):
