@@ -19,6 +19,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+STAND_IN = ROOT / ".venv-ministack"
+"""The stand-in for AWS, in an environment of its own: its pins clash with ours."""
 OLDEST = (3, 11)
 LOCKS = {"server": "server.lock", "dev": "dev.lock", "bench": "dev.lock"}
 DEMO_NEEDS = frozenset({"openssl"})
@@ -134,15 +136,28 @@ def prepare_environment(level: str) -> None:
     stamp.write_text(json.dumps(done | {"made": maker(), **stamps(level)}))
 
 
+def prepare_stand_in() -> None:
+    """Build or refresh the environment of the stand-in for AWS, for the tests alone."""
+    lock = ROOT / "requirements" / "ministack.lock"
+    stamp = STAND_IN / "keyborn-stamp"
+    wanted = hashlib.sha256(maker().encode() + lock.read_bytes()).hexdigest()
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    say(f"installing requirements/{lock.name} into {STAND_IN.name}")
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(STAND_IN)], check=True)
+    pip("--require-hashes", "-r", f"requirements/{lock.name}", venv=STAND_IN)
+    stamp.write_text(wanted)
+
+
 def stamps(level: str) -> dict[str, str]:
     """What an environment of ``level`` satisfies: dev.lock holds every pin of server.lock."""
     levels = ["server"] if level == "server" else ["server", "dev"]
     return {LOCKS[each]: digest(each) for each in levels}
 
 
-def pip(*arguments: str) -> None:
+def pip(*arguments: str, venv: Path = VENV) -> None:
     """Run the environment's pip install, quietly."""
-    order = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
+    order = [str(venv / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
     finished = subprocess.run([*order, *arguments], cwd=ROOT, check=False)
     if finished.returncode:
         sys.exit(f"keyborn: pip install {' '.join(arguments)} failed, see above")
@@ -162,6 +177,8 @@ def main() -> None:
         sys.exit(f"usage: bootstrap.py {'|'.join(LOCKS)}")
     prepare_machine(level)
     prepare_environment(level)
+    if level == "dev":
+        prepare_stand_in()
 
 
 if __name__ == "__main__":

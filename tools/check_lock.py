@@ -67,7 +67,8 @@ def problems() -> Iterator[str]:
         faults = [*unmet(declared(extras), pins), *unhashed(name)]
         yield from (f"{name} {fault}" for fault in faults)
         yield from (f"{name} and dev.lock disagree about {key}" for key in apart)
-    yield from (f"build.lock {fault}" for fault in unhashed("build.lock"))
+    for name in ("build.lock", "ministack.lock"):
+        yield from (f"{name} {fault}" for fault in unhashed(name))
 
 
 def main() -> None:

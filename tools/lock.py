@@ -14,7 +14,10 @@ ORDERS = {
     "server.lock": [*EVERYTHING, "--extra", "server"],
     "device.lock": ["pyproject.toml"],
     "build.lock": ["requirements/build.in"],
+    "ministack.lock": ["requirements/ministack.in"],
 }
+APART = {"dev.lock", "ministack.lock"}
+"""Resolved on their own; the others must fit into one environment with dev.lock."""
 HEADER = "# Written by `make lock`; `make check` compares it with pyproject.toml.\n"
 
 
@@ -22,7 +25,7 @@ def compile_lock(name: str) -> None:
     """Write one lock file; raises CalledProcessError where there is no solution."""
     order = ["uv", "pip", "compile", *ORDERS[name], "--universal", "--python-version", "3.11", "--upgrade"]
     order += ["--generate-hashes", "--no-emit-index-url", "--no-header", "--no-annotate", "--quiet"]
-    if name != "dev.lock":
+    if name not in APART:
         order += ["--constraint", "requirements/dev.lock"]
     text = subprocess.run(order, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     (ROOT / "requirements" / name).write_text(HEADER + text)

@@ -21,6 +21,7 @@ from keyborn.domain.enrollment import Attempt, Verdict
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.quota import Place, Slice
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 
@@ -335,4 +336,23 @@ class Sessions(Protocol):
         When it returns, no open or waiting session acts on older policies: what may not connect any more is
         closed, what may not be subscribed is ended, and the next publish or delivery asks the new ones.
         """
+        ...
+
+
+class AdmissionLine(Protocol):
+    """Capability of a place that all instances share: slots under one quota, and the line of those who wait.
+
+    Times are seconds of Unix time. Raises leaves of Unavailable; a slot or a place may then be lost.
+    """
+
+    async def take(self, now: float, latest: float) -> Slice:
+        """Take the next slot if it begins by ``latest``. Raises ValueError for one that is never kept."""
+        ...
+
+    async def find(self, who: str, now: float) -> float | None:
+        """When the turn of ``who`` is or was; None if it has no place, or one that is long past."""
+        ...
+
+    async def join(self, who: str, now: float) -> Place:
+        """Give ``who`` the place at the end of the line, whether it had one or not."""
         ...

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from keyborn.adapters.aws.table import DynamoRegistry
 from keyborn.adapters.memory import MemoryRegistry
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.ports import Registry
+from support import ministack
 from support.registry_cases import Desk
 
 Opener = Callable[[Path], AbstractAsyncContextManager[Registry]]
@@ -25,7 +27,13 @@ async def _sqlite(folder: Path) -> AsyncIterator[Registry]:
         yield registry
 
 
-ADAPTERS: dict[str, Opener] = {"memory": _memory, "sqlite": _sqlite}
+@asynccontextmanager
+async def _dynamodb(_folder: Path) -> AsyncIterator[Registry]:
+    async with DynamoRegistry(ministack.dynamodb, ministack.new_table()) as registry:
+        yield registry
+
+
+ADAPTERS: dict[str, Opener] = {"memory": _memory, "sqlite": _sqlite, "dynamodb": _dynamodb}
 
 
 @pytest.fixture(params=ADAPTERS)

@@ -16,7 +16,7 @@ from keyborn.http.problems import STATUS, answer_problem
 
 BRANCHES = (
     errors.InputError, errors.CsrRefused, errors.TooLarge, errors.Unauthenticated, errors.Forbidden,
-    errors.Conflict, errors.NotFound, errors.Throttled, errors.Unavailable, errors.DeviceError,
+    errors.Conflict, errors.NotFound, errors.Throttled, errors.Queued, errors.Unavailable, errors.DeviceError,
     errors.OperatorError,
 )  # fmt: skip
 

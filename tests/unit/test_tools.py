@@ -104,7 +104,8 @@ def locks(
     house: Path, *, device: str = CLICK, server: str = CLICK + MSGSPEC, dev: str = CLICK + MSGSPEC
 ) -> None:
     write(house / "pyproject.toml", PYPROJECT)
-    texts = {"device.lock": device, "server.lock": server, "dev.lock": dev, "build.lock": "# nothing\n"}
+    texts = {"device.lock": device, "server.lock": server, "dev.lock": dev}
+    texts |= {"build.lock": "# nothing\n", "ministack.lock": "# nothing\n"}
     for name, text in texts.items():
         write(house / "requirements" / name, text)
 
@@ -207,6 +208,19 @@ def test_an_environment_for_tests_serves_the_demo_too(orders: list[str]) -> None
     bootstrap.prepare_environment("dev")
     bootstrap.prepare_environment("server")
     assert orders.count("requirements/server.lock") == 0
+
+
+def test_the_stand_in_for_aws_has_an_environment_of_its_own_that_is_built_once(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(house / "requirements" / "ministack.lock", "a==1\n")
+    asked: list[tuple[str, Path]] = []
+    monkeypatch.setattr(bootstrap, "STAND_IN", house / ".venv-ministack")
+    monkeypatch.setattr(bootstrap, "pip", lambda *words, venv: asked.append((words[-1], venv)))
+    monkeypatch.setattr("bootstrap.subprocess.run", lambda *_, **__: (house / ".venv-ministack").mkdir())
+    bootstrap.prepare_stand_in()
+    bootstrap.prepare_stand_in()
+    assert asked == [("requirements/ministack.lock", house / ".venv-ministack")]
 
 
 def test_an_environment_that_was_copied_elsewhere_is_made_anew(

@@ -112,7 +112,7 @@ class EnrollmentClient:
 
     def _wait(self, again: _Again, attempt: int) -> None:
         pace = self.deadline.pace
-        pause = pace.backoff(attempt) if again.retry_after is None else pace.requested(again.retry_after)
+        pause = pace.pause(attempt, again.retry_after)
         if not self.deadline.allows(pause):
             raise again.failure
         self.say(f"{self.code.url}: {again.why}; trying again in {max(pause, 0.1):.1f} s.")

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 FIRST_DELAY = 0.5
 LONGEST_DELAY = 20.0
-LONGEST_REQUESTED = 60.0
-"""Seconds; a longer Retry-After is cut to this (design PROTOCOL "Refusing well": cap absurd values)."""
+LONGEST_REQUESTED = 3600.0
+"""Seconds; a longer Retry-After is cut to this (design PROTOCOL "Refusing well": cap absurd values).
+
+An hour is not absurd: behind a quota of ten enrolments a second
+36,000 devices wait so long (docs/adr/0015)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,10 @@ class Pace:
     monotonic: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     fraction: Callable[[], float] = random.SystemRandom().random
+
+    def pause(self, attempt: int, retry_after: float | None) -> float:
+        """Seconds before the try after ``attempt``, whether the service named some or not."""
+        return self.backoff(attempt) if retry_after is None else self.requested(retry_after)
 
     def backoff(self, attempt: int) -> float:
         """Seconds before the try after ``attempt`` (0 is the first): full jitter, doubling, capped."""

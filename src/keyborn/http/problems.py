@@ -27,6 +27,7 @@ STATUS: tuple[tuple[type[errors.KeybornError], HTTPStatus], ...] = (
     (errors.NotFound, HTTPStatus.NOT_FOUND),
     (errors.Conflict, HTTPStatus.CONFLICT),
     (errors.Throttled, HTTPStatus.TOO_MANY_REQUESTS),
+    (errors.Queued, HTTPStatus.TOO_MANY_REQUESTS),
     (errors.Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.OperatorError, HTTPStatus.CONFLICT),
 )

@@ -12,6 +12,7 @@
     ├── Conflict                 the registry says otherwise             HTTP 409
     ├── NotFound                 no such record                          HTTP 404
     ├── Throttled                too many failures                       HTTP 429 + Retry-After
+    ├── Queued                   others are first                        HTTP 429 + Retry-After
     ├── Unavailable              cannot now, could later                 HTTP 503 + Retry-After
     ├── DeviceError              the device side: files, trust, session  exit 1
     └── OperatorError            the operator's commands: data folder …  exit 1
@@ -52,6 +53,8 @@ from keyborn.domain.errors.devices import (
     WrongCertificate,
 )
 from keyborn.domain.errors.enrolling import (
+    AwsQuotaReached,
+    AwsRefused,
     CaDates,
     CredentialMissing,
     CredentialRefused,
@@ -101,6 +104,7 @@ from keyborn.domain.errors.operators import (
     DataFolderMissing,
     DataFolderUnsafe,
     IdentityTakenAway,
+    PackageNotBuilt,
     RegistryTooNew,
     RegistryUnusable,
     ServerNotRunning,
@@ -137,6 +141,7 @@ from keyborn.domain.errors.tree import (
     KeybornError,
     NotFound,
     OperatorError,
+    Queued,
     Throttled,
     TooLarge,
     Unauthenticated,
@@ -147,6 +152,8 @@ __all__ = [
     "AddressUnavailable",
     "ApprovalPending",
     "AuditBroken",
+    "AwsQuotaReached",
+    "AwsRefused",
     "BrokerFileUnusable",
     "BrokerUnreachable",
     "BrokerUntrusted",
@@ -216,8 +223,10 @@ __all__ = [
     "OtherThing",
     "OutboxUnusable",
     "Overloaded",
+    "PackageNotBuilt",
     "PolicyInUse",
     "PublishDenied",
+    "Queued",
     "RegistryTooNew",
     "RegistryUnavailable",
     "RegistryUnusable",

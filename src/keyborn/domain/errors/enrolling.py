@@ -151,3 +151,20 @@ class CaDates(Unavailable):
         "The certificate authority signs from {begins} until {ends}, and this certificate would lie outside. "
         "The operator must check the service's clock and the configured lifetime."
     )
+
+
+class AwsRefused(Unavailable):
+    """AWS does not do what the service asks for: no permission, no table, credentials that ended."""
+
+    code = "aws_refused"
+    sentence = (
+        "AWS refuses {action} ({reason}). The operator should check the role, the region and the stack of "
+        "this service; until then the same request fails again."
+    )
+
+
+class AwsQuotaReached(Unavailable):
+    """A quota of the AWS account that waiting does not refill (things, certificates, sizes)."""
+
+    code = "aws_quota"
+    sentence = "A quota of the AWS account is used up ({action}). The operator must raise it."

@@ -171,3 +171,10 @@ class UnexpectedVerdict(OperatorError):
 
     code = "unexpected_verdict"
     sentence = "The verdict is {verdict}, and {expected} was expected."
+
+
+class PackageNotBuilt(OperatorError):
+    """The functions' code for AWS could not be put together."""
+
+    code = "package_not_built"
+    sentence = "The code for Lambda could not be put together: {detail}. Nothing in AWS has changed."

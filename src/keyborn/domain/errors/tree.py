@@ -67,6 +67,20 @@ class Throttled(KeybornError):
         self.retry_after = float(seconds)
 
 
+class Queued(KeybornError):
+    """Others are first: a quota admits so many devices a second."""
+
+    code = "queued"
+    sentence = (
+        "Many devices enroll at this moment, and they are admitted one after the other. "
+        "Repeat the same request in {seconds} s."
+    )
+
+    def __init__(self, *, seconds: int) -> None:
+        super().__init__(seconds=seconds)
+        self.retry_after = float(seconds)
+
+
 class Unavailable(KeybornError):
     """Not now; the same request may succeed after ``retry_after`` seconds."""
 

@@ -1,0 +1,68 @@
+"""AWS IoT as the certificate authority: it chooses dates and serial, and publishes no issuer."""
+
+import asyncio
+from typing import Protocol
+
+from keyborn.adapters.aws.iot import Iot, aside
+from keyborn.adapters.aws.table import Flight
+from keyborn.domain.errors import KeybornError
+from keyborn.domain.intent import Intent
+from keyborn.domain.issuance import ApprovedRequest
+
+
+class FlightKeeper(Protocol):
+    """Who knows what is under way: ``AwsRegistry``."""
+
+    async def under_way(self, intent: Intent) -> Flight:
+        """The record and the stored certificate of an open intent; raises EnrollmentInterrupted."""
+        ...
+
+    async def give_up(self, intent: Intent) -> None:
+        """The attempt failed: the next one need not wait for its lease. Raises nothing."""
+        ...
+
+
+class IotAuthority:
+    """Implements ``keyborn.ports.CertificateAuthority``: CreateCertificateFromCsr beside CreateThing.
+
+    What an earlier attempt has signed and stored is not signed again: of the account's quotas this one is
+    small. A certificate whose answer is lost stays inactive, and the sweeper finds it by its key.
+    """
+
+    def __init__(self, iot: Iot, flights: FlightKeeper, *, roots_pem: str) -> None:
+        """``roots_pem``: what devices trust for the service and for the broker, the newest first."""
+        self._iot = iot
+        self._flights = flights
+        self._roots = roots_pem
+
+    async def issue(self, approved: ApprovedRequest) -> bytes:
+        """Sign, and make the thing; returns the leaf's DER. Raises TypeError, and leaves of Unavailable."""
+        if type(approved) is not ApprovedRequest:
+            raise TypeError("a certificate authority signs an ApprovedRequest and nothing else")
+        try:
+            return await self._issue(approved)
+        except KeybornError:
+            await self._flights.give_up(approved.intent)
+            raise
+
+    async def _issue(self, approved: ApprovedRequest) -> bytes:
+        flight = await self._flights.under_way(approved.intent)
+        made = aside(self._iot.create_thing, flight.thing)
+        if flight.staged is not None:
+            await made
+            return flight.staged.der
+        signed = aside(self._iot.sign, approved.csr_pem)
+        der, thing = await asyncio.gather(signed, made, return_exceptions=True)
+        if isinstance(thing, BaseException):
+            raise thing
+        if isinstance(der, BaseException):
+            raise der
+        return der
+
+    def chain_pem(self) -> str:
+        """Nothing: AWS IoT publishes no intermediate for these certificates."""
+        return ""
+
+    def roots_pem(self) -> str:
+        """The roots given at the start."""
+        return self._roots

@@ -1,0 +1,124 @@
+"""The operations after enrolment: suspend, revoke, retire; the first connection; the sweeper's drop."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from keyborn.adapters.aws.table import filing, items, keys
+from keyborn.adapters.aws.table.draft import Draft
+from keyborn.adapters.aws.table.items import Dossier
+from keyborn.domain.audit import AuditEvent, succession
+from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
+from keyborn.domain.errors import NotFound
+from keyborn.domain.intent import IntentId
+from keyborn.domain.lifecycle import moves
+from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.thing import Thing, ThingKind, ThingStatus
+
+# ── the operator's orders ─────────────────────────────────────────────────────────────────────────────
+
+
+def set_status(draft: Draft, name: ThingName, status: ThingStatus, event: AuditEvent) -> Thing:
+    """See ``Lifecycle.set_status``. The keys of an ended thing end with its epoch."""
+    before = filing.known(draft, name)
+    if not moves(before.thing, status):
+        return before.thing
+    if status.is_gone:
+        after = _ended(draft, before, status, event.at)
+    elif status is ThingStatus.SUSPENDED:
+        after = _switched(draft, before, status, CertificateStatus.INACTIVE, event.at)
+        _suspend_staged(draft, before, event.at)
+    else:
+        back = ThingStatus.ACTIVE if before.held else ThingStatus.CLAIMED
+        after = _switched(draft, before, back, CertificateStatus.ACTIVE, event.at)
+    filing.keep(draft, before.thing, after, event.at)
+    filing.tell(draft, event)
+    return after.thing
+
+
+def _switched(
+    draft: Draft, before: Dossier, status: ThingStatus, certificates: CertificateStatus, at: datetime
+) -> Dossier:
+    after = replace(before, thing=replace(before.thing, status=status))
+    for one in before.held:
+        after = after.holding(one.slot, filing.mark(draft, before.thing, one, certificates, at))
+    return after
+
+
+def _suspend_staged(draft: Draft, before: Dossier, at: datetime) -> None:
+    """What is about to become active may be so in AWS IoT already, or be made so by who is at work."""
+    waiting = before.waiting
+    if waiting is None or waiting.staged is None:
+        return
+    filing.mark(draft, before.thing, waiting.staged, CertificateStatus.INACTIVE, at)
+    if waiting.leased_until is not None and waiting.leased_until > at:
+        filing.mark(draft, before.thing, waiting.staged, CertificateStatus.INACTIVE, waiting.leased_until)
+
+
+def _ended(draft: Draft, before: Dossier, status: ThingStatus, at: datetime) -> Dossier:
+    if before.waiting is not None:
+        filing.discard(draft, before.thing, before.waiting, at)
+    for one in before.held:
+        filing.revoke(draft, before.thing, one, at)
+    return Dossier(replace(before.thing, status=status), before.epoch + 1)
+
+
+# ── the first connection ──────────────────────────────────────────────────────────────────────────────
+
+
+def connected(draft: Draft, certificate: CertificateId, at: datetime) -> Certificate:
+    """See ``DeviceDirectory.connected``."""
+    item = draft.peek(keys.certificate(certificate))
+    if item is None:
+        raise NotFound(what="certificate", name=certificate)
+    known = items.certificate(item)
+    dossier = filing.dossier_of(draft, ThingKind(item["kind"]), known.thing)
+    held = () if dossier is None else tuple(one for one in dossier.held if one.id == certificate)
+    if dossier is None or not held:
+        return known
+    seen = replace(held[0], der=known.der)
+    if not seen.live(at) or seen.connected_at is not None:
+        return seen
+    return replace(_met(draft, dossier, replace(held[0], connected_at=at), at), der=known.der)
+
+
+def _met(draft: Draft, dossier: Dossier, met: Certificate, at: datetime) -> Certificate:
+    before = dossier.thing
+    if met.slot is Slot.SUCCESSOR:
+        dossier, met = _promoted(draft, dossier, met, at)
+    draft.amend(keys.certificate(met.id), items.state(met))
+    filing.keep(draft, before, dossier.holding(met.slot, met), at)
+    return met
+
+
+def _promoted(draft: Draft, dossier: Dossier, met: Certificate, at: datetime) -> tuple[Dossier, Certificate]:
+    """The successor takes over; its predecessor's certificate and key are revoked."""
+    thing = dossier.thing
+    if dossier.waiting is not None and dossier.waiting.intent.slot is Slot.CURRENT:
+        # It would bring back the key that retires here. An active thing is never forgotten by that.
+        dossier = filing.undo(draft, dossier, at) or dossier
+    filing.revoke(draft, thing, dossier.current, at)
+    draft.amend(keys.public_key(thing.key_hash), {"revoked": True}, filing.THERE)
+    promoted = replace(met, slot=Slot.CURRENT)
+    filing.tell(draft, succession(promoted, thing.key_hash, at))
+    after = replace(dossier, thing=replace(thing, key_hash=met.key_hash), successor=None)
+    return after, promoted
+
+
+# ── the sweeper ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def drop(draft: Draft, intent: IntentId, event: AuditEvent) -> bool:
+    """See ``Leftovers.drop``."""
+    noted = draft.peek(keys.intent(intent))
+    if noted is None:
+        return False
+    dossier = filing.dossier_of(draft, ThingKind(noted["kind"]), ThingName(noted["thing"]))
+    if dossier is None or dossier.waiting is None or dossier.waiting.intent.id != intent:
+        return False
+    after = filing.undo(draft, dossier, event.at)
+    if after is None:
+        filing.forget(draft, dossier.thing, event.at)
+    else:
+        filing.keep(draft, dossier.thing, after, event.at)
+    filing.tell(draft, event)
+    return True

@@ -1,0 +1,324 @@
+"""The operations of the enrolment saga: claim, store, activate. Each is one transaction where all goes well.
+
+A claim guesses that name and key are free and that the token is good; the transaction's conditions are the
+questions. For a new device that is one round trip. Where a guess was wrong the cancelled transaction brings
+the items that stood in the way, and the same rules are applied to those.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from keyborn.adapters.aws.table import filing, items, keys, outbox
+from keyborn.adapters.aws.table.draft import Draft, Key
+from keyborn.adapters.aws.table.items import Dossier, Waiting
+from keyborn.adapters.aws.table.values import Item
+from keyborn.domain.access_policy.attaching import after_replacement
+from keyborn.domain.audit import AuditEvent
+from keyborn.domain.certificate import Certificate, CertificateStatus
+from keyborn.domain.enrollment import Attempt, Repeat, Standing, Verdict, decide, staged
+from keyborn.domain.errors import EnrollmentInterrupted, RegistryUnavailable
+from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.names import ThingName
+from keyborn.domain.thing import Thing, ThingKind, ThingStatus
+
+MOST_PAID = 30
+"""Tokens that may pay for one open intent; more would not fit into the transaction that undoes it."""
+GOOD = "attribute_exists(#pk) AND attribute_not_exists(#withdrawnAt)"
+ROOM = "attribute_not_exists(#uses) OR #taken < #uses"
+
+
+class AtWork(Exception):
+    """Another process holds the lease on the intent that this attempt would resume."""
+
+
+# ── claim ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def fresh(attempt: Attempt) -> Mapping[Key, Item | None]:
+    """The guess of a first attempt: nobody has the name or the key, and the token has a use left."""
+    one, applicant = attempt.proposal, attempt.applicant
+    nothing = [
+        keys.thing(applicant.kind, attempt.thing),
+        keys.name_guard(attempt.thing),
+        keys.public_key(attempt.key),
+        keys.redemption(applicant.token, attempt.thing, attempt.key),
+        keys.intent(one.id),
+        keys.serial(one.serial),
+    ]
+    return {**dict.fromkeys(nothing), keys.token(applicant.token): {"taken": 0}}
+
+
+def claim(draft: Draft, attempt: Attempt, lease: timedelta, *, ours: bool) -> Verdict:
+    """See ``Enrollments.claim``. ``ours``: the serial is ours to choose. Raises AtWork."""
+    dossier = filing.dossier_of(draft, attempt.applicant.kind, attempt.thing)
+    standing = _standing(draft, attempt, dossier)
+    verdict = decide(standing, attempt)
+    if isinstance(verdict, Repeat):
+        return Repeat(with_der(draft, verdict.certificate))
+    until = attempt.now + lease if lease else None
+    if not verdict.resumed:
+        _require_unused(draft, verdict.intent, ours=ours)
+        _record(draft, dossier, attempt, verdict.intent, until, paying=not standing.redeemed)
+    elif dossier is not None:
+        _resume(draft, dossier, attempt, until, paying=not standing.redeemed)
+    return verdict
+
+
+def with_der(draft: Draft, one: Certificate) -> Certificate:
+    """A certificate of a dossier, whole."""
+    item = draft.fixed(keys.certificate(one.id))
+    return one if item is None else replace(one, der=item["der"])
+
+
+def _standing(draft: Draft, attempt: Attempt, dossier: Dossier | None) -> Standing:
+    token_key = keys.token(attempt.applicant.token)
+    paid_key = keys.redemption(attempt.applicant.token, attempt.thing, attempt.key)
+    draft.need(token_key, paid_key, keys.public_key(attempt.key))
+    token, paid = draft.peek(token_key), draft.get(paid_key)
+    known, twin = (dossier, None) if dossier is not None else _namesake(draft, attempt.thing)
+    owner, revoked = _owner(draft, attempt, known)
+    waiting = None if known is None else known.waiting
+    return Standing(
+        thing=None if known is None else known.thing,
+        case_twin=twin,
+        key_owner=owner,
+        key_revoked=revoked,
+        current=None if known is None else known.current,
+        successor=None if known is None else known.successor,
+        open_intent=None if waiting is None else waiting.intent,
+        redeemed=paid is not None,
+        uses_taken=0 if token is None else token["taken"],
+        token_withdrawn=token is None or token.get("withdrawnAt") is not None,
+    )
+
+
+def _namesake(draft: Draft, name: ThingName) -> tuple[Dossier | None, ThingName | None]:
+    """Who has a name that nobody of the applicant's kind has: one of the other kind, or in another case."""
+    guard = draft.get(keys.name_guard(name))
+    if guard is None:
+        return None, None
+    if guard["name"] != name:
+        return None, ThingName(guard["name"])
+    return filing.dossier_of(draft, ThingKind(guard["kind"]), name), None
+
+
+def _owner(draft: Draft, attempt: Attempt, dossier: Dossier | None) -> tuple[ThingName | None, bool]:
+    """Whose the key is, and whether it is revoked: by itself, or with all that the name had in an epoch."""
+    bound = draft.get(keys.public_key(attempt.key))
+    if bound is None:
+        return None, False
+    owner = ThingName(bound["thing"])
+    if owner != attempt.thing:
+        dossier = filing.dossier_of(draft, ThingKind(bound["kind"]), owner)
+    ended = dossier is not None and bound["epoch"] < dossier.epoch
+    return owner, ended or bound["revoked"]
+
+
+def _require_unused(draft: Draft, one: Intent, *, ours: bool) -> None:
+    """Ids are never used twice; nor are serials, unless another authority chooses them."""
+    taken = draft.get(keys.intent(one.id)) is not None
+    if ours:
+        taken = draft.get(keys.serial(one.serial)) is not None or taken
+        draft.put(keys.serial(one.serial), {"intent": one.id})
+    if taken:
+        raise RegistryUnavailable  # the next attempt draws another serial and id
+
+
+def _record(
+    draft: Draft,
+    dossier: Dossier | None,
+    attempt: Attempt,
+    one: Intent,
+    until: datetime | None,
+    *,
+    paying: bool,
+) -> None:
+    """Write down the intent with everything it brings."""
+    opened = _opened(draft, dossier, attempt)
+    waiting = _in_place_of(draft, opened, one, attempt.now)
+    waiting = replace(waiting, leased_until=until)
+    waiting = _pay(draft, attempt, waiting, paying=paying)
+    bound = draft.peek(keys.public_key(attempt.key))
+    if bound is None:
+        binding = {"thing": attempt.thing, "kind": opened.thing.kind.value, "epoch": opened.epoch}
+        draft.put(keys.public_key(attempt.key), {**binding, "revoked": False})
+        waiting = replace(waiting, brought_key=True)
+    before = None if dossier is None else dossier.thing
+    filing.keep(draft, before, replace(opened, waiting=waiting), attempt.now)
+    facts = {**items.intent_item(one), "kind": opened.thing.kind.value}
+    draft.put(keys.intent(one.id), facts)
+    draft.write(keys.waiting(one), facts)
+
+
+def _opened(draft: Draft, dossier: Dossier | None, attempt: Attempt) -> Dossier:
+    """The thing's file as it is with the claim: a new one, one that a replacement freed, or as it was."""
+    applicant = attempt.applicant
+    if dossier is None:
+        guard = {"name": attempt.thing, "kind": applicant.kind.value}
+        draft.put(keys.name_guard(attempt.thing), guard)
+        return Dossier(_claimed(attempt))
+    gone = dossier.thing
+    if not gone.status.is_gone:
+        return dossier
+    policies = after_replacement(gone, applicant.policies)
+    thing = replace(gone, status=ThingStatus.CLAIMED, key_hash=attempt.key, policies=policies)
+    return Dossier(thing, dossier.epoch, grave=gone)
+
+
+def _claimed(attempt: Attempt) -> Thing:
+    """The record of a name that nobody had."""
+    applicant = attempt.applicant
+    return Thing(
+        attempt.thing,
+        ThingStatus.CLAIMED,
+        attempt.key,
+        attempt.now,
+        dict(attempt.attributes),
+        applicant.kind,
+        applicant.policies,
+    )
+
+
+def _in_place_of(draft: Draft, dossier: Dossier, new: Intent, at: datetime) -> Waiting:
+    """``new`` in the place of an open intent, if there is one; what the same key brought, it keeps."""
+    old = dossier.waiting
+    if old is None:
+        return Waiting(new, brought_key=False)
+    filing.discard(draft, dossier.thing, old, at)
+    if old.intent.key_hash == new.key_hash:
+        return Waiting(new, old.brought_key, old.paid)
+    filing.give_back(draft, old, at)
+    if old.brought_key:
+        filing.unbind(draft, old.intent.key_hash, at)
+    return Waiting(new, brought_key=False)
+
+
+def _pay(draft: Draft, attempt: Attempt, waiting: Waiting, *, paying: bool) -> Waiting:
+    """Redeem the token, unless it has paid; in either case it must not have been withdrawn."""
+    token = attempt.applicant.token
+    if not paying:
+        draft.demand(keys.token(token), GOOD)
+        return waiting
+    if len(waiting.paid) >= MOST_PAID:
+        raise RegistryUnavailable
+    draft.count(keys.token(token), "taken", 1, f"{GOOD} AND ({ROOM})")
+    draft.put(keys.redemption(token, attempt.thing, attempt.key), {"intent": waiting.intent.id})
+    return replace(waiting, paid=(*waiting.paid, token))
+
+
+def _resume(
+    draft: Draft, dossier: Dossier, attempt: Attempt, until: datetime | None, *, paying: bool
+) -> None:
+    """Go on with a recorded intent: pay for it, and take the lease, if there are leases."""
+    waiting = dossier.waiting
+    if waiting is None or not (paying or until):
+        return
+    if waiting.leased_until is not None and attempt.now < waiting.leased_until:
+        raise AtWork
+    if waiting.leased_until is not None and waiting.staged is None:
+        outbox.soil(draft, dossier.thing.kind, waiting, attempt.now)
+    waiting = _pay(draft, attempt, replace(waiting, leased_until=until), paying=paying)
+    filing.keep(draft, dossier.thing, replace(dossier, waiting=waiting), attempt.now)
+
+
+# ── store ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def store(draft: Draft, one: Intent, kept: Certificate) -> Certificate:
+    """See ``Enrollments.store``; ``kept`` is as ``staged`` makes it."""
+    noted = draft.peek(keys.intent(one.id))
+    if noted is None:
+        found = filing.find(draft, one.thing)
+        raise filing.interrupted(None if found is None else found.thing)
+    dossier = filing.dossier_of(draft, ThingKind(noted["kind"]), one.thing)
+    waiting = None if dossier is None else dossier.waiting
+    if dossier is None or waiting is None or waiting.intent.id != one.id:
+        return _winner(draft, noted, one)
+    if waiting.staged is not None:
+        return with_der(draft, waiting.staged)
+    if draft.get(keys.certificate(kept.id)) is not None:
+        raise RegistryUnavailable
+    draft.put(keys.certificate(kept.id), items.certificate_item(kept, dossier.thing.kind, one.id))
+    draft.write((keys.certificates_of(one.thing), draft.stamp()), {"certificate": kept.id})
+    draft.amend(keys.intent(one.id), {"certificate": kept.id}, filing.THERE)
+    staged_now = replace(waiting, staged=replace(kept, der=b""))
+    filing.keep(draft, dossier.thing, replace(dossier, waiting=staged_now), one.created_at)
+    return kept
+
+
+def as_staged(one: Intent, certificate: Certificate, *, own_dates: bool) -> Certificate:
+    """How a signed certificate is first kept. ``own_dates``: the authority chose the dates, not the intent.
+
+    Raises ValueError if it is not the certificate that the intent wrote down.
+    """
+    if own_dates:
+        one = replace(one, not_before=certificate.not_before, not_after=certificate.not_after)
+    return staged(one, certificate)
+
+
+def _winner(draft: Draft, noted: Item, one: Intent) -> Certificate:
+    """What a closed intent came to."""
+    won = _signed(draft, noted)
+    if won is not None and won.status is not CertificateStatus.REVOKED:
+        return won
+    found = filing.find(draft, one.thing)
+    raise filing.interrupted(None if found is None else found.thing)
+
+
+def _signed(draft: Draft, noted: Item) -> Certificate | None:
+    """The certificate stored for an intent, as its own item has it."""
+    known = noted.get("certificate")
+    item = None if known is None else draft.peek(keys.certificate(known))
+    return None if item is None else items.certificate(item)
+
+
+# ── activate ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def activate(draft: Draft, one: IntentId, event: AuditEvent) -> Certificate:
+    """See ``Enrollments.activate``. The thing's item is read strongly: by the condition it is written on."""
+    noted = draft.peek(keys.intent(one))
+    signed = None if noted is None else _signed(draft, noted)
+    if noted is None or signed is None:
+        raise EnrollmentInterrupted
+    dossier = filing.dossier_of(draft, ThingKind(noted["kind"]), ThingName(noted["thing"]))
+    waiting = None if dossier is None else dossier.waiting
+    if dossier is None or waiting is None or waiting.staged is None or waiting.intent.id != one:
+        if signed.status is CertificateStatus.ACTIVE:
+            return signed
+        raise filing.interrupted(None if dossier is None else dossier.thing)
+    if dossier.thing.status is ThingStatus.SUSPENDED:
+        raise filing.interrupted(dossier.thing)
+    active = _activate(draft, dossier, waiting.staged, event)
+    filing.close(draft, waiting, event.at)
+    return replace(active, der=signed.der)
+
+
+def _activate(draft: Draft, dossier: Dossier, kept: Certificate, event: AuditEvent) -> Certificate:
+    """The certificate into its slot, and the thing active. AWS IoT is told by who calls this, not later."""
+    before = dossier.thing
+    filing.revoke(draft, before, dossier.in_slot(kept.slot), event.at)
+    active = replace(kept, status=CertificateStatus.ACTIVE)
+    draft.amend(keys.certificate(kept.id), items.state(active))
+    thing = replace(before, status=ThingStatus.ACTIVE)
+    after = replace(dossier.holding(kept.slot, active), thing=thing, waiting=None, grave=None)
+    filing.keep(draft, before, after, event.at)
+    filing.tell(draft, event)
+    return active
+
+
+# ── leases ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def release(draft: Draft, one: IntentId) -> None:
+    """Let the next attempt go on with an open intent at once."""
+    noted = draft.peek(keys.intent(one))
+    if noted is None:
+        return
+    dossier = filing.dossier_of(draft, ThingKind(noted["kind"]), ThingName(noted["thing"]))
+    waiting = None if dossier is None else dossier.waiting
+    if dossier is None or waiting is None or waiting.intent.id != one or waiting.leased_until is None:
+        return
+    free = replace(waiting, leased_until=waiting.intent.created_at)
+    filing.keep(draft, dossier.thing, replace(dossier, waiting=free), waiting.intent.created_at)

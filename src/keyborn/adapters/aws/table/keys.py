@@ -1,0 +1,106 @@
+"""Where each kind of item lies: partition key and sort key.
+
+Lists are partitions, so that a page is one strongly consistent query: there is no index to wait for.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from keyborn.adapters.aws.table.draft import Key
+from keyborn.domain.access_policy.document import PolicyName
+from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.names import CertificateId, KeyHash, ThingName, fold_name
+from keyborn.domain.thing import ThingKind
+from keyborn.domain.token import TokenId
+
+TOKENS, POLICIES, OPEN = "token", "policy", "open"
+EVENTS, AUDIT, OWED, DIRT = "event", "audit", "owed", "dirt"
+HEAD: Key = ("head", "-")
+"""The end of the audit chain."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def to_ms(moment: datetime) -> int:
+    """Milliseconds since 1970; what is finer is cut off."""
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """The moment, aware, UTC."""
+    return _EPOCH + timedelta(milliseconds=milliseconds)
+
+
+def sortable(moment: datetime) -> str:
+    """A moment as 13 digits, which sort."""
+    return f"{to_ms(moment):013}"
+
+
+def thing(kind: ThingKind, name: ThingName) -> Key:
+    """A record with all that changes together with it."""
+    return (kind.value, name)
+
+
+def name_guard(name: ThingName) -> Key:
+    """Holds a name in every spelling, for both kinds."""
+    return (f"name#{fold_name(name)}", "-")
+
+
+def public_key(key: KeyHash) -> Key:
+    """Whose a key is."""
+    return (f"key#{key}", "-")
+
+
+def certificate(certificate_id: CertificateId) -> Key:
+    """A certificate."""
+    return (f"cert#{certificate_id}", "-")
+
+
+def certificates_of(name: ThingName) -> str:
+    """The partition that lists a thing's certificates in the order they were stored."""
+    return f"certs#{name}"
+
+
+def intent(intent_id: IntentId) -> Key:
+    """What an intent was for, open or not."""
+    return (f"intent#{intent_id}", "-")
+
+
+def serial(number: int) -> Key:
+    """A serial number that has been used."""
+    return (f"serial#{number:040x}", "-")
+
+
+def waiting(one: Intent) -> Key:
+    """An open intent in the list, oldest first."""
+    return (OPEN, f"{sortable(one.created_at)}#{one.id}")
+
+
+def token(token_id: TokenId) -> Key:
+    """An enrolment token."""
+    return (TOKENS, token_id)
+
+
+def redemption(token_id: TokenId, name: ThingName, key: KeyHash) -> Key:
+    """That a token has been redeemed for a thing and a key."""
+    return (f"paid#{token_id}", f"{name}#{key}")
+
+
+def policy(name: PolicyName) -> Key:
+    """An access policy."""
+    return (POLICIES, name)
+
+
+def users_of(name: PolicyName) -> str:
+    """The partition of the things that have a policy by name."""
+    return f"users#{name}"
+
+
+def givers_of(name: PolicyName) -> str:
+    """The partition of the tokens that would give a policy."""
+    return f"givers#{name}"
+
+
+def record(sequence: int) -> Key:
+    """A record of the audit trail."""
+    return (AUDIT, f"{sequence:012}")

@@ -1,0 +1,36 @@
+"""Enrolment tokens at rest. A token's item is never written whole again: claims count in it meanwhile."""
+
+from dataclasses import replace
+
+from keyborn.adapters.aws.table import filing, items, keys
+from keyborn.adapters.aws.table.draft import Draft
+from keyborn.domain.audit import AuditEvent
+from keyborn.domain.errors import NotFound, RegistryUnavailable
+from keyborn.domain.token import EnrollmentToken, TokenId
+
+STANDING = "attribute_exists(#pk) AND attribute_not_exists(#withdrawnAt)"
+
+
+def add(draft: Draft, token: EnrollmentToken, event: AuditEvent) -> None:
+    """See ``Tokens.add``."""
+    known = draft.peek(keys.token(token.id))
+    if known is None:
+        draft.put(keys.token(token.id), items.token_item(token))
+        for policy in token.policies or ():
+            draft.write((keys.givers_of(policy), token.id), {})
+        filing.tell(draft, event)
+    elif known["digest"] != token.digest:
+        raise RegistryUnavailable  # two secrets, one id: the next attempt draws another secret
+
+
+def withdraw(draft: Draft, token: TokenId, event: AuditEvent) -> EnrollmentToken:
+    """See ``Tokens.withdraw``."""
+    item = draft.peek(keys.token(token))
+    if item is None:
+        raise NotFound(what="token", name=token)
+    known = items.token_use(item).token
+    if known.withdrawn_at is not None:
+        return known
+    draft.amend(keys.token(token), {"withdrawnAt": keys.to_ms(event.at)}, STANDING)
+    filing.tell(draft, event)
+    return replace(known, withdrawn_at=event.at)

@@ -1,0 +1,182 @@
+"""The application behind an HTTP API of API Gateway: Lambda events of payload format 2.0 to ASGI, and back.
+
+Rules of the format: API Gateway Developer Guide, "AWS Lambda proxy integrations for HTTP APIs". Whatever
+happens the caller gets an answer of ours: what a function raises, Lambda logs with its message, and that may
+hold what the caller sent.
+"""
+
+import asyncio
+import base64
+import binascii
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol, TypedDict
+from urllib.parse import unquote
+
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.types import Message
+
+from keyborn.domain.errors import MalformedRequest, Overloaded
+from keyborn.http import problems
+
+RESERVE = 1.0
+"""Seconds before the function's time limit at which no further call to AWS may begin."""
+_LAST = 0.4
+"""Seconds before the time limit at which the answer is given, whatever is still under way."""
+_OURS_ALONE = frozenset({b"connection", b"content-length"})
+"""Headers that API Gateway writes for itself."""
+_VERSION = "2.0"
+_log = logging.getLogger("keyborn.http")
+
+
+class LambdaContext(Protocol):
+    """What is used of the context object (Lambda Developer Guide, "Lambda context object in Python")."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the invocation is ended from outside."""
+        ...
+
+
+class Answer(TypedDict):
+    """The response of payload format 2.0."""
+
+    statusCode: int
+    headers: dict[str, str]
+    body: str
+    isBase64Encoded: bool
+
+
+Deadline = Callable[[float], AbstractContextManager[None]]
+"""Bounds what is done inside it to so many seconds from now."""
+
+
+class LambdaHandler:
+    """The function's entry point: one application and one event loop for as long as the instance lives."""
+
+    def __init__(self, app: Starlette, *, within: Deadline = lambda _seconds: nullcontext()) -> None:
+        """``within`` is entered for each request with the seconds it may take."""
+        app.router.redirect_slashes = False  # it would send a caller where its own Host header says
+        self._app = app
+        self._within = within
+        self._runner = asyncio.Runner()
+
+    def __call__(self, event: Mapping[str, Any], context: LambdaContext) -> Answer:
+        """Answer one request; raises nothing. Not for two threads at once: Lambda never does that."""
+        try:
+            return self._runner.run(self._answer(event, context.get_remaining_time_in_millis() / 1000))
+        except TimeoutError:
+            return _problem(problems.answer_problem(Overloaded(seconds=2)))
+        except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 - nobody else may answer
+            _log.error("a request ended with %s", type(fault).__name__)
+            return _problem(problems.internal_problem())
+
+    def close(self) -> None:
+        """End the event loop; only tests have a need for it."""
+        self._runner.close()
+
+    async def _answer(self, event: Mapping[str, Any], remaining: float) -> Answer:
+        exchange = _Exchange(event)
+        async with asyncio.timeout(remaining - _LAST):
+            with self._within(remaining - RESERVE):
+                await exchange.run(self._app)
+        return exchange.answer()
+
+
+class _Exchange:
+    """One request on its way through the application."""
+
+    def __init__(self, event: Mapping[str, Any]) -> None:
+        if event.get("version") != _VERSION:
+            raise ValueError("the event is not of payload format 2.0")
+        self._event = event
+        self._asked = False
+        self._status = 0
+        self._headers: Iterable[tuple[bytes, bytes]] = ()
+        self._body = bytearray()
+        self._whole = False
+
+    async def run(self, app: Starlette) -> None:
+        """Run ``app``. A fault after its answer has been logged by problems.on_fault, and ends here."""
+        try:
+            await app(self._scope(), self._receive, self._send)
+        except Exception as fault:
+            if not self._whole:
+                raise
+            _log.debug("a request ended with %s", type(fault).__name__)
+
+    def answer(self) -> Answer:
+        """What the application sent; raises RuntimeError if that is not a whole answer."""
+        if not self._whole:
+            raise RuntimeError("the application gave no answer")
+        return _answer(self._status, self._headers, bytes(self._body))
+
+    def _scope(self) -> dict[str, Any]:
+        http: Mapping[str, str] = self._event["requestContext"]["http"]
+        path = self._event["rawPath"]
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": http["method"],
+            "scheme": "https",
+            "path": unquote(path),
+            "raw_path": _latin(path),
+            "query_string": _latin(self._event.get("rawQueryString") or ""),
+            "root_path": "",
+            "headers": [
+                (_latin(name.lower()), _latin(value))
+                for name, value in (self._event.get("headers") or {}).items()
+            ],
+            "client": (http["sourceIp"], 0),
+            "server": (self._event["requestContext"].get("domainName", ""), 443),
+            "state": {},
+        }
+
+    async def _receive(self) -> Message:
+        """The body, decoded when the route asks for it and not before; raises MalformedRequest."""
+        if self._asked:
+            return {"type": "http.disconnect"}
+        self._asked = True
+        return {"type": "http.request", "body": self._request_body(), "more_body": False}
+
+    def _request_body(self) -> bytes:
+        body: str = self._event.get("body") or ""
+        if not self._event.get("isBase64Encoded"):
+            return body.encode("utf-8", "surrogatepass")  # a lone surrogate is for the JSON parser to refuse
+        try:
+            return base64.b64decode(body, validate=True)
+        except (binascii.Error, ValueError):
+            raise MalformedRequest(detail="its body did not arrive whole") from None
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = message.get("headers", ())
+        elif message["type"] == "http.response.body":
+            self._body += message.get("body", b"")
+            self._whole = not message.get("more_body", False)
+
+
+def _problem(response: Response) -> Answer:
+    return _answer(response.status_code, response.raw_headers, bytes(response.body))
+
+
+def _answer(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> Answer:
+    """The response; its body is text wherever it is UTF-8."""
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        if name.lower() not in _OURS_ALONE:
+            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+            joined[key] = f"{joined[key]}, {text}" if key in joined else text
+    try:
+        text, encoded = body.decode(), False
+    except UnicodeDecodeError:
+        text, encoded = base64.b64encode(body).decode(), True
+    return {"statusCode": status, "headers": joined, "body": text, "isBase64Encoded": encoded}
+
+
+def _latin(text: str) -> bytes:
+    """Octets as HTTP has them; what cannot be one becomes a question mark."""
+    return text.encode("latin-1", "replace")

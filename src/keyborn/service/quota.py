@@ -1,0 +1,125 @@
+"""Admission under a quota that many instances share: who may enroll now, and when the others shall return.
+
+Called after authentication. The turn of a device is kept under its name by the line, not by the device and
+not by an instance: it may restart, come early, or be answered by somebody else each time. Slots that nobody
+claims in turn are for whoever asks, so that places of devices that never return cost nothing.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from random import SystemRandom
+from time import time
+
+from keyborn.domain.errors import Queued, RegistryUnavailable
+from keyborn.domain.quota import Pacing, hold_for, pause_before, pause_late, pause_unplaced
+from keyborn.ports import AdmissionLine
+
+_random = SystemRandom()
+_CALM = 300.0
+"""Places a second given by all instances together from which on each of them holds back."""
+_FIRST_INTERVAL, _LONGEST_INTERVAL = 1.0, 8.0
+_STOCK_KEPT = 5.0
+
+
+class QuotaGate:
+    """One instance's view of the line; what it knows of the others the line has told it."""
+
+    def __init__(
+        self,
+        line: AdmissionLine,
+        pacing: Pacing,
+        *,
+        seconds: Callable[[], float] = time,
+        fraction: Callable[[], float] = _random.random,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """``seconds`` is Unix time, for instances compare theirs; ``fraction`` lies in [0, 1)."""
+        self._line = line
+        self._pacing = pacing
+        self._seconds = seconds
+        self._fraction = fraction
+        self._sleep = sleep
+        self._free_at = -math.inf  # neither of the two ever goes back: what was seen is a lower bound
+        self._end = -math.inf
+        self._joined_at = 0.0
+        self._joined_end = 0.0
+        self._asked_at = -math.inf
+        self._interval = 0.0
+        self._stock_until = -math.inf
+
+    async def admit(self, who: str) -> None:
+        """Return when ``who`` may enroll, at most ``patience`` later; raises Queued with the time to return.
+
+        ``who`` is the same at each return and nobody else's (``domain.quota.place_name``). Raises what an
+        operator must mend, AwsRefused and its like, as it is.
+        """
+        now = self._seconds()
+        if self._use_stock(now):
+            return
+        try:
+            await self._admit(who, now)
+        except RegistryUnavailable:  # throttled or out: nothing is known but that waiting helps
+            raise self._away(2 + 8 * self._fraction()) from None
+
+    async def stock(self) -> None:
+        """Take a slot ahead for the next caller of this instance, if one is spare; may run beside a claim.
+
+        Raises nothing: without it the next caller takes one for itself.
+        """
+        now = self._seconds()
+        if now < self._stock_until:
+            return
+        try:
+            if await self._take(now, now - self._pacing.spare) is not None:
+                self._stock_until = now + _STOCK_KEPT
+        except RegistryUnavailable:
+            self._stock_until = -math.inf
+
+    def _use_stock(self, now: float) -> bool:
+        there = now < self._stock_until
+        self._stock_until = -math.inf
+        return there
+
+    async def _admit(self, who: str, now: float) -> None:
+        pacing = self._pacing
+        cold, may_ask = math.isinf(self._free_at), now >= self._asked_at + self._interval
+        if may_ask and await self._take(now, now - pacing.spare) is not None:
+            return
+        if cold:  # a thousand instances may begin in one moment: each asks the line one thing at first
+            self._asked_at, self._interval, may_ask = now, _FIRST_INTERVAL, False
+        due = await self._line.find(who, now)
+        if due is None and not may_ask:
+            raise self._away(pause_unplaced(pacing, self._end - now, self._fraction()))
+        if due is None:
+            due = await self._join(who, now)
+        if due > now + pacing.patience:
+            raise self._away(pause_before(pacing, due - now))
+        begins = await self._take(now, now + hold_for(pacing, now - due))
+        if begins is None:
+            raise self._away(pause_late(pacing, now - due, self._fraction()))
+        if begins > now:
+            await self._sleep(begins - now)
+
+    async def _take(self, now: float, latest: float) -> float | None:
+        if self._free_at > latest:
+            return None
+        slice_ = await self._line.take(now, latest)
+        self._free_at = max(self._free_at, slice_.free_at)
+        self._end = max(self._end, slice_.end)
+        return slice_.begins
+
+    async def _join(self, who: str, now: float) -> float:
+        """Give it a place. Each instance holds back while all of them together give places too fast."""
+        place = await self._line.join(who, now)
+        given = (place.end - max(self._joined_end, self._joined_at)) / self._pacing.place
+        if given > _CALM * (now - self._joined_at):
+            self._interval = min(_LONGEST_INTERVAL, max(_FIRST_INTERVAL, self._interval * 2))
+        else:
+            self._interval = self._interval / 2 if self._interval > self._pacing.slot else 0.0
+        self._joined_at, self._joined_end = now, place.end
+        self._asked_at, self._end = now, max(self._end, place.end)
+        return place.due
+
+    def _away(self, seconds: float) -> Queued:
+        return Queued(seconds=math.ceil(seconds))

@@ -1,0 +1,78 @@
+"""The real zip: wheels for the platform that was asked for, and everything that the functions import."""
+
+import io
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from keyborn.adapters.aws.package import MACHINES, Target, build_package
+from support import packages
+
+ENVIRONMENT = {
+    "KEYBORN_STACK": "s",
+    "KEYBORN_TABLE": "s-table",
+    "KEYBORN_IOT_ARN": "arn:aws:iot:eu-central-1:123456789012",
+    "KEYBORN_THING_TYPE": "s-device",
+    "KEYBORN_MQTT_ENDPOINT": "broker.example",
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "secret",
+}
+IMPORT = """
+import sys
+sys.path[:0] = [sys.argv[1]]
+import importlib
+for name in sys.argv[2:]:
+    assert callable(importlib.import_module(name).handler)
+here = [m.__file__ for m in list(sys.modules.values()) if "-packages" in (getattr(m, "__file__", None) or "")]
+assert not here, here
+loaded = {name.partition(".")[0] for name in sys.modules}
+print(sorted(loaded & {"boto3", "uvicorn", "click", "paho", "sqlite3"}))
+"""
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+def test_every_compiled_wheel_is_for_the_architecture(architecture: str) -> None:
+    target = Target(architecture, "python3.13")
+    with zipfile.ZipFile(io.BytesIO(packages.built(target).data)) as archive:
+        wheels = [name for name in archive.namelist() if name.endswith(".dist-info/WHEEL")]
+        tags = {
+            name: re.findall(r"^Tag: (\S+)", archive.read(name).decode(), re.MULTILINE) for name in wheels
+        }
+        objects = {
+            name: archive.read(name)[18:20] for name in archive.namelist() if re.search(r"\.so(\.|$)", name)
+        }
+    assert len(wheels) >= 10
+    compiled = {name for name, all_of in tags.items() if not any(tag.endswith("-any") for tag in all_of)}
+    assert {name.partition("-")[0] for name in compiled} >= {"cffi", "cryptography", "msgspec"}
+    for name in compiled:
+        assert all(tag.endswith(MACHINES[architecture]) and "manylinux" in tag for tag in tags[name]), tags[
+            name
+        ]
+    machine = {"arm64": 0xB7, "x86_64": 0x3E}[architecture]  # e_machine of the ELF header
+    assert len(objects) >= 3
+    assert {int.from_bytes(one, "little") for one in objects.values()} == {machine}
+
+
+def test_building_it_again_gives_the_same_zip() -> None:
+    target = packages.own_target()
+    assert build_package(target) == packages.built(target)
+
+
+def test_it_is_small_enough_to_be_sent_in_one_piece(figure: Callable[[str], None]) -> None:
+    built = packages.built(packages.own_target())
+    figure(f"the functions' code: {len(built.data) / 1e6:.1f} MB, {built.unpacked / 1e6:.1f} MB unpacked")
+    assert len(built.data) < 50_000_000  # Lambda Developer Guide, "Lambda quotas"
+
+
+@pytest.mark.parametrize("function", ["function_enroll", "function_sweep"])
+def test_each_function_starts_from_the_unzipped_folder_alone(tmp_path: Path, function: str) -> None:
+    zipfile.ZipFile(io.BytesIO(packages.built(packages.own_target()).data)).extractall(tmp_path)
+    order = [sys.executable, "-I", "-S", "-c", IMPORT, str(tmp_path), f"keyborn.wiring.{function}"]
+    done = subprocess.run(order, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,231 @@
+"""Whatever befalls one call to DynamoDB, or all calls from one on: the same request again sets it right.
+
+The walk is enumerated by the code: each request is made once to list its calls, then once for each call and
+each fault. "Once": the fault befalls that call alone. "Lasting": that call and all after it, until the caller
+gives up or dies; then the same request comes again, to another process.
+"""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import cache
+from itertools import count, product
+from typing import Any
+
+import pytest
+
+from keyborn.adapters.aws.calls import Patience
+from keyborn.adapters.aws.table import DynamoRegistry
+from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
+from keyborn.domain.audit import verify
+from keyborn.domain.certificate import CertificateStatus
+from keyborn.domain.errors import Unavailable
+from keyborn.domain.names import ThingName
+from keyborn.domain.thing import ThingStatus
+from keyborn.domain.token import EnrollmentToken
+from support import ministack
+from support.aws_faults import ENDLESS, Fault, Faults, Killed, Plan
+from support.figures import Figure
+from support.registry_cases import LIFETIME, Desk, event, make_token
+
+Step = Callable[[Desk], Awaitable[object]]
+
+LAMP = ThingName("lamp-1")
+IMPATIENT = Patience(whole=0.06, first=0.002, longest=0.01)
+
+# ── requests ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def prepare(desk: Desk) -> None:
+    """Two policies, a token that enrolls with one of them, and one that replaces."""
+    await desk.put(DEFAULT_POLICY)
+    await desk.put("fleet")
+    await desk.token("secret", uses=1, policies=["fleet"])
+    await desk.token("swap", LAMP, uses=1, replaces=True)
+
+
+async def known(desk: Desk, secret: str) -> EnrollmentToken:
+    token = await desk.registry.find(make_token(secret).id)
+    assert token is not None
+    return token
+
+
+async def enroll(desk: Desk) -> object:
+    return await desk.enroll(await known(desk, "secret"), LAMP, "k1")
+
+
+async def claim(desk: Desk) -> object:
+    return await desk.registry.claim(desk.attempt(await known(desk, "secret"), LAMP, "k1"))
+
+
+async def replace_key(desk: Desk) -> object:
+    return await desk.enroll(await known(desk, "swap"), LAMP, "k2")
+
+
+async def connect(desk: Desk) -> object:
+    return await desk.connect((await desk.registry.certificates(LAMP))[-1])
+
+
+async def sweep(desk: Desk) -> object:
+    waiting = await desk.registry.leftovers(before=desk.now + LIFETIME)
+    return [await desk.registry.drop(one.id, event("sweep", LAMP, desk.now)) for one in waiting]
+
+
+def order(status: ThingStatus) -> Step:
+    async def ordered(desk: Desk) -> object:
+        return await desk.order(LAMP, status)
+
+    return ordered
+
+
+async def attach(desk: Desk) -> object:
+    return await desk.attach(LAMP, DEFAULT_POLICY)
+
+
+async def detach(desk: Desk) -> object:
+    return await desk.detach(LAMP, "fleet")
+
+
+async def put(desk: Desk) -> object:
+    return await desk.put("fleet", "Connect")
+
+
+async def withdraw(desk: Desk) -> object:
+    token = await known(desk, "secret")
+    return await desk.registry.withdraw(token.id, event("token.withdraw", at=desk.now))
+
+
+async def read_the_trail(desk: Desk) -> object:
+    return await desk.registry.records()
+
+
+SUSPEND, RESUME = order(ThingStatus.SUSPENDED), order(ThingStatus.ACTIVE)
+REVOKE, RETIRE = order(ThingStatus.REVOKED), order(ThingStatus.RETIRED)
+REQUESTS: dict[str, list[Step]] = {
+    "claim": [claim],
+    "enroll": [enroll],
+    "enroll again": [enroll, enroll],
+    "replace": [enroll, replace_key],
+    "take over": [enroll, replace_key, connect],
+    "suspend": [enroll, replace_key, SUSPEND],
+    "resume": [enroll, SUSPEND, RESUME],
+    "revoke": [enroll, replace_key, REVOKE],
+    "revoke what is under way": [claim, REVOKE],
+    "retire": [enroll, RETIRE],
+    "free and claim": [enroll, REVOKE, replace_key],
+    "sweep": [claim, sweep],
+    "attach": [enroll, attach],
+    "detach": [enroll, detach],
+    "put": [put],
+    "withdraw": [withdraw],
+    "read the trail": [enroll, read_the_trail],
+}
+"""Each is a list of steps; the last one is the request that meets the faults."""
+
+FAULTS = list(Fault) if os.environ.get("KEYBORN_FULL") else [
+    Fault.THROTTLED, Fault.BROKEN, Fault.UNSENT, Fault.UNHEARD, Fault.KILLED
+]  # fmt: skip
+SPANS = {"once": 1, "lasting": ENDLESS}
+
+# ── the walk ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+@cache
+def faults() -> Faults:
+    """One client with hooks for the whole walk."""
+    return Faults(ministack.shared().client("dynamodb"))
+
+
+@asynccontextmanager
+async def process(table: str, first: int, *, patience: Patience | None = None) -> AsyncIterator[Desk]:
+    """Another process on the same table: it remembers nothing. Its ids and serials begin at ``first``."""
+    async with DynamoRegistry(faults().client, table, patience=patience) as registry:
+        yield Desk(registry, numbers=count(first))
+
+
+async def set_out(steps: list[Step]) -> list[dict[str, Any]]:
+    """The items of a table where everything but the last step has been done."""
+    table = ministack.new_table(faults().client)
+    async with process(table, 1) as desk:
+        await prepare(desk)
+        for step in steps[:-1]:
+            await step(desk)
+    items: list[dict[str, Any]] = faults().client.scan(TableName=table, ConsistentRead=True)["Items"]
+    return items
+
+
+def laid_out(items: list[dict[str, Any]]) -> str:
+    """A new table with these items."""
+    table = ministack.new_table(faults().client)
+    puts = [{"PutRequest": {"Item": item}} for item in items]
+    for start in range(0, len(puts), 25):
+        faults().client.batch_write_item(RequestItems={table: puts[start : start + 25]})
+    return table
+
+
+async def meet(table: str, request: Step, *plans: Plan) -> bool:
+    """Make the request while the fault lasts, then again until it is answered; whether it failed at first."""
+    failed = False
+    async with process(table, 1000, patience=IMPATIENT) as desk:
+        with faults().planned(*plans):
+            try:
+                await request(desk)
+            except (Unavailable, Killed):
+                failed = True
+    if failed:
+        async with process(table, 2000) as desk:
+            await request(desk)
+    return failed
+
+
+async def seen(table: str) -> dict[str, Any]:
+    """All that the ports show, but for names that each run makes anew."""
+    async with process(table, 3000) as desk:
+        registry = desk.registry
+        assert isinstance(registry, DynamoRegistry)
+        certificates = await registry.certificates(LAMP)
+        trail = await registry.records()
+        assert verify(trail).sequence == len(trail)
+        active = [(one.thing, one.slot) for one in certificates if one.status is CertificateStatus.ACTIVE]
+        assert len(active) == len(set(active)), "one for each slot"
+        owed = await registry.owed(before=desk.now + LIFETIME)
+        return {
+            "things": await registry.things(),
+            "certificates": [(one.key_hash, one.status, one.slot, one.connected_at) for one in certificates],
+            "open": [one.key_hash for one in await registry.leftovers(before=desk.now + LIFETIME)],
+            "tokens": await registry.tokens(),
+            "policies": await registry.policies(),
+            "users": await registry.users(PolicyName("fleet")),
+            "trail": [record.event.action for record in trail],
+            "owed": [(one.status, one.attach, one.detach) for one in owed],
+        }
+
+
+async def calls_of(items: list[dict[str, Any]], request: Step) -> tuple[list[str], dict[str, Any]]:
+    """The calls that a request makes where nothing goes wrong, and what it comes to."""
+    table = laid_out(items)
+    async with process(table, 1000) as desk:
+        with faults().listening() as calls:
+            await request(desk)
+    return [call.operation for call in calls], await seen(table)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REQUESTS)
+async def test_a_repeat_after_any_fault_of_any_call_sets_it_right(name: str, figure: Figure) -> None:
+    *_, request = steps = REQUESTS[name]
+    items = await set_out(steps)
+    calls, expected = await calls_of(items, request)
+    assert calls
+    walked = failed = 0
+    for number, operation in enumerate(calls):
+        for fault, (span, times) in product(FAULTS, SPANS.items()):
+            table = laid_out(items)
+            interrupted = await meet(table, request, Plan(fault, number, times))
+            assert interrupted or span == "once", "whoever hears nothing gives up in the end"
+            assert await seen(table) == expected, f"{fault}, {span}, at call {number}, {operation}"
+            walked, failed = walked + 1, failed + interrupted
+    assert failed > walked / 2
+    figure(
+        f"faults in DynamoDB, {name}: {len(calls)} calls, {walked} runs, {failed} cut short, all set right"
+    )

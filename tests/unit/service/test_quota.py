@@ -1,0 +1,301 @@
+"""One instance's gate: who is let in, who is held, who is sent away and for how long."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from keyborn.adapters.memory.line import MemoryLine
+from keyborn.domain.errors import AwsRefused, Queued, RegistryUnavailable
+from keyborn.domain.quota import Pacing, Place, Slice
+from keyborn.service.quota import QuotaGate
+
+NOON = 1_795_000_000.0
+PACING = Pacing(rate=10.0, burst=0.4, patience=2.0)
+
+
+@dataclass
+class Watched:
+    """A line that counts what it is asked, and fails on demand."""
+
+    line: MemoryLine = field(default_factory=lambda: MemoryLine(PACING))
+    asked: list[str] = field(default_factory=list)
+    broken: bool = False
+
+    async def take(self, now: float, latest: float) -> Slice:
+        self._note("take")
+        return await self.line.take(now, latest)
+
+    async def find(self, who: str, now: float) -> float | None:
+        self._note("find")
+        return await self.line.find(who, now)
+
+    async def join(self, who: str, now: float) -> Place:
+        self._note("join")
+        return await self.line.join(who, now)
+
+    def _note(self, what: str) -> None:
+        self.asked.append(what)
+        if self.broken:
+            raise RegistryUnavailable(seconds=1)
+
+
+@dataclass
+class Stage:
+    """Instances of one service on one clock, which sleeping moves."""
+
+    now: float = NOON
+    fraction: float = 0.5
+    shared: Watched = field(default_factory=Watched)
+    slept: list[float] = field(default_factory=list)
+
+    def gate(self) -> QuotaGate:
+        return QuotaGate(
+            self.shared, PACING, seconds=lambda: self.now, fraction=lambda: self.fraction, sleep=self._sleep
+        )
+
+    async def _sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    async def pause(self, gate: QuotaGate, who: str) -> float | None:
+        """The Retry-After of who was sent away; None for who was let in."""
+        try:
+            await gate.admit(who)
+        except Queued as queued:
+            return queued.retry_after
+        return None
+
+    async def warm(self, gate: QuotaGate) -> None:
+        """The gate has met the line, and every kept slot is gone."""
+        await gate.admit("early")
+        await self.exhaust()
+        self.shared.asked.clear()
+
+    async def crowd(self, gate: QuotaGate, count: int) -> list[float | None]:
+        """So many devices, a hundredth of a second apart, when no slot is spare."""
+        pauses = []
+        for number in range(count):
+            self.now += 0.01
+            await self.exhaust()
+            pauses.append(await self.pause(gate, f"device-{number}"))
+        return pauses
+
+    async def exhaust(self) -> None:
+        while (await self.shared.line.take(self.now, self.now + PACING.patience)).begins is not None:
+            pass
+
+
+async def test_without_a_storm_everybody_is_let_in_at_once_with_one_call() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    for number in range(20):
+        assert await stage.pause(gate, f"device-{number}") is None
+        stage.now += 0.5
+    assert stage.shared.asked == ["take"] * 20
+    assert stage.slept == []
+
+
+async def test_who_finds_no_spare_slot_gets_a_place_and_the_time_until_its_turn() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    pauses = await stage.crowd(gate, 60)
+    due = stage.shared.line.due("device-59")
+    assert due is not None
+    assert due - stage.now == pytest.approx(5.4, abs=0.2)
+    assert pauses[-1] == 6
+    assert pauses == sorted(pauses, key=lambda pause: pause or 0)
+
+
+async def test_who_returns_early_keeps_its_place_and_is_told_the_rest() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    await stage.crowd(gate, 80)
+    due = stage.shared.line.due("device-79")
+    assert due is not None
+    stage.now += 3
+    await stage.exhaust()
+    assert await stage.pause(stage.gate(), "device-79") == pytest.approx(due - stage.now, abs=1)
+    assert stage.shared.line.due("device-79") == due
+
+
+async def test_who_returns_in_turn_is_let_in_and_held_until_its_slot_begins() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    await stage.crowd(gate, 30)
+    due = stage.shared.line.due("device-29")
+    assert due is not None
+    stage.now = due
+    while (await stage.shared.line.take(stage.now, stage.now + 0.5)).begins is not None:
+        pass
+    assert await stage.pause(gate, "device-29") is None
+    assert stage.slept == [pytest.approx(0.5, abs=0.11)]
+
+
+async def test_a_turn_is_honoured_by_an_instance_that_has_just_begun() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    await stage.crowd(gate, 30)
+    due = stage.shared.line.due("device-29")
+    assert due is not None
+    stage.now = due
+    assert await stage.pause(stage.gate(), "device-29") is None
+
+
+async def test_a_newcomer_does_not_pass_those_who_wait() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    await stage.crowd(gate, 100)
+    stage.now += 1
+    while (await stage.shared.line.take(stage.now, stage.now)).begins is not None:
+        pass
+    pause = await stage.pause(gate, "newcomer")
+    assert pause is not None
+    assert pause >= 7
+
+
+async def test_a_slot_that_nobody_claims_is_for_whoever_asks() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    await stage.crowd(gate, 100)
+    stage.now += 3
+    assert await stage.pause(gate, "device-99") is None
+
+
+async def test_who_met_too_many_others_in_turn_comes_again_soon_and_keeps_its_turn() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    await stage.pause(gate, "device-0")
+    due = stage.shared.line.due("device-0")
+    await stage.exhaust()
+    pause = await stage.pause(gate, "device-0")
+    assert pause is not None
+    assert 1 <= pause <= 4
+    assert stage.shared.line.due("device-0") == due
+
+
+async def test_who_is_late_passes_those_whose_turn_has_only_just_come() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    await stage.crowd(gate, 30)
+    due = stage.shared.line.due("device-29")
+    assert due is not None
+    stage.now = due + 20
+    await stage.exhaust()
+    fresh = (await stage.shared.line.join("fresh", stage.now)).due
+    assert fresh == stage.now
+    assert await stage.pause(gate, "fresh") is not None
+    assert await stage.pause(gate, "device-29") is None
+
+
+async def test_a_cold_instance_in_a_stampede_asks_the_line_one_thing() -> None:
+    stage = Stage()
+    await stage.exhaust()
+    gate = stage.gate()
+    pauses = [await stage.pause(gate, f"device-{number}") for number in range(50)]
+    writes = [what for what in stage.shared.asked if what != "find"]
+    assert writes == ["take"]
+    assert all(pause is not None and 1 <= pause <= 3 for pause in pauses)
+
+
+async def test_instances_that_together_give_places_too_fast_hold_back() -> None:
+    stage = Stage()
+    gates = [stage.gate() for _ in range(100)]
+    await stage.exhaust()
+    for tick in range(200):
+        stage.now = NOON + tick * 0.1
+        for number, gate in enumerate(gates):
+            await stage.pause(gate, f"device-{tick}-{number}")
+    writes = [what for what in stage.shared.asked if what != "find"]
+    assert len(writes) <= 20 * 500, "writes of twenty seconds"
+    assert writes.count("join") >= 20 * 10, "places enough for every slot"
+
+
+async def test_who_got_no_place_is_told_less_than_the_line_is_long() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.exhaust()
+    await stage.pause(gate, "a")
+    for number in range(4000):
+        await stage.shared.line.join(f"other-{number}", stage.now)
+    stage.now += 1.01
+    await stage.exhaust()
+    await stage.pause(gate, "b")
+    pause = await stage.pause(gate, "c")
+    assert await stage.shared.find("c", stage.now) is None
+    assert pause is not None
+    assert 50 <= pause <= 100
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
+async def test_a_line_that_does_not_answer_sends_everybody_away_for_some_seconds(fraction: float) -> None:
+    stage = Stage(fraction=fraction)
+    stage.shared.broken = True
+    pause = await stage.pause(stage.gate(), "a")
+    assert pause is not None
+    assert 2 <= pause <= 10
+
+
+async def test_what_an_operator_must_mend_is_not_taken_for_a_queue() -> None:
+    class Denied(Watched):
+        async def take(self, now: float, latest: float) -> Slice:
+            raise AwsRefused(action="dynamodb:UpdateItem", reason="AccessDeniedException")
+
+    with pytest.raises(AwsRefused):
+        await Stage(shared=Denied()).gate().admit("a")
+
+
+async def test_a_slot_in_stock_saves_the_next_caller_the_call() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await gate.stock()
+    await gate.stock()
+    assert stage.shared.asked == ["take"]
+    assert await stage.pause(gate, "a") is None
+    assert stage.shared.asked == ["take"]
+    assert await stage.pause(gate, "b") is None
+    assert stage.shared.asked == ["take", "take"]
+
+
+async def test_a_slot_in_stock_is_not_kept_for_long() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await gate.stock()
+    stage.now += 6
+    await gate.admit("a")
+    assert stage.shared.asked == ["take", "take"]
+
+
+async def test_nothing_is_stocked_where_nothing_is_spare_or_nobody_answers() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.exhaust()
+    await gate.stock()
+    stage.shared.broken = True
+    stage.now += 60
+    await gate.stock()
+    assert await stage.pause(gate, "a") is not None
+
+
+async def test_what_an_instance_keeps_does_not_grow() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    before = set(vars(gate))
+    for number in range(1000):
+        await stage.pause(gate, f"device-{number}")
+    assert set(vars(gate)) == before
+    assert all(not isinstance(value, list | dict | set) for value in vars(gate).values())
+
+
+async def test_many_at_once_on_one_instance_get_no_more_than_the_rate() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    pauses = await asyncio.gather(*(stage.pause(gate, f"device-{number}") for number in range(200)))
+    assert pauses.count(None) <= 1 + (PACING.burst + PACING.patience) * PACING.rate
