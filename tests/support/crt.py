@@ -62,7 +62,7 @@ class Crt311:
         return granted.result(PATIENCE)["qos"]
 
     def is_cut(self) -> None:
-        """Wait until the broker has hung up, once: awscrt may tell so after it has failed what was waiting."""
+        """Wait until the broker has hung up, once: awscrt may tell so after it failed what was waiting."""
         until(lambda: bool(self.interrupted), "the broker hangs up")
         assert [each.name for each in self.interrupted] == ["AWS_ERROR_MQTT_UNEXPECTED_HANGUP"]
 
