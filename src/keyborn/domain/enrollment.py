@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from keyborn.domain.access_policy.attaching import after_replacement
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import (
@@ -204,6 +205,23 @@ def _issue(standing: Standing, attempt: Attempt, slot: Slot) -> Issue:
     if resumable and waiting is not None:
         return Issue(waiting, resumed=True)
     return Issue(replace(attempt.proposal, slot=slot))
+
+
+def claimed(attempt: Attempt, gone: Thing | None = None) -> Thing:
+    """The record that a claim makes: of a name that nobody had, or of one that a replacement frees."""
+    applicant = attempt.applicant
+    if gone is not None:
+        policies = after_replacement(gone, applicant.policies)
+        return replace(gone, status=ThingStatus.CLAIMED, key_hash=attempt.key, policies=policies)
+    return Thing(
+        attempt.thing,
+        ThingStatus.CLAIMED,
+        attempt.key,
+        attempt.now,
+        dict(attempt.attributes),
+        applicant.kind,
+        applicant.policies,
+    )
 
 
 def staged(intent: Intent, certificate: Certificate) -> Certificate:

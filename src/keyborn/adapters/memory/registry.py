@@ -7,11 +7,11 @@ from heapq import nsmallest
 
 from keyborn.adapters.memory.state import Binding, State
 from keyborn.domain.access import Badge
-from keyborn.domain.access_policy.attaching import after_replacement, attached, detached, in_force, revised
+from keyborn.domain.access_policy.attaching import attached, detached, in_force, revised
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord, succession
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
-from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, decide, staged
+from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, claimed, decide, staged
 from keyborn.domain.errors import (
     EnrollmentInterrupted,
     NotFound,
@@ -74,12 +74,10 @@ class MemoryRegistry:
         if standing.open_intent is not None:
             self._supersede(standing.open_intent, intent)
         if standing.thing is None:
-            state.keep_thing(_claimed(attempt))
+            state.keep_thing(claimed(attempt))
         elif standing.thing.status.is_gone:
-            state.name_tombstones[attempt.thing] = gone = standing.thing
-            reopened = replace(gone, status=ThingStatus.CLAIMED, key_hash=attempt.key)
-            kept = after_replacement(gone, attempt.applicant.policies)
-            state.keep_thing(replace(reopened, policies=kept))
+            state.name_tombstones[attempt.thing] = standing.thing
+            state.keep_thing(claimed(attempt, standing.thing))
         state.keys.setdefault(attempt.key, Binding(attempt.thing, intent.id))
         state.intents[intent.id] = intent
         state.open_by_thing[intent.thing] = intent.id
@@ -363,17 +361,3 @@ class MemoryRegistry:
     async def records(self, *, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:
         """See ``AuditTrail.records``."""
         return self._state.audit[after : after + page_size(limit)]
-
-
-def _claimed(attempt: Attempt) -> Thing:
-    """The record of a name that nobody had."""
-    applicant = attempt.applicant
-    return Thing(
-        attempt.thing,
-        ThingStatus.CLAIMED,
-        attempt.key,
-        attempt.now,
-        dict(attempt.attributes),
-        applicant.kind,
-        applicant.policies,
-    )

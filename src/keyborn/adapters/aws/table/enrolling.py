@@ -13,14 +13,13 @@ from keyborn.adapters.aws.table import filing, items, keys, outbox
 from keyborn.adapters.aws.table.draft import Draft, Key
 from keyborn.adapters.aws.table.items import Dossier, Waiting
 from keyborn.adapters.aws.table.values import Item
-from keyborn.domain.access_policy.attaching import after_replacement
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate, CertificateStatus
-from keyborn.domain.enrollment import Attempt, Repeat, Standing, Verdict, decide, staged
+from keyborn.domain.enrollment import Attempt, Repeat, Standing, Verdict, claimed, decide, staged
 from keyborn.domain.errors import EnrollmentInterrupted, RegistryUnavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import ThingName
-from keyborn.domain.thing import Thing, ThingKind, ThingStatus
+from keyborn.domain.thing import ThingKind, ThingStatus
 
 MOST_PAID = 30
 """Tokens that may pay for one open intent; more would not fit into the transaction that undoes it."""
@@ -153,31 +152,14 @@ def _record(
 
 def _opened(draft: Draft, dossier: Dossier | None, attempt: Attempt) -> Dossier:
     """The thing's file as it is with the claim: a new one, one that a replacement freed, or as it was."""
-    applicant = attempt.applicant
     if dossier is None:
-        guard = {"name": attempt.thing, "kind": applicant.kind.value}
+        guard = {"name": attempt.thing, "kind": attempt.applicant.kind.value}
         draft.put(keys.name_guard(attempt.thing), guard)
-        return Dossier(_claimed(attempt))
+        return Dossier(claimed(attempt))
     gone = dossier.thing
     if not gone.status.is_gone:
         return dossier
-    policies = after_replacement(gone, applicant.policies)
-    thing = replace(gone, status=ThingStatus.CLAIMED, key_hash=attempt.key, policies=policies)
-    return Dossier(thing, dossier.epoch, grave=gone)
-
-
-def _claimed(attempt: Attempt) -> Thing:
-    """The record of a name that nobody had."""
-    applicant = attempt.applicant
-    return Thing(
-        attempt.thing,
-        ThingStatus.CLAIMED,
-        attempt.key,
-        attempt.now,
-        dict(attempt.attributes),
-        applicant.kind,
-        applicant.policies,
-    )
+    return Dossier(claimed(attempt, gone), dossier.epoch, grave=gone)
 
 
 def _in_place_of(draft: Draft, dossier: Dossier, new: Intent, at: datetime) -> Waiting:
