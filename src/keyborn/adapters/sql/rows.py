@@ -6,14 +6,13 @@ Times are whole milliseconds since 1970-01-01 UTC; serials are 40 hex digits: 15
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyDocument, PolicyName
-from keyborn.domain.access_policy.parse import parse_document
+from keyborn.domain.access_policy.parse import parse_kept
 from keyborn.domain.audit import AuditRecord, parse_event
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
-from keyborn.domain.errors import AuditBroken, InvalidPolicy
+from keyborn.domain.errors import AuditBroken
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
@@ -200,27 +199,18 @@ def token_row(value: EnrollmentToken) -> tuple[object, ...]:
 def policy(row: Row) -> AccessPolicy:
     """Read the columns of POLICIES; a document that does not parse any more has no statements."""
     name, text, version, updated_at, shipped = row
-    document = _parsed(text) or PolicyDocument((), text)
+    document = parse_kept(text) or PolicyDocument((), text)
     return AccessPolicy(PolicyName(name), document, from_ms(updated_at), version, bool(shipped))
 
 
 def policy_in_force(row: Row) -> AccessPolicy | None:
     """The same for who decides by it: None where the document does not parse any more."""
-    return None if _parsed(row[1]) is None else policy(row)
+    return None if parse_kept(row[1]) is None else policy(row)
 
 
 def policy_row(value: AccessPolicy) -> tuple[object, ...]:
     """Write the columns of POLICIES."""
     return (value.name, value.document.text, value.version, to_ms(value.updated_at), int(value.shipped))
-
-
-@lru_cache(maxsize=256)
-def _parsed(text: str) -> PolicyDocument | None:
-    """Badges are read for each connection, and a document means the same every time."""
-    try:
-        return parse_document(text)
-    except InvalidPolicy:
-        return None  # it was parsed before it was put: by another Keyborn, which knew more words
 
 
 def audit_record(row: Row) -> AuditRecord:

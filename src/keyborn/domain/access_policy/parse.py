@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import NoReturn
 
 from keyborn.domain.access import Action
@@ -62,6 +63,18 @@ def parse_document(text: str) -> PolicyDocument:
     statements = tuple(_statement(each, f"statement {number}") for number, each in enumerate(listed, 1))
     _check_sids(statements)
     return PolicyDocument(statements, text)
+
+
+@lru_cache(maxsize=256)
+def parse_kept(text: str) -> PolicyDocument | None:
+    """Read a document that was parsed before it was kept; None if another Keyborn did, which knew more words.
+
+    Remembered: badges are read for each connection, and a document means the same every time.
+    """
+    try:
+        return parse_document(text)
+    except InvalidPolicy:
+        return None
 
 
 def _refuse(where: str, detail: str) -> NoReturn:

@@ -7,16 +7,15 @@ digits).
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from keyborn.adapters.aws.table.keys import from_ms, to_ms
 from keyborn.adapters.aws.table.values import Item
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyDocument, PolicyName
-from keyborn.domain.access_policy.parse import parse_document
+from keyborn.domain.access_policy.parse import parse_kept
 from keyborn.domain.audit import AuditRecord, parse_event
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
-from keyborn.domain.errors import AuditBroken, InvalidPolicy
+from keyborn.domain.errors import AuditBroken
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
@@ -284,22 +283,14 @@ def policy_item(value: AccessPolicy) -> Item:
 
 def policy(item: Item) -> AccessPolicy:
     """Read a policy; a document that does not parse any more has no statements."""
-    document = _parsed(item["document"]) or PolicyDocument((), item["document"])
+    document = parse_kept(item["document"]) or PolicyDocument((), item["document"])
     moment = from_ms(item["updatedAt"])
     return AccessPolicy(PolicyName(item["sk"]), document, moment, item["version"], item["shipped"])
 
 
 def policy_in_force(item: Item) -> AccessPolicy | None:
     """The same for who decides by it: None where the document does not parse any more."""
-    return None if _parsed(item["document"]) is None else policy(item)
-
-
-@lru_cache(maxsize=256)
-def _parsed(text: str) -> PolicyDocument | None:
-    try:
-        return parse_document(text)
-    except InvalidPolicy:
-        return None  # it was parsed before it was put: by another Keyborn, which knew more words
+    return None if parse_kept(item["document"]) is None else policy(item)
 
 
 # ── the trail ─────────────────────────────────────────────────────────────────────────────────────────
