@@ -23,6 +23,19 @@ more. Each edge maps the tree once: ``http/problems.py`` to problem documents, `
 codes.
 """
 
+from keyborn.domain.errors.clouds import (
+    AwsCallFailed,
+    AwsCredentialsMissing,
+    AwsCredentialsRefused,
+    AwsDenied,
+    AwsPartsMissing,
+    AwsProfileMissing,
+    AwsRegionMissing,
+    AwsUnreachable,
+    StackForeign,
+    StackMissing,
+    StackUnfinished,
+)
 from keyborn.domain.errors.devices import (
     ApprovalPending,
     BrokerUnreachable,
@@ -152,8 +165,16 @@ __all__ = [
     "AddressUnavailable",
     "ApprovalPending",
     "AuditBroken",
+    "AwsCallFailed",
+    "AwsCredentialsMissing",
+    "AwsCredentialsRefused",
+    "AwsDenied",
+    "AwsPartsMissing",
+    "AwsProfileMissing",
     "AwsQuotaReached",
     "AwsRefused",
+    "AwsRegionMissing",
+    "AwsUnreachable",
     "BrokerFileUnusable",
     "BrokerUnreachable",
     "BrokerUntrusted",
@@ -240,6 +261,9 @@ __all__ = [
     "SessionLost",
     "SessionRefused",
     "SmallFactor",
+    "StackForeign",
+    "StackMissing",
+    "StackUnfinished",
     "SubscribeDenied",
     "SystemTrouble",
     "ThingNameCase",
