@@ -31,7 +31,7 @@ from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.token import TokenId
 from keyborn.http.app import Service, build_app
-from keyborn.http.bodies import BrokerAddress
+from keyborn.http.bodies import AWS_FALLBACK, BrokerAddress
 from keyborn.http.lambda_handler import LambdaContext, LambdaHandler
 from keyborn.ports import MAX_PAGE, Clock
 from keyborn.service.authenticate import TokenAuthenticator
@@ -136,6 +136,7 @@ def build_enrollment(
         topic_prefix=stack.topic_prefix,
         roots_pem=authority.roots_pem(),
         chain_pem=authority.chain_pem(),
+        fallback=AWS_FALLBACK if stack.port == MQTT_PORT else None,
     )
 
     async def _reachable(_at: datetime) -> None:
