@@ -11,7 +11,7 @@ from typing import Any
 
 from support.ministack import Ministack
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "aws" / "template.yaml"
+TEMPLATE = Path(__file__).resolve().parents[2] / "src/keyborn/adapters/aws/stack/template.yaml"
 SECONDS = 60.0
 NOTHING = ("didn't contain changes", "No updates are to be performed")
 

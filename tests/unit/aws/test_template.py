@@ -14,7 +14,7 @@ from cfnlint.decode import cfn_yaml
 from keyborn.policies import device_policy
 
 ROOT = Path(__file__).resolve().parents[3]
-TEMPLATE = ROOT / "deploy" / "aws" / "template.yaml"
+TEMPLATE = ROOT / "src/keyborn/adapters/aws/stack/template.yaml"
 TEXT = TEMPLATE.read_text()
 NO_RESOURCE = {
     "iot:CreateCertificateFromCsr",
@@ -86,7 +86,7 @@ def test_the_template_is_small_enough_to_be_sent_with_the_order() -> None:
 @pytest.mark.parametrize("prefix", ["certtest", "plant/one"])
 def test_the_default_policy_is_the_one_that_keyborn_ships(prefix: str) -> None:
     (policy,) = resources("AWS::IoT::Policy").values()
-    document = filled(policy["PolicyDocument"], {"AWS::Partition": "aws", "TopicPrefix": prefix})
+    document = filled(policy["PolicyDocument"], {"AWS::Partition": "aws", "FirstTopicPrefix": prefix})
     assert document == json.loads(device_policy(prefix))
 
 

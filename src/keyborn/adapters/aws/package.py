@@ -42,6 +42,8 @@ _NOT_OURS_TO_RUN = (
     "adapters/sql",
     "adapters/aws/function.lock",
     "adapters/aws/package.py",
+    "adapters/aws/session.py",
+    "adapters/aws/stack",
     "cli",
     "device",
     "http/admin",

@@ -1,0 +1,126 @@
+"""The bucket that holds the functions' code: private, encrypted, one for an account and a region.
+
+Its contents are named by their digest, so that it needs no versions, and what is there is not sent again.
+"""
+
+import json
+from collections.abc import Iterator
+
+from keyborn.adapters.aws.calls import Expected
+from keyborn.adapters.aws.package import Package
+from keyborn.adapters.aws.stack.orders import Orders, Place
+from keyborn.domain.errors import CodeBucketTaken
+
+_MISSING = ("404", "NoSuchBucket", "NoSuchKey", "NotFound")
+_FORBIDDEN = ("403", "AccessDenied", "Forbidden")
+_TAG = {"Key": "keyborn:bucket", "Value": "code"}
+_NO_LOCATION = "us-east-1"
+"""The one region that CreateBucket does not take by name (Amazon S3 API Reference, CreateBucket)."""
+_AT_ONCE = 1000
+
+
+class CodeBucket:
+    """One bucket, whether it is there or not."""
+
+    def __init__(self, orders: Orders, place: Place) -> None:
+        self.name = f"keyborn-{place.account}-{place.region}"
+        self._orders = orders
+        self._place = place
+        self._ours = {"Bucket": self.name, "ExpectedBucketOwner": place.account}
+
+    def exists(self) -> bool:
+        """Whether it is there and ours; raises CodeBucketTaken."""
+        try:
+            self._orders.ask("s3", "HeadBucket", expected=_MISSING + _FORBIDDEN, **self._ours)
+        except Expected as answer:
+            if answer.code in _FORBIDDEN:
+                raise CodeBucketTaken(bucket=self.name) from None
+            return False
+        return True
+
+    def make(self) -> None:
+        """Make it, or complete what an interrupted command began; the tag comes last and says it is done."""
+        if not self.exists():
+            there = {"LocationConstraint": self._place.region}
+            where = {} if self._place.region == _NO_LOCATION else {"CreateBucketConfiguration": there}
+            self._order("CreateBucket", Bucket=self.name, ObjectOwnership="BucketOwnerEnforced", **where)
+        elif self._is_complete():
+            return
+        closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+        rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+        mine = self._ours
+        self._order(
+            "PutPublicAccessBlock", PublicAccessBlockConfiguration=dict.fromkeys(closed, True), **mine
+        )
+        self._order("PutBucketEncryption", ServerSideEncryptionConfiguration={"Rules": [rule]}, **mine)
+        self._order("PutBucketPolicy", Policy=json.dumps(self._tls_only()), **mine)
+        self._order("PutBucketTagging", Tagging={"TagSet": [_TAG]}, **mine)
+
+    def _is_complete(self) -> bool:
+        try:
+            found = self._orders.ask("s3", "GetBucketTagging", expected={"NoSuchTagSet"}, **self._ours)
+        except Expected:
+            return False
+        return _TAG in found["TagSet"]
+
+    def _tls_only(self) -> dict[str, object]:
+        arn = f"arn:{self._place.partition}:s3:::{self.name}"
+        statement = {
+            "Sid": "OnlyOverTls",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "s3:*",
+            "Resource": [arn, f"{arn}/*"],
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+        return {"Version": "2012-10-17", "Statement": [statement]}
+
+    def holds(self, key: str) -> bool:
+        """Whether something lies under ``key``."""
+        try:
+            self._orders.ask("s3", "HeadObject", expected=_MISSING, Key=key, **self._ours)
+        except Expected:
+            return False
+        return True
+
+    def put(self, key: str, data: bytes) -> bool:
+        """Keep ``data`` under a key that names it; whether it was sent."""
+        if self.holds(key):
+            return False
+        self._order("PutObject", Key=key, Body=data, **self._ours)
+        return True
+
+    def keep(self, package: Package) -> bool:
+        """Keep the functions' code; whether it was sent."""
+        return self.put(package.key, package.data)
+
+    def read(self, key: str) -> bytes:
+        """What lies there."""
+        data: bytes = self._orders.ask("s3", "GetObject", Key=key, **self._ours)["Body"].read()
+        return data
+
+    def remove(self) -> None:
+        """Empty it and delete it."""
+        batch: list[dict[str, str]] = []
+        for key in list(self._keys()):
+            batch.append({"Key": key})
+            if len(batch) == _AT_ONCE:
+                self._delete(batch)
+                batch = []
+        self._delete(batch)
+        try:
+            self._orders.ask("s3", "DeleteBucket", expected=_MISSING, **self._ours)
+        except Expected:
+            return
+
+    def _delete(self, batch: list[dict[str, str]]) -> None:
+        if batch:
+            self._order("DeleteObjects", Delete={"Objects": batch, "Quiet": True}, **self._ours)
+
+    def _keys(self) -> Iterator[str]:
+        mark = ("ContinuationToken", "NextContinuationToken")
+        for one in self._orders.pages("s3", "ListObjectsV2", "Contents", mark=mark, **self._ours):
+            yield one["Key"]
+
+    def _order(self, operation: str, **parameters: object) -> None:
+        self._orders.ask("s3", operation, **parameters)

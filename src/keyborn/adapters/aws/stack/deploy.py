@@ -1,0 +1,98 @@
+"""Deploying: the code is built, a change set is made of it and of the options, shown, and applied."""
+
+import hashlib
+from dataclasses import dataclass
+
+from keyborn.adapters.aws.calls import Expected
+from keyborn.adapters.aws.package import Package, build_package
+from keyborn.adapters.aws.stack.bucket import CodeBucket
+from keyborn.adapters.aws.stack.orders import Orders, Place
+from keyborn.adapters.aws.stack.stacks import Plan, Stack, Standing, Tell, ready
+from keyborn.adapters.aws.stack.wishes import Wishes
+
+_GONE = "ResourceNotFoundException"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a deploy would do; nothing in the account has changed yet, but for the change set."""
+
+    standing: Standing | None
+    plan: Plan | None
+    """None: the stack is as it should be."""
+    package: Package
+    roots: bytes
+    """Beside the code, for devices; empty: Amazon's."""
+
+
+class Deployment:
+    """One deploy of one stack."""
+
+    def __init__(self, orders: Orders, place: Place, name: str, tell: Tell) -> None:
+        self.stack = Stack(orders, name, tell)
+        self.bucket = CodeBucket(orders, place)
+        self._orders = orders
+        self._tell = tell
+
+    def draft(self, wishes: Wishes) -> Draft:
+        """Build the code and ask what would change. Raises leaves of OperatorError."""
+        standing = ready(self.stack, self._tell)
+        known = {} if standing is None else standing.parameters
+        target = wishes.target(known)
+        roots = self._roots(wishes, known.get("MqttRoots", ""))
+        self._tell(f"Building the functions' code for {target.runtime} on {target.architecture}.")
+        package = build_package(target, roots=roots or None)
+        parameters = {
+            **wishes.parameters(),
+            "CodeBucket": self.bucket.name,
+            "CodeKey": package.key,
+            "MqttRoots": hashlib.sha256(roots).hexdigest() if roots else "",
+        }
+        if standing is None:
+            parameters.setdefault("MqttEndpoint", self._endpoint())
+            parameters["FirstTopicPrefix"] = parameters.get("TopicPrefix", "certtest")
+        elif parameters.get("MqttEndpoint") == "":
+            parameters["MqttEndpoint"] = self._endpoint()
+        return Draft(standing, self.stack.plan(standing, parameters, wishes.tags), package, roots)
+
+    def _endpoint(self) -> str:
+        """The account's own, for devices (AWS IoT Developer Guide, "AWS IoT device data endpoints")."""
+        address = self._orders.ask("iot", "DescribeEndpoint", endpointType="iot:Data-ATS")
+        return str(address["endpointAddress"])
+
+    def _roots(self, wishes: Wishes, known: str) -> bytes:
+        if wishes.mqtt_roots is not None:
+            return wishes.mqtt_roots
+        return self.bucket.read(_roots_key(known)) if known else b""
+
+    def apply(self, draft: Draft) -> Standing:
+        """Send the code and change the stack. Raises StackFailed, StackSlow and others of OperatorError."""
+        if draft.plan is None:
+            raise ValueError("there is nothing to apply")
+        self.bucket.make()
+        if draft.roots:
+            self.bucket.put(_roots_key(hashlib.sha256(draft.roots).hexdigest()), draft.roots)
+        if self.bucket.keep(draft.package):
+            self._tell(f"Sent {len(draft.package.data):,} bytes of code to {self.bucket.name}.")
+        return self.stack.apply(draft.plan)
+
+    def reopen(self, standing: Standing) -> None:
+        """Undo what a destroy that was broken off before it deleted anything did to keep devices away."""
+        outputs = standing.outputs
+        for function in (outputs["EnrollFunction"], outputs["SweepFunction"]):
+            kept = self._orders.ask("lambda", "GetFunctionConcurrency", FunctionName=function)
+            if kept.get("ReservedConcurrentExecutions") == 0:
+                self._orders.ask("lambda", "DeleteFunctionConcurrency", FunctionName=function)
+        try:
+            kind = self._orders.ask(
+                "iot", "DescribeThingType", expected={_GONE}, thingTypeName=outputs["ThingType"]
+            )
+        except Expected:
+            return
+        if kind["thingTypeMetadata"].get("deprecated"):
+            name = outputs["ThingType"]
+            self._orders.ask("iot", "DeprecateThingType", thingTypeName=name, undoDeprecate=True)
+
+
+def _roots_key(digest: str) -> str:
+    return f"keyborn/roots/{digest}.pem"

@@ -1,0 +1,52 @@
+"""What a deployer wishes a stack to be: options become parameters; what is not given stays as it is."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from keyborn.adapters.aws.package import Target
+
+DEFAULT_TARGET = Target("arm64", "python3.13")
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """The options of one command. None: not given; an empty text: back to what the template would do."""
+
+    architecture: str | None = None
+    runtime: str | None = None
+    url: str | None = None
+    root_fingerprint: str | None = None
+    """SHA-256, 64 hex digits."""
+    mqtt_endpoint: str | None = None
+    mqtt_roots: bytes | None = None
+    """PEM; empty for Amazon's."""
+    topic_prefix: str | None = None
+    enrollments_per_second: float | None = None
+    alarm_email: str | None = None
+    log_retention_days: int | None = None
+    memory: int | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def target(self, known: Mapping[str, str]) -> Target:
+        """What the functions are to run on; ``known``: the stack's parameters. Raises InvalidSetting."""
+        return Target(
+            self.architecture or known.get("Architecture") or DEFAULT_TARGET.architecture,
+            self.runtime or known.get("Runtime") or DEFAULT_TARGET.runtime,
+        )
+
+    def parameters(self) -> dict[str, str]:
+        """The parameters that were given, as the template names them."""
+        given: dict[str, object | None] = {
+            "Architecture": self.architecture,
+            "Runtime": self.runtime,
+            "Url": self.url,
+            # A new URL has the certificate that is said to be its own, or a public one.
+            "RootFingerprint": self.root_fingerprint if self.url is None else self.root_fingerprint or "",
+            "MqttEndpoint": self.mqtt_endpoint,
+            "TopicPrefix": self.topic_prefix,
+            "EnrollmentsPerSecond": self.enrollments_per_second,
+            "AlarmEmail": self.alarm_email,
+            "LogRetentionDays": self.log_retention_days,
+            "MemorySize": self.memory,
+        }
+        return {name: str(value) for name, value in given.items() if value is not None}

@@ -1,0 +1,60 @@
+"""Leaves: making a stack on AWS, changing it, and taking it away."""
+
+from keyborn.domain.errors.tree import OperatorError
+
+
+class AwsAccountDiffers(OperatorError):
+    """The credentials are of another account than the one that was named."""
+
+    code = "aws_account_differs"
+    sentence = (
+        "These credentials are of account {account}, and --account says {wanted}. Nothing was changed. "
+        "Choose others with --profile or AWS_PROFILE."
+    )
+
+
+class StackFailed(OperatorError):
+    """CloudFormation could not do it."""
+
+    code = "stack_failed"
+    sentence = (
+        "The stack {stack} failed at {resource}: {reason}. It is in state {state}. Correct the cause, then "
+        "repeat the command."
+    )
+
+
+class StackNotReady(OperatorError):
+    """The stack is in a state from which only a person gets it out."""
+
+    code = "stack_not_ready"
+    sentence = "The stack {stack} is in state {state}, in which it cannot be changed. {remedy}"
+
+
+class StackSlow(OperatorError):
+    """CloudFormation has not come to an end in the time that we wait."""
+
+    code = "stack_slow"
+    sentence = (
+        "CloudFormation has been at work on {stack} for {minutes} minutes and goes on by itself. Repeat the "
+        "command to see how it ends."
+    )
+
+
+class CodeBucketTaken(OperatorError):
+    """The bucket's name is somebody else's, or its owner does not let us in."""
+
+    code = "code_bucket_taken"
+    sentence = (
+        "The bucket {bucket} cannot be used: it belongs to another account, or these credentials may not "
+        "look at it. Nothing was changed."
+    )
+
+
+class ThingNotCleared(OperatorError):
+    """A thing of our type holds a certificate that Keyborn did not make."""
+
+    code = "thing_not_cleared"
+    sentence = (
+        "Not everything of {stack} could be removed from AWS IoT: {what} ({reason}). The stack and its "
+        "registry are still there. Correct that, then repeat the command."
+    )
