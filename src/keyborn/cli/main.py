@@ -19,6 +19,7 @@ COMMANDS = {
     "policy": ("keyborn.cli.policy:policy", "Access policies: put, attach, lint, simulate."),
     "service": ("keyborn.cli.service:service", "Broker identities for programs."),
     "watch": ("keyborn.cli.watch:watch", "Print the messages that match a filter, with thing and time."),
+    "aws": ("keyborn.cli.aws:aws", "The serverless stack on AWS: deploy, outputs, destroy."),
     "ca": ("keyborn.cli.ca:ca", "Roots, intermediates and their fingerprints."),
     "audit": ("keyborn.cli.audit:audit", "The audit trail: show and verify."),
 }

@@ -3,7 +3,9 @@
 The functions have clients of their own (``wiring/aws.py``): they know their region, and answer devices.
 """
 
+import os
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 import botocore.session
@@ -67,6 +69,8 @@ DENIED = frozenset(
     }
 )
 """AWS knows the caller, who may not do this."""
+_ACTIONS = {"iotdata": "iot", "execute-api": "iot"}
+"""What stands before actions in policies, where requests are signed with another word."""
 _LOGIN = (CredentialRetrievalError, TokenRetrievalError, SSOTokenLoadError, UnauthorizedSSOTokenError)
 
 
@@ -79,13 +83,17 @@ class AwsSession:
         self._profile = profile
         self._session: botocore.session.Session | None = None
         self._clients: dict[str, Any] = {}
+        self.denied: OperatorError | None = None
+        """What the last refusal that was about the caller means to the operator, whoever met it."""
         self._lock = threading.Lock()
 
     @property
     def region(self) -> str:
         """Where the clients work; raises AwsRegionMissing, AwsProfileMissing."""
         try:
-            found = self._given_region or self._open().get_config_variable("region")
+            # AWS_REGION is what AWS's other tools read; botocore itself knows AWS_DEFAULT_REGION alone.
+            named = self._given_region or os.environ.get("AWS_REGION")
+            found = named or self._open().get_config_variable("region")
         except BotoCoreError as error:
             raise trouble(error, "sts:GetCallerIdentity") from error
         if not found:
@@ -111,9 +119,19 @@ class AwsSession:
             session = self._open()
             if session.get_credentials() is None:
                 raise AwsCredentialsMissing
-            return session.create_client(service, region_name=region, config=config)
+            client = session.create_client(service, region_name=region, config=config)
         except (BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
             raise trouble(error, service) from error
+        client.meta.events.register("after-call", self._note)
+        return client
+
+    def _note(self, parsed: Mapping[str, Any], model: Any, **_more: object) -> None:  # noqa: ANN401 - botocore's
+        """Keep a refusal that adapters below put into words for devices, which know nothing of operators."""
+        code = str(parsed.get("Error", {}).get("Code", ""))
+        if code in UNKNOWN_CALLER | DENIED:
+            service = str(model.service_model.signing_name)
+            action = f"{_ACTIONS.get(service, service)}:{model.name}"
+            self.denied = trouble(ClientError(dict(parsed), model.name), action)
 
     def _open(self) -> botocore.session.Session:
         if self._session is None:

@@ -5,6 +5,7 @@ Its contents are named by their digest, so that it needs no versions, and what i
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 from keyborn.adapters.aws.calls import Expected
 from keyborn.adapters.aws.package import Package
@@ -26,7 +27,7 @@ class CodeBucket:
         self.name = f"keyborn-{place.account}-{place.region}"
         self._orders = orders
         self._place = place
-        self._ours = {"Bucket": self.name, "ExpectedBucketOwner": place.account}
+        self._ours: dict[str, Any] = {"Bucket": self.name, "ExpectedBucketOwner": place.account}
 
     def exists(self) -> bool:
         """Whether it is there and ours; raises CodeBucketTaken."""
@@ -122,5 +123,5 @@ class CodeBucket:
         for one in self._orders.pages("s3", "ListObjectsV2", "Contents", mark=mark, **self._ours):
             yield one["Key"]
 
-    def _order(self, operation: str, **parameters: object) -> None:
+    def _order(self, operation: str, **parameters: Any) -> None:  # noqa: ANN401 - as botocore takes them
         self._orders.ask("s3", operation, **parameters)

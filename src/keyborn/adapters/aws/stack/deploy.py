@@ -3,14 +3,12 @@
 import hashlib
 from dataclasses import dataclass
 
-from keyborn.adapters.aws.calls import Expected
 from keyborn.adapters.aws.package import Package, build_package
 from keyborn.adapters.aws.stack.bucket import CodeBucket
 from keyborn.adapters.aws.stack.orders import Orders, Place
+from keyborn.adapters.aws.stack.outputs import StackOutputs
 from keyborn.adapters.aws.stack.stacks import Plan, Stack, Standing, Tell, ready
 from keyborn.adapters.aws.stack.wishes import Wishes
-
-_GONE = "ResourceNotFoundException"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +27,7 @@ class Deployment:
     """One deploy of one stack."""
 
     def __init__(self, orders: Orders, place: Place, name: str, tell: Tell) -> None:
+        self.session = orders.session
         self.stack = Stack(orders, name, tell)
         self.bucket = CodeBucket(orders, place)
         self._orders = orders
@@ -76,21 +75,15 @@ class Deployment:
             self._tell(f"Sent {len(draft.package.data):,} bytes of code to {self.bucket.name}.")
         return self.stack.apply(draft.plan)
 
-    def reopen(self, standing: Standing) -> None:
+    def reopen(self, outputs: StackOutputs) -> None:
         """Undo what a destroy that was broken off before it deleted anything did to keep devices away."""
-        outputs = standing.outputs
-        for function in (outputs["EnrollFunction"], outputs["SweepFunction"]):
+        for function in (outputs.enroll_function, outputs.sweep_function):
             kept = self._orders.ask("lambda", "GetFunctionConcurrency", FunctionName=function)
             if kept.get("ReservedConcurrentExecutions") == 0:
                 self._orders.ask("lambda", "DeleteFunctionConcurrency", FunctionName=function)
-        try:
-            kind = self._orders.ask(
-                "iot", "DescribeThingType", expected={_GONE}, thingTypeName=outputs["ThingType"]
-            )
-        except Expected:
-            return
+        name = outputs.thing_type
+        kind = self._orders.ask("iot", "DescribeThingType", thingTypeName=name)
         if kind["thingTypeMetadata"].get("deprecated"):
-            name = outputs["ThingType"]
             self._orders.ask("iot", "DeprecateThingType", thingTypeName=name, undoDeprecate=True)
 
 

@@ -48,8 +48,8 @@ class Orders:
     ) -> Answer:
         """Call ``operation`` (``CreateStack``) and return its answer.
 
-        Raises Expected for a code of ``expected``, else leaves of OperatorError. One that is not ``repeatable``
-        is repeated only if it surely was not done.
+        Raises Expected for a code of ``expected``, else leaves of OperatorError. One that is not
+        ``repeatable`` is repeated only if it surely was not done.
         """
         client, rounds = self.session.client(service), Rounds(_PATIENCE)
         method = getattr(client, _method(operation))

@@ -104,14 +104,16 @@ class Stack:
         """What would change; None if nothing would. What ``parameters`` does not name stays as it is."""
         name = f"keyborn-{time.time_ns():x}"
         known = {} if standing is None else standing.parameters
-        rows = [{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()]
+        rows: list[dict[str, object]] = [
+            {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+        ]
         rows += [
             {"ParameterKey": key, "UsePreviousValue": True}
             for key in known
             if key not in parameters and key in _declared()
         ]
         mine = {**({} if standing is None else standing.tags), **tags, "keyborn:stack": self.name}
-        which = {"StackName": self.name, "ChangeSetName": name}
+        which: dict[str, Any] = {"StackName": self.name, "ChangeSetName": name}
         self._order(
             "CreateChangeSet",
             **which,
@@ -130,14 +132,14 @@ class Stack:
             return None
         raise StackFailed(stack=self.name, resource="its change set", reason=reason.rstrip("."), state=state)
 
-    def _made(self, which: Mapping[str, str]) -> tuple[str, str]:
+    def _made(self, which: Mapping[str, Any]) -> tuple[str, str]:
         for _ in self._beats():
             found = self._order("DescribeChangeSet", **which)
             if not found["Status"].endswith(("_IN_PROGRESS", "_PENDING")):
                 break
         return found["Status"], found.get("StatusReason", "")
 
-    def _changes(self, which: Mapping[str, str]) -> Iterator[Change]:
+    def _changes(self, which: Mapping[str, Any]) -> Iterator[Change]:
         for one in self._orders.pages("cloudformation", "DescribeChangeSet", "Changes", **which):
             change = one["ResourceChange"]
             yield Change(
@@ -211,14 +213,14 @@ class Stack:
     def _end(self, identity: str, *, quiet: bool) -> tuple[Standing, tuple[str, str] | None]:
         """Wait until it rests; how it stands then, and which resource failed first, and why."""
         cause: tuple[str, str] | None = None
+        standing = Standing(identity, "DELETE_COMPLETE")
         for _ in self._beats():
-            standing = self.standing(identity)
+            # None: it is gone, and forgotten already.
+            standing = self.standing(identity) or Standing(identity, "DELETE_COMPLETE")
             for event in self._news(identity):
                 cause = cause or self._cause(event)
                 if not quiet:
                     self._tell(_line(event))
-            if standing is None:  # gone, and forgotten already
-                return Standing(identity, "DELETE_COMPLETE"), cause
             if not standing.moves:
                 break
         return standing, cause
@@ -262,7 +264,7 @@ class Stack:
 
 
 def ready(stack: Stack, tell: Tell) -> Standing | None:
-    """The stack in a state in which it can be planned; None if it is to be made. Clears what never became one.
+    """The stack in a state to plan from; None if it is to be made. Clears away what never became one.
 
     Raises StackNotReady, StackForeign, StackSlow.
     """
