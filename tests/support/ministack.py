@@ -50,17 +50,25 @@ class Ministack:
         """What it printed."""
         return (Path(self.folder.name) / "ministack.log").read_text(errors="replace")
 
-    def client(self, service: str, *, key: str = "test", secret: str = "test", **config: object) -> Any:  # noqa: ANN401 - botocore's clients have no types
+    def client(
+        self,
+        service: str,
+        *,
+        key: str = "test",
+        secret: str = "test",
+        session: str | None = None,
+        **config: object,
+    ) -> Any:  # noqa: ANN401 - botocore's clients have no types
         """A client of its own session, as root unless ``key`` says otherwise; it repeats nothing."""
-        session = botocore.session.Session()
         settings: dict[str, Any] = {"connect_timeout": 5, "read_timeout": 20, "max_pool_connections": 32}
         retries = {"mode": "standard", "total_max_attempts": 1}
-        return session.create_client(
+        return botocore.session.Session().create_client(
             service,
             region_name=REGION,
             endpoint_url=self.url,
             aws_access_key_id=key,
             aws_secret_access_key=secret,
+            aws_session_token=session,
             config=Config(**settings | config, retries=retries),
         )
 
