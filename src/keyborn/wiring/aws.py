@@ -6,12 +6,13 @@ One instance holds one set of clients, one event loop and one application for as
 import asyncio
 import json
 import logging
+import math
 import re
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,6 +21,7 @@ import botocore.session
 from botocore.config import Config
 from starlette.applications import Starlette
 
+from keyborn.adapters.aws.admission import DynamoLine
 from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import within
 from keyborn.adapters.aws.iot import Account, Iot
@@ -29,6 +31,7 @@ from keyborn.adapters.aws.roots import roots_for
 from keyborn.adapters.aws.settle import Settled, Settlement
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import InvalidSetting
+from keyborn.domain.quota import IOT_QUOTAS, Pacing, pacing_under
 from keyborn.domain.token import TokenId
 from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import AWS_FALLBACK, BrokerAddress
@@ -36,13 +39,17 @@ from keyborn.http.lambda_handler import LambdaContext, LambdaHandler
 from keyborn.ports import MAX_PAGE, Clock
 from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
+from keyborn.service.quota import QuotaGate
 from keyborn.service.readiness import Readiness
 from keyborn.service.sweep import Sweeper
+from keyborn.service.token_memory import TokenMemory
 
 ClientOf = Callable[[str], object]
 """Makes a botocore client for a service: ``dynamodb``, ``iot``, ``iot-data``."""
 
 MQTT_PORT = 8883
+LEASE = timedelta(seconds=17)
+"""How long an attempt is left alone with its intent: the function's time limit, which ends it, and 2 s."""
 _ENDPOINT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,5}))?")
 _ARN = re.compile(r"arn:[a-z-]+:iot:([a-z0-9-]+):[0-9]{12}")
 _SWEEP_RESERVE = 5.0
@@ -62,6 +69,8 @@ class StackSettings:
     """The broker's host."""
     port: int = MQTT_PORT
     topic_prefix: str = "certtest"
+    pacing: Pacing = field(default_factory=lambda: pacing_under(IOT_QUOTAS))
+    """How many enrolments a second all instances together admit."""
 
 
 def read_stack(environment: Mapping[str, str]) -> StackSettings:
@@ -88,6 +97,7 @@ def read_stack(environment: Mapping[str, str]) -> StackSettings:
         endpoint=host,
         port=port,
         topic_prefix=environment.get("KEYBORN_TOPIC_PREFIX") or "certtest",
+        pacing=_pacing(environment.get("KEYBORN_ENROLLMENTS_PER_SECOND", "")),
     )
 
 
@@ -99,6 +109,19 @@ def _endpoint(text: str) -> tuple[str, int]:
     if found is None:
         raise InvalidSetting(setting="KEYBORN_MQTT_ENDPOINT", detail="it takes HOST or HOST:PORT")
     return found[1], int(found[2] or MQTT_PORT)
+
+
+def _pacing(text: str) -> Pacing:
+    """The template's rate; what a fresh account allows for the functions that admit nobody."""
+    if not text:
+        return pacing_under(IOT_QUOTAS)
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise InvalidSetting(setting="KEYBORN_ENROLLMENTS_PER_SECOND", detail="it takes a number above 0")
+    return Pacing(rate)
 
 
 def clients(region: str) -> ClientOf:
@@ -118,17 +141,19 @@ def build_enrollment(
 ) -> Starlette:
     """The application that devices reach: the same routes and rules as on a server of one's own."""
     clock = clock or SystemClock()
-    iot = Iot(client("iot"), stack.account)
-    registry = AwsRegistry(client("dynamodb"), stack.table, iot)
+    iot, dynamodb = Iot(client("iot"), stack.account), client("dynamodb")
+    registry = AwsRegistry(dynamodb, stack.table, iot, lease=LEASE)
     authority = IotAuthority(iot, registry, roots_pem=roots)
+    gate = QuotaGate(DynamoLine(dynamodb, stack.table, stack.pacing), stack.pacing)
     registration = RegistrationAuthority(
-        authenticator=TokenAuthenticator(registry),
+        authenticator=TokenAuthenticator(TokenMemory(registry, meanwhile=gate.ahead)),
         enrollments=registry,
         authority=authority,
         audit=registry,
         clock=clock,
         entropy=SystemEntropy(),
         reserved_names=frozenset({stack.endpoint.lower(), "localhost"}),
+        quota=gate,
     )
     broker = BrokerAddress(
         endpoint=stack.endpoint,

@@ -8,7 +8,7 @@ import pytest
 from keyborn.adapters.memory.line import MemoryLine
 from keyborn.domain.errors import AwsRefused, Queued, RegistryUnavailable
 from keyborn.domain.quota import Pacing, Place, Slice
-from keyborn.service.quota import QuotaGate
+from keyborn.service.quota import NoQuota, QuotaGate
 
 NOON = 1_795_000_000.0
 PACING = Pacing(rate=10.0, burst=0.4, patience=2.0)
@@ -299,3 +299,77 @@ async def test_many_at_once_on_one_instance_get_no_more_than_the_rate() -> None:
     gate = stage.gate()
     pauses = await asyncio.gather(*(stage.pause(gate, f"device-{number}") for number in range(200)))
     assert pauses.count(None) <= 1 + (PACING.burst + PACING.patience) * PACING.rate
+
+
+# ── a slot ahead while it is looked up who asks ───────────────────────────────────────────────────────
+
+
+async def test_a_slot_taken_beside_the_look_at_a_token_saves_the_caller_the_call() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await gate.ahead()
+    assert await stage.pause(gate, "a") is None
+    assert stage.shared.asked == ["take"]
+
+
+async def test_strangers_cost_one_slot_however_many_they_are() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    for _ in range(50):
+        await gate.ahead()  # and then it turns out that nobody knows the token
+        stage.now += 6
+    assert stage.shared.asked == ["take"]
+    assert await stage.pause(gate, "a") is None
+    await gate.ahead()
+    assert stage.shared.asked == ["take", "take", "take"], "somebody was proved: once more"
+
+
+async def test_a_cold_instance_that_looked_ahead_in_a_stampede_still_asks_the_line_one_thing() -> None:
+    stage = Stage()
+    await stage.exhaust()
+    gate = stage.gate()
+    await gate.ahead()
+    pauses = [await stage.pause(gate, f"device-{number}") for number in range(50)]
+    writes = [what for what in stage.shared.asked if what != "find"]
+    assert writes == ["take"]
+    assert all(pause is not None and 1 <= pause <= 3 for pause in pauses)
+
+
+async def test_to_look_ahead_raises_nothing() -> None:
+    class Denied(Watched):
+        async def take(self, now: float, latest: float) -> Slice:
+            raise AwsRefused(action="dynamodb:UpdateItem", reason="AccessDeniedException")
+
+    gate = Stage(shared=Denied()).gate()
+    await gate.ahead()
+    await gate.stock()
+    with pytest.raises(AwsRefused):
+        await gate.admit("a")
+
+
+async def test_a_turn_that_was_not_needed_is_the_next_caller_s() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await gate.admit("a")
+    gate.give_back()
+    await stage.exhaust()
+    assert await stage.pause(gate, "b") is None
+    assert stage.shared.asked == ["take"]
+    assert await stage.pause(gate, "c") is not None, "and nobody else's"
+
+
+async def test_a_turn_that_was_not_needed_ends_soon() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await gate.admit("a")
+    gate.give_back()
+    stage.now += 6
+    await gate.admit("b")
+    assert stage.shared.asked == ["take", "take"]
+
+
+async def test_where_no_quota_binds_everybody_s_turn_is_now() -> None:
+    none = NoQuota()
+    await none.admit("a")
+    await none.stock()
+    none.give_back()
