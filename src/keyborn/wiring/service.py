@@ -43,7 +43,8 @@ from keyborn.service.saga import StepListener, ignore
 from keyborn.service.sweep import Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
-from keyborn.wiring.offices import Offices, authority_rows, public_url
+from keyborn.wiring.offices import authority_rows, public_url
+from keyborn.wiring.use_cases import Offices
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
 SWEEP_EVERY = 60.0
@@ -90,7 +91,7 @@ class LocalService:
         self._clock: Clock = SystemClock()
         self._entropy: Entropy = SystemEntropy()
         self._registry = SqliteRegistry(folder.registry)
-        self._offices = Offices(self._registry, self._clock, self._entropy, settings)
+        self._offices = Offices(self._registry, self._clock, self._entropy, settings.reserved_names)
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
