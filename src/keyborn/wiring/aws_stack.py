@@ -1,17 +1,27 @@
 """What `keyborn aws` does with a stack's registry: its first policy, and its devices' end."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.registry import AwsRegistry
+from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.session import AwsSession
+from keyborn.adapters.aws.settle import Settlement
+from keyborn.adapters.aws.stack.clearing import Cleared, Clearing
 from keyborn.adapters.aws.stack.outputs import StackOutputs
+from keyborn.adapters.aws.stack.removal import Removal
+from keyborn.adapters.aws.stack.stacks import Tell
+from keyborn.adapters.aws.table import DynamoRegistry
 from keyborn.adapters.system import SystemClock
 from keyborn.domain.access_policy.document import DEFAULT_POLICY
 from keyborn.domain.audit import AuditEvent
+from keyborn.domain.names import ThingName
+from keyborn.domain.thing import ThingKind
 from keyborn.policies import device_policy
+from keyborn.ports import MAX_PAGE
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.sweep import Sweeper
 
 
 def account_of(outputs: StackOutputs) -> Account:
@@ -46,3 +56,52 @@ async def _ship(session: AwsSession, outputs: StackOutputs) -> None:
         if before is not None and before == await registry.policy(DEFAULT_POLICY):
             event = AuditEvent(datetime.now(UTC), "policy.put", "done", DEFAULT_POLICY, "keyborn")
             await registry.put_policy(before, event)  # the same text: nothing but AWS IoT is looked at
+
+
+class _Later:
+    """A clock that is an hour ahead: for who settles with it, everything that waits has waited enough."""
+
+    def now(self) -> datetime:
+        """An hour from now."""
+        return datetime.now(UTC) + timedelta(hours=1)
+
+
+def clear_devices(removal: Removal, table: str, tell: Tell) -> Cleared:
+    """Take every device and service of a stack out of AWS IoT.
+
+    Raises ThingNotCleared, RegistryUnavailable.
+    """
+    return asyncio.run(_clear(removal, table, tell))
+
+
+async def _clear(removal: Removal, table: str, tell: Tell) -> Cleared:
+    session, later = removal.session, _Later()
+    iot, sessions = Iot(session.client("iot"), removal.account), Revoker(session.client("iot-data"))
+    async with DynamoRegistry(session.client("dynamodb"), table, own_dates=True) as registry:
+        sweeper = Sweeper(leftovers=registry, clock=later)
+        settlement = Settlement(registry=registry, iot=iot, clock=later, sweep=sweeper.sweep)
+        clearing = Clearing(
+            registry=registry,
+            iot=iot,
+            orders=removal.orders,
+            sessions=sessions,
+            settle=settlement.settle,
+            tell=tell,
+        )
+        return await clearing.clear()
+
+
+def count_devices(removal: Removal, table: str) -> int:
+    """How many devices and services the registry holds."""
+    return asyncio.run(_count(removal, table))
+
+
+async def _count(removal: Removal, table: str) -> int:
+    total = 0
+    async with DynamoRegistry(removal.session.client("dynamodb"), table) as registry:
+        for kind in ThingKind:
+            after: ThingName | None = None
+            while page := await registry.things(kind=kind, after=after, limit=MAX_PAGE):
+                total += len(page)
+                after = page[-1].name
+    return total

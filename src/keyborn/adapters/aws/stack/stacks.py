@@ -219,7 +219,7 @@ class Stack:
             standing = self.standing(identity) or Standing(identity, "DELETE_COMPLETE")
             for event in self._news(identity):
                 cause = cause or self._cause(event)
-                if not quiet:
+                if not quiet and _tells(event):
                     self._tell(_line(event))
             if not standing.moves:
                 break
@@ -299,6 +299,12 @@ def _declared() -> frozenset[str]:
 
 def _pairs(one: Mapping[str, Any], member: str, key: str, value: str) -> dict[str, str]:
     return {row[key]: row.get(value, "") for row in one.get(member) or ()}
+
+
+def _tells(event: Mapping[str, Any]) -> bool:
+    """Whether a person wants to read it: how each resource ended, and every word about the stack itself."""
+    whole = event["ResourceType"] == "AWS::CloudFormation::Stack"
+    return whole or not event["ResourceStatus"].endswith("_IN_PROGRESS")
 
 
 def _line(event: Mapping[str, Any]) -> str:
