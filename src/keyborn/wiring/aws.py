@@ -28,9 +28,9 @@ from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.roots import roots_for
-from keyborn.adapters.aws.settle import Settled, Settlement
+from keyborn.adapters.aws.settle import Settled, Settlement, in_short
 from keyborn.adapters.system import SystemClock, SystemEntropy
-from keyborn.domain.errors import InvalidSetting
+from keyborn.domain.errors import InvalidSetting, Unavailable
 from keyborn.domain.quota import IOT_QUOTAS, Pacing, pacing_under
 from keyborn.domain.token import TokenId
 from keyborn.http.app import Service, build_app
@@ -214,6 +214,8 @@ class SweepHandler:
         seconds = context.get_remaining_time_in_millis() / 1000 - _SWEEP_RESERVE
         try:
             return self._runner.run(self._sweep(seconds))
+        except Unavailable as trouble:
+            _log.error("the sweep ended with %s", in_short(trouble))
         except Exception as fault:  # noqa: BLE001 - what it says may hold what a caller sent
             _log.error("the sweep ended with %s", type(fault).__name__)
         raise RuntimeError("the sweep failed; the line before says with what")

@@ -122,7 +122,13 @@ class Settled:
     records: int = 0
     """Where the audit chain ends."""
     troubles: list[str] = field(default_factory=list)
-    """Codes of what failed: the next run does it again."""
+    """What failed, each in short: the next run does it again."""
+
+
+def in_short(trouble: Unavailable) -> str:
+    """A trouble's code, and the call that AWS refused if it names one; for logs."""
+    action = trouble.facts.get("action")
+    return trouble.code if action is None else f"{trouble.code} ({action})"
 
 
 class Settlement:
@@ -155,7 +161,7 @@ class Settlement:
         try:
             await step(done)
         except Unavailable as trouble:
-            done.troubles.append(trouble.code)
+            done.troubles.append(in_short(trouble))
 
     async def _drop(self, done: Settled) -> None:
         done.dropped = await self._sweep()
@@ -167,7 +173,7 @@ class Settlement:
                 done.told += 1
                 await self._close(one, thing)
             except Unavailable as trouble:
-                done.troubles.append(trouble.code)
+                done.troubles.append(in_short(trouble))
 
     async def _close(self, one: Owed, thing: Thing | None) -> None:
         """End the sessions of a thing that may not be connected, in case nobody else did."""
