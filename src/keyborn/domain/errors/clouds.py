@@ -78,7 +78,7 @@ class StackMissing(OperatorError):
 
     code = "stack_missing"
     sentence = (
-        "There is no stack called {stack} in {region}. Make it with: keyborn aws deploy {stack}; "
+        "There is no stack called {stack} in {region}. Make it with: keyborn aws deploy --stack {stack}; "
         "or look elsewhere with --region."
     )
 
@@ -99,5 +99,5 @@ class StackForeign(OperatorError):
     code = "stack_foreign"
     sentence = (
         "The stack {stack} does not look like one of Keyborn's: its output {output} is missing or wrong. "
-        "Check the name, or bring it up to date with: keyborn aws deploy {stack}"
+        "Check the name, or bring it up to date with: keyborn aws deploy --stack {stack}"
     )
