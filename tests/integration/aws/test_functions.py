@@ -17,6 +17,7 @@ from keyborn.adapters.aws.settle import Settled
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.names import NameScope
+from keyborn.domain.quota import Pacing
 from keyborn.domain.token import encode_secret
 from keyborn.http.lambda_handler import LambdaHandler
 from keyborn.service.tokens import TokenOffice, TokenWish
@@ -161,6 +162,12 @@ def test_the_template_s_variables_are_read() -> None:
     assert (own.endpoint, own.port) == ("mq.example", 443)
 
 
+def test_the_rate_is_the_template_s_or_what_a_fresh_account_allows() -> None:
+    assert read_stack(ENVIRONMENT).pacing.rate == pytest.approx(9.8)
+    own = read_stack(ENVIRONMENT | {"KEYBORN_ENROLLMENTS_PER_SECOND": "49.5"})
+    assert own.pacing == Pacing(49.5)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -168,6 +175,7 @@ def test_the_template_s_variables_are_read() -> None:
         ("KEYBORN_STACK", ""),
         ("KEYBORN_IOT_ARN", "arn:aws:s3:::bucket"),
         ("KEYBORN_MQTT_ENDPOINT", "https://broker.example"),
+        *(("KEYBORN_ENROLLMENTS_PER_SECOND", text) for text in ("0", "-1", "nan", "inf", "ten", "1/s")),
     ],
 )
 def test_variables_that_make_no_sense_are_named(name: str, value: str) -> None:
