@@ -25,7 +25,7 @@ class Desk(Protocol):
     """One office to ask, and what differs between offices for who stands before it."""
 
     at_once: bool
-    """Whether a changed policy is in force when the command ends."""
+    """Whether a changed policy, or the end of a service's sessions, is a fact when the command ends."""
     tells_publishers: bool
     """Whether the broker says which thing a message is from."""
 

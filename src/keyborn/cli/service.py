@@ -148,6 +148,8 @@ def revoke_service(*, name: str, reason: str, desk: Desk, as_json: bool) -> None
 def _order(desk: Desk, name: str, status: str, *, reason: str, as_json: bool) -> None:
     known = desk.ask("GET", f"/v1/services/{place(name)}")
     carry_out(desk, known["thingName"], status, reason=reason, as_json=as_json, kind="service")
+    if status != "active" and not desk.at_once:  # it chose its client id itself, and nobody lists sessions
+        click.echo("AWS IoT closes the sessions that it has open within minutes.", err=True)
 
 
 def _show_code(invited: dict[str, Any], *, as_json: bool) -> None:

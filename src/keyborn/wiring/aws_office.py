@@ -10,7 +10,7 @@ from typing import Any
 
 from keyborn.adapters.aws.iot import Iot
 from keyborn.adapters.aws.registry import AwsRegistry
-from keyborn.adapters.aws.revoker import Revoker
+from keyborn.adapters.aws.revoker import OrderedRevoker
 from keyborn.adapters.aws.session import AwsSession
 from keyborn.adapters.aws.stack.outputs import StackOutputs, read_outputs
 from keyborn.adapters.system import SystemClock, SystemEntropy
@@ -46,8 +46,9 @@ class StackDoor:
         iot = Iot(lambda: session.client("iot"), account_of(outputs))
         async with AwsRegistry(lambda: session.client("dynamodb"), outputs.table, iot) as registry:
             reserved = frozenset({outputs.mqtt_host.lower(), "localhost"})
-            yield Offices(registry, SystemClock(), SystemEntropy(), reserved).office(
-                Revoker(lambda: session.client("iot-data")),
+            clock = SystemClock()
+            yield Offices(registry, clock, SystemEntropy(), reserved).office(
+                OrderedRevoker(lambda: session.client("iot-data"), registry, clock),
                 trust=lambda: (outputs.url, outputs.root_fingerprint),
                 authorities=(),
                 about=lambda: about_stack(outputs),

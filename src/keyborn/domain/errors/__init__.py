@@ -14,6 +14,7 @@
     ├── Throttled                too many failures                       HTTP 429 + Retry-After
     ├── Queued                   others are first                        HTTP 429 + Retry-After
     ├── Unavailable              cannot now, could later                 HTTP 503 + Retry-After
+    │   └── AwsThrottled         a quota of the AWS account              HTTP 429 + Retry-After
     ├── DeviceError              the device side: files, trust, session  exit 1
     └── OperatorError            the operator's commands: data folder …  exit 1
 
@@ -32,6 +33,7 @@ from keyborn.domain.errors.clouds import (
     AwsProfileMissing,
     AwsRegionMissing,
     AwsUnreachable,
+    SessionLeftOpen,
     StackForeign,
     StackMissing,
     StackUnfinished,
@@ -74,8 +76,11 @@ from keyborn.domain.errors.devices import (
     WrongCertificate,
 )
 from keyborn.domain.errors.enrolling import (
+    AwsConflict,
+    AwsOutage,
     AwsQuotaReached,
     AwsRefused,
+    AwsThrottled,
     CaDates,
     CredentialMissing,
     CredentialRefused,
@@ -175,14 +180,17 @@ __all__ = [
     "AuditBroken",
     "AwsAccountDiffers",
     "AwsCallFailed",
+    "AwsConflict",
     "AwsCredentialsMissing",
     "AwsCredentialsRefused",
     "AwsDenied",
+    "AwsOutage",
     "AwsPartsMissing",
     "AwsProfileMissing",
     "AwsQuotaReached",
     "AwsRefused",
     "AwsRegionMissing",
+    "AwsThrottled",
     "AwsUnreachable",
     "BrokerFileUnusable",
     "BrokerUnreachable",
@@ -268,6 +276,7 @@ __all__ = [
     "ServerPartsMissing",
     "ServerStopped",
     "ServiceUnreachable",
+    "SessionLeftOpen",
     "SessionLost",
     "SessionRefused",
     "SmallFactor",

@@ -1,6 +1,6 @@
 """Leaves: an operator's commands that work on AWS with the operator's own credentials."""
 
-from keyborn.domain.errors.tree import OperatorError
+from keyborn.domain.errors.tree import OperatorError, Unavailable
 
 
 # ── the way there ──
@@ -100,4 +100,16 @@ class StackForeign(OperatorError):
     sentence = (
         "The stack {stack} does not look like one of Keyborn's: its output {output} is missing or wrong. "
         "Check the name, or bring it up to date with: keyborn aws deploy --stack {stack}"
+    )
+
+
+# ── an order that is only half done ──
+class SessionLeftOpen(Unavailable):
+    """The thing is barred, in the registry and in AWS IoT; the session it may have open was not closed."""
+
+    code = "session_left_open"
+    sentence = (
+        "{thing} cannot connect again: AWS IoT has switched its certificate off. But the session that it may "
+        "have open could not be closed (iot:DeleteConnection: {reason}). AWS IoT closes it by itself within "
+        "minutes, and the sweeper tries once more; to try now, repeat the command."
     )
