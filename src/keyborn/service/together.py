@@ -10,9 +10,14 @@ T = TypeVar("T")
 async def beside(main: Awaitable[T], other: Awaitable[object]) -> T:
     """Do both, wait for both, return what ``main`` returns or raise what it raises; ``other`` raises nothing.
 
-    Who is told to stop waiting stops both.
+    ``main`` runs in the caller's own task: context variables that it sets are the caller's. Who is told to
+    stop waiting stops both.
     """
-    outcome, _ = await asyncio.gather(main, other, return_exceptions=True)
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
+    meanwhile = asyncio.ensure_future(other)
+    try:
+        return await main
+    except asyncio.CancelledError:
+        meanwhile.cancel()
+        raise
+    finally:
+        await asyncio.gather(meanwhile, return_exceptions=True)

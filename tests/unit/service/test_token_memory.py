@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -206,3 +207,28 @@ async def test_who_stops_waiting_stops_both() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert sorted(stopped) == ["one", "two"]
+
+
+async def test_what_the_first_sets_in_its_context_is_the_caller_s() -> None:
+    mark = ContextVar("mark", default="unset")
+
+    async def sets() -> str:
+        await asyncio.sleep(0)
+        mark.set("set")
+        return "done"
+
+    async def other() -> None:
+        mark.set("elsewhere")
+
+    assert await beside(sets(), other()) == "done"
+    assert mark.get() == "set"
+
+
+async def test_what_should_raise_nothing_and_does_is_nobody_s_trouble() -> None:
+    async def fine() -> int:
+        return 1
+
+    async def wrong() -> None:
+        raise RegistryUnavailable
+
+    assert await beside(fine(), wrong()) == 1
