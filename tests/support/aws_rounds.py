@@ -5,9 +5,6 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-HOLD = 0.06
-"""Seconds for which each call is held up, so that those that go together are seen to."""
-
 
 @dataclass(frozen=True, slots=True)
 class Trip:
@@ -22,6 +19,8 @@ class Trip:
 class RoundTrips:
     """Hooks on botocore clients; ``trips`` are the calls since the last ``clear``."""
 
+    hold: float = 0.0
+    """Seconds for which each call is held up, so that those that go together are seen to."""
     trips: list[Trip] = field(default_factory=list)
     _thread: threading.local = field(default_factory=threading.local)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -40,7 +39,7 @@ class RoundTrips:
     def _before(self, event_name: str, **_: object) -> None:
         self._thread.operation = event_name.rpartition(".")[2]
         self._thread.began = time.monotonic()
-        time.sleep(HOLD)
+        time.sleep(self.hold)
 
     def _after(self, **_: object) -> None:
         trip = Trip(self._thread.operation, self._thread.began, time.monotonic())

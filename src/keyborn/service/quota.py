@@ -13,7 +13,14 @@ from random import SystemRandom
 from time import time
 from typing import Protocol
 
-from keyborn.domain.errors import Queued, RegistryUnavailable, Unavailable
+from keyborn.domain.errors import (
+    AwsConflict,
+    AwsOutage,
+    AwsThrottled,
+    Queued,
+    RegistryUnavailable,
+    Unavailable,
+)
 from keyborn.domain.quota import Pacing, hold_for, pause_before, pause_late, pause_unplaced
 from keyborn.ports import AdmissionLine
 
@@ -22,6 +29,8 @@ _CALM = 300.0
 """Places a second given by all instances together from which on each of them holds back."""
 _FIRST_INTERVAL, _LONGEST_INTERVAL = 1.0, 8.0
 _STOCK_KEPT = 5.0
+_PASSING = (AwsThrottled, AwsConflict, AwsOutage, RegistryUnavailable)
+"""What passes by waiting, and by that alone."""
 
 
 class Quota(Protocol):
@@ -92,7 +101,7 @@ class QuotaGate:
             return
         try:
             await self._admit(who, now)
-        except RegistryUnavailable:  # throttled or out: nothing is known but that waiting helps
+        except _PASSING:  # throttled or out: nothing is known but that waiting helps
             raise self._away(2 + 8 * self._fraction()) from None
 
     async def ahead(self) -> None:

@@ -48,8 +48,6 @@ ClientOf = Callable[[str], object]
 """Makes a botocore client for a service: ``dynamodb``, ``iot``, ``iot-data``."""
 
 MQTT_PORT = 8883
-LEASE = timedelta(seconds=17)
-"""How long an attempt is left alone with its intent: the function's time limit, which ends it, and 2 s."""
 _ENDPOINT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,5}))?")
 _ARN = re.compile(r"arn:[a-z-]+:iot:([a-z0-9-]+):[0-9]{12}")
 _SWEEP_RESERVE = 5.0
@@ -142,7 +140,7 @@ def build_enrollment(
     """The application that devices reach: the same routes and rules as on a server of one's own."""
     clock = clock or SystemClock()
     iot, dynamodb = Iot(client("iot"), stack.account), client("dynamodb")
-    registry = AwsRegistry(dynamodb, stack.table, iot, lease=LEASE)
+    registry = AwsRegistry(dynamodb, stack.table, iot)
     authority = IotAuthority(iot, registry, roots_pem=roots)
     gate = QuotaGate(DynamoLine(dynamodb, stack.table, stack.pacing), stack.pacing)
     registration = RegistrationAuthority(

@@ -100,6 +100,14 @@ class Bench:
         fresh = asyncio.run(self.office.create(TokenWish(NameScope(pattern), uses, timedelta(hours=1))))
         return fresh.token.id, encode_secret(fresh.code.secret)
 
+    def counted(self, handler: LambdaHandler, name: str, secret: str, csr: str = "") -> Answer:
+        """The same, so slowly that what goes together is seen to."""
+        self.trips.hold = 0.2
+        try:
+            return self.enroll(handler, name, secret, csr)
+        finally:
+            self.trips.hold = 0.0
+
     def enroll(self, handler: LambdaHandler, name: str, secret: str, csr: str = "") -> Answer:
         """Ask as a device does; what is called meanwhile is counted anew."""
         csr = csr or make_csr(name)[1]
@@ -134,7 +142,7 @@ def test_a_warm_function_enrolls_a_device_of_a_fleet_in_four_round_trips(
 ) -> None:
     handler, (_, secret) = bench.instance(), bench.token("lamp-*", None)
     assert bench.enroll(handler, "lamp-1", secret)["statusCode"] == 201
-    answer = bench.enroll(handler, "lamp-2", secret)
+    answer = bench.counted(handler, "lamp-2", secret)
     assert answer["statusCode"] == 201, answer
     row = bench.trips.sequential()
     figure(f"AWS: a warm function enrolls with {len(bench.trips.trips)} calls in {len(row)} round trips")
@@ -149,7 +157,7 @@ def test_a_token_not_known_yet_is_one_more_and_admission_none(
     handler = bench.instance()
     if warm:
         bench.enroll(handler, "lamp-1", bench.token("lamp-1")[1])
-    answer = bench.enroll(handler, "lamp-2", bench.token("lamp-2")[1])
+    answer = bench.counted(handler, "lamp-2", bench.token("lamp-2")[1])
     assert answer["statusCode"] == 201, answer
     row = bench.trips.sequential()
     state = "warm" if warm else "cold"
@@ -165,7 +173,7 @@ def test_a_repeated_answer_is_three_round_trips_and_calls_nothing_of_aws_iot(
     handler, (_, secret) = bench.instance(), bench.token("lamp-*", None)
     csr = make_csr("lamp-1")[1]
     first = bench.enroll(handler, "lamp-1", secret, csr)
-    again = bench.enroll(handler, "lamp-1", secret, csr)
+    again = bench.counted(handler, "lamp-1", secret, csr)
     assert (again["statusCode"], again["body"]) == (200, first["body"])
     row = bench.trips.sequential()
     figure(f"AWS: a warm function repeats an answer in {len(row)} round trips")

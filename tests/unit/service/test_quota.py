@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from keyborn.adapters.memory.line import MemoryLine
-from keyborn.domain.errors import AwsRefused, Queued, RegistryUnavailable
+from keyborn.domain.errors import (
+    AwsConflict,
+    AwsOutage,
+    AwsRefused,
+    AwsThrottled,
+    Queued,
+    RegistryUnavailable,
+    Unavailable,
+)
 from keyborn.domain.quota import Pacing, Place, Slice
 from keyborn.service.quota import NoQuota, QuotaGate
 
@@ -20,7 +28,7 @@ class Watched:
 
     line: MemoryLine = field(default_factory=lambda: MemoryLine(PACING))
     asked: list[str] = field(default_factory=list)
-    broken: bool = False
+    trouble: Unavailable | None = None
 
     async def take(self, now: float, latest: float) -> Slice:
         self._note("take")
@@ -36,8 +44,8 @@ class Watched:
 
     def _note(self, what: str) -> None:
         self.asked.append(what)
-        if self.broken:
-            raise RegistryUnavailable(seconds=1)
+        if self.trouble is not None:
+            raise self.trouble
 
 
 @dataclass
@@ -235,9 +243,12 @@ async def test_who_got_no_place_is_told_less_than_the_line_is_long() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
-async def test_a_line_that_does_not_answer_sends_everybody_away_for_some_seconds(fraction: float) -> None:
+@pytest.mark.parametrize("trouble", [AwsThrottled, AwsConflict, AwsOutage, RegistryUnavailable])
+async def test_a_line_that_does_not_answer_sends_everybody_away_for_some_seconds(
+    trouble: type[Unavailable], fraction: float
+) -> None:
     stage = Stage(fraction=fraction)
-    stage.shared.broken = True
+    stage.shared.trouble = trouble(seconds=1, action="dynamodb:UpdateItem")
     pause = await stage.pause(stage.gate(), "a")
     assert pause is not None
     assert 2 <= pause <= 10
@@ -278,7 +289,7 @@ async def test_nothing_is_stocked_where_nothing_is_spare_or_nobody_answers() -> 
     gate = stage.gate()
     await stage.exhaust()
     await gate.stock()
-    stage.shared.broken = True
+    stage.shared.trouble = RegistryUnavailable(seconds=1)
     stage.now += 60
     await gate.stock()
     assert await stage.pause(gate, "a") is not None

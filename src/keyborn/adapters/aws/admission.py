@@ -25,7 +25,7 @@ class DynamoLine:
 
     def __init__(self, client: object, table: str, pacing: Pacing, *, quota: str = "enroll") -> None:
         """``client`` is a botocore client, or makes one at the first call."""
-        self._service = Service(client, "dynamodb", busy=RegistryUnavailable, patience=_PATIENCE)
+        self._service = Service(client, "dynamodb", patience=_PATIENCE)
         self._table = table
         self._pacing = pacing
         self._steps = {_FREE: _micro(pacing.slot), _END: _micro(pacing.place)}

@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from keyborn.adapters.aws.calls import Answer, Expected, Patience, Service
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.certificate import CertificateStatus
-from keyborn.domain.errors import Overloaded
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import Thing, ThingKind
 
@@ -67,7 +66,7 @@ class Iot:
 
     def __init__(self, client: object, account: Account, *, patience: Patience | None = None) -> None:
         """``client``: a botocore client for ``iot``, or what makes one at the first call."""
-        self._service = Service(client, "iot", busy=Overloaded, patience=patience or Patience(whole=4.0))
+        self._service = Service(client, "iot", patience=patience or Patience(whole=4.0))
         self.account = account
 
     # ── what an enrollment needs ──────────────────────────────────────────────────────────────────────

@@ -7,7 +7,7 @@ from keyborn.adapters.aws.calls import Expected, Patience, Service
 from keyborn.adapters.aws.errors import code_of
 from keyborn.adapters.aws.iot import GONE, aside
 from keyborn.adapters.aws.table import DynamoRegistry
-from keyborn.domain.errors import Overloaded, SessionLeftOpen, Unavailable
+from keyborn.domain.errors import SessionLeftOpen, Unavailable
 from keyborn.domain.names import ThingName
 from keyborn.ports import Clock
 

@@ -78,7 +78,7 @@ class DynamoRegistry:
         left alone with an intent; zero: anybody goes on with it at once. ``patience`` bounds each method.
         """
         patience = patience or Patience()
-        service = Service(client, "dynamodb", busy=RegistryUnavailable, patience=patience)
+        service = Service(client, "dynamodb", patience=patience)
         self._table = Table(service, table, patience=patience)
         self._own_dates = own_dates
         self._lease = lease
