@@ -68,12 +68,19 @@ class Deployment:
         """Send the code and change the stack. Raises StackFailed, StackSlow and others of OperatorError."""
         if draft.plan is None:
             raise ValueError("there is nothing to apply")
+        try:
+            self._send(draft)
+        except BaseException:
+            self.stack.discard(draft.plan)
+            raise
+        return self.stack.apply(draft.plan)
+
+    def _send(self, draft: Draft) -> None:
         self.bucket.make()
         if draft.roots:
             self.bucket.put(_roots_key(hashlib.sha256(draft.roots).hexdigest()), draft.roots)
         if self.bucket.keep(draft.package):
             self._tell(f"Sent {len(draft.package.data):,} bytes of code to {self.bucket.name}.")
-        return self.stack.apply(draft.plan)
 
     def reopen(self, outputs: StackOutputs) -> None:
         """Undo what a destroy that was broken off before it deleted anything did to keep devices away."""

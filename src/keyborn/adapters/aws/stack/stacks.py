@@ -17,6 +17,8 @@ MINUTES = 45
 _MISSING = "ValidationError"
 _OURS = frozenset({"CodeBucket", "CodeKey", "MqttEndpoint"})
 """Parameters of every template of ours: a stack that lacks one of them is somebody else's."""
+_BARE = frozenset({"REVIEW_IN_PROGRESS", "DELETE_IN_PROGRESS", "DELETE_COMPLETE"})
+"""States in which a stack need not tell its parameters."""
 _FAILED = re.compile(r".*_FAILED")
 _CONSEQUENCE = re.compile(r"Resource \w+ cancelled", re.IGNORECASE)
 _BEAT, _LONGEST_BEAT = 0.05, 3.0
@@ -86,8 +88,7 @@ class Stack:
             return None
         one = found["Stacks"][0]
         parameters = _pairs(one, "Parameters", "ParameterKey", "ParameterValue")
-        # A stack that was only looked at (REVIEW_IN_PROGRESS) may not tell its parameters.
-        if not parameters.keys() >= _OURS and one["StackStatus"] != "REVIEW_IN_PROGRESS":
+        if not parameters.keys() >= _OURS and one["StackStatus"] not in _BARE:
             raise StackForeign(stack=self.name, output="CodeKey")
         return Standing(
             one["StackId"],
