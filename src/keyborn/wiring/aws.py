@@ -24,11 +24,12 @@ from starlette.applications import Starlette
 from keyborn.adapters.aws.admission import DynamoLine
 from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import within
+from keyborn.adapters.aws.errors import in_short
 from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.roots import roots_for
-from keyborn.adapters.aws.settle import Settled, Settlement, in_short
+from keyborn.adapters.aws.settle import Settled, Settlement
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import InvalidSetting, Unavailable
 from keyborn.domain.quota import IOT_QUOTAS, Pacing, pacing_under

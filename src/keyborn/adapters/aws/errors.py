@@ -126,6 +126,12 @@ def translate(error: BaseException, action: str) -> Unavailable:
     return AwsRefused(action=action, reason=code_of(error))
 
 
+def in_short(trouble: Unavailable) -> str:
+    """A trouble's code, and the call that it was about if it names one; for logs."""
+    action = trouble.facts.get("action")
+    return trouble.code if action is None else f"{trouble.code} ({action})"
+
+
 AWS_ERRORS = (ClientError, BotoCoreError)
 """Everything that a botocore client raises about a call."""
 
