@@ -50,8 +50,8 @@ class _Handler(BaseHTTPRequestHandler):
         asked = parse_qs(parts.query)
         client_id = unquote(parts.path.removeprefix("/connections/"))
         signature = self.headers.get("Authorization", "").partition("Credential=")[2].split("/")
-        told = [asked.get(name) == ["true"] for name in ("cleanSession", "preventWillMessage")]
-        plane.calls.append(Closing(client_id, *told, signature[3] if len(signature) > 3 else ""))
+        clean, silent = (asked.get(name) == ["true"] for name in ("cleanSession", "preventWillMessage"))
+        plane.calls.append(Closing(client_id, clean, silent, signature[3] if len(signature) > 3 else ""))
         if plane.refusal is not None:
             self._answer(403, plane.refusal)
         elif client_id in plane.open:

@@ -1,6 +1,5 @@
 """An operator's session with AWS: where region and credentials come from, and what each error says."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ aws_access_key_id = AKIAHALF
 
 
 @pytest.fixture(autouse=True)
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose AWS settings are this file alone, and which is no instance of EC2."""
     config = tmp_path / "config"
     config.write_text(CONFIG)
@@ -32,7 +31,6 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    return config
 
 
 def refusal(code: str, status: int = 400, message: str = "") -> said.ClientError:
@@ -156,7 +154,6 @@ def test_what_aws_says_cannot_draw_on_the_terminal() -> None:
 def test_a_denied_call_is_remembered_with_its_action() -> None:
     session = AwsSession(profile="plant")
     client = session.client("iot-data")
-    assert session.denied is None
     client.meta.events.emit(
         "after-call.iot-data-plane.DeleteConnection",
         parsed={"Error": {"Code": "ForbiddenException", "Message": "no"}},
