@@ -14,9 +14,10 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import Patience
 from keyborn.adapters.aws.iot import Account, Iot
-from keyborn.adapters.aws.registry import AwsRegistry
+from keyborn.adapters.aws.registry import LEASE, AwsRegistry
 from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.settle import Settled, Settlement
+from keyborn.adapters.aws.tempo import Tempo
 from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent
@@ -34,7 +35,6 @@ from support.registry_cases import document, event, make_token
 
 ACCOUNT = Account(f"arn:aws:iot:{ministack.REGION}:000000000000", "keyborn-device", "kb-")
 LAMP = ThingName("lamp-1")
-LEASE = timedelta(seconds=12)
 IMPATIENT = Patience(whole=0.15, first=0.002, longest=0.01)
 SECRET = hashlib.sha256(b"secret").digest()
 
@@ -172,6 +172,8 @@ class Stage:
                 clock=self.clock,
                 sweep=Sweeper(leftovers=one.registry, clock=self.clock).sweep,
                 sessions=Revoker(self.data),
+                updates=Tempo(200.0),
+                looks=Tempo(200.0),
             )
             return await settlement.settle()
 

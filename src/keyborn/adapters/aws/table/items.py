@@ -13,7 +13,6 @@ from typing import Any
 from keyborn.adapters.aws.table.keys import from_ms, to_ms
 from keyborn.adapters.aws.table.values import Item
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyDocument, PolicyName
-from keyborn.domain.access_policy.parse import parse_document
 from keyborn.domain.audit import AuditRecord, parse_event
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import AuditBroken, InvalidPolicy
@@ -36,7 +35,13 @@ class Waiting:
     staged: Certificate | None = None
     """What was signed for it, not active; without its DER."""
     leased_until: datetime | None = None
-    """Until then the process that claimed it is at work, and nobody else."""
+    """Until then the holder is at work and nobody else, and a call that it made may still take effect."""
+    holder: str | None = None
+    """The attempt that has the lease; None once it gave it back."""
+
+    def at_work(self, at: datetime) -> bool:
+        """Whether somebody goes on with it at this moment."""
+        return self.holder is not None and self.leased_until is not None and at < self.leased_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Dossier:
     waiting: Waiting | None = None
     grave: Thing | None = None
     """What a freed name's record was: it comes back if the new claim comes to nothing."""
+    late: datetime | None = None
+    """Until then a call of the enrolment that came last may take effect in AWS IoT, after later ones."""
 
     @property
     def held(self) -> tuple[Certificate, ...]:
@@ -92,6 +99,7 @@ def dossier_item(value: Dossier) -> Item:
         "successor": _held_item(value.successor),
         "waiting": None if value.waiting is None else _waiting_item(value.waiting),
         "grave": None if grave is None else _standing(grave),
+        "late": _maybe_ms(value.late),
     }
 
 
@@ -106,6 +114,7 @@ def dossier(item: Item) -> Dossier:
         _held(item.get("successor"), thing.name, Slot.SUCCESSOR),
         None if waiting is None else _waiting(waiting, thing.name),
         None if grave is None else _standing_as(thing, grave),
+        _maybe_moment(item.get("late")),
     )
 
 
@@ -155,6 +164,7 @@ def _waiting_item(value: Waiting) -> Item:
         "paid": list(value.paid),
         "staged": _held_item(value.staged),
         "leasedUntil": _maybe_ms(value.leased_until),
+        "holder": value.holder,
     }
 
 
@@ -166,6 +176,7 @@ def _waiting(item: Item, thing: ThingName) -> Waiting:
         tuple(map(TokenId, item["paid"])),
         _held(item.get("staged"), thing, one.slot),
         _maybe_moment(item.get("leasedUntil")),
+        item.get("holder"),
     )
 
 
@@ -296,6 +307,9 @@ def policy_in_force(item: Item) -> AccessPolicy | None:
 
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> PolicyDocument | None:
+    # Here, because enrolling reads no policy: a function starts without the grammar.
+    from keyborn.domain.access_policy.parse import parse_document  # noqa: PLC0415
+
     try:
         return parse_document(text)
     except InvalidPolicy:
