@@ -21,8 +21,9 @@ from starlette.types import Message
 from keyborn.domain.errors import MalformedRequest, Overloaded
 from keyborn.http import problems
 
-RESERVE = 1.0
-"""Seconds before the function's time limit at which no further call to AWS may begin."""
+RESERVE = 4.6
+"""Seconds before the function's time limit at which nothing is tried again: as long as one call to AWS takes
+that gets no answer (wiring/aws.py: one to connect, three to read), and the answer to the caller."""
 _LAST = 0.4
 """Seconds before the time limit at which the answer is given, whatever is still under way."""
 _OURS_ALONE = frozenset({b"connection", b"content-length"})
