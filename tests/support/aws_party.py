@@ -12,19 +12,22 @@ import os
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from keyborn.adapters.aws.package import Target, build_package
+import pytest
+
+from keyborn.adapters.aws.package import Target
 from support import ministack, packages
 from support.aws_front import Front, open_front
+from support.aws_gate import open_gate
 from support.ministack import Ministack
-from support.pki import pem
-from support.stack import Stack, policies_of
+from support.pki import new_pki, pem
+from support.stack import policies_of
 
 PATIENCE = 120.0
 STAND_IN = "stand-in"
@@ -73,46 +76,43 @@ class Party:
         return [sys.executable, "-m", "keyborn", *map(str, words)]
 
     def surroundings(self) -> dict[str, str]:
-        """The environment of a command: the machine's, without settings of AWS that are not ours."""
-        plain = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        """The environment of a command: the machine's, without settings that are not the party's."""
+        foreign = ("AWS_", "KEYBORN_")
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         return {**plain, **self.environment}
 
     # ── the stack ─────────────────────────────────────────────────────────────────────────────────────
 
-    def deploy(self) -> None:
-        """Make the stack; the door leads to it then."""
+    def deploy(self) -> dict[str, Any]:
+        """Make the stack, or bring it up to date, with the command; what that says. The door leads to it."""
+        self.folder.mkdir(exist_ok=True)
+        root, roots = self.folder / "url-root.pem", self.folder / "mqtt-roots.pem"
+        root.write_text(pem(self.front.root.certificate))
+        roots.write_text(self.broker_root())
         target = packages.own_target()
-        code = build_package(target, roots=self.roots().encode(), run=self._pip)
-        stack = Stack(self.aws, self.stack)
-        stack.upload(code.key, code.data)
-        self.deployed(
-            stack.create(
-                CodeKey=code.key,
-                MqttEndpoint=f"localhost:{self.aws.mqtt_port}",
-                Url=self.front.url,
-                Runtime=target.runtime,
-                Architecture=target.architecture,
-            )
+        done = self.keyborn(
+            *("aws", "deploy", "--stack", self.stack, "--yes", "--json"),
+            *("--runtime", target.runtime, "--architecture", target.architecture),
+            *("--url", self.front.url, "--url-root", root),
+            *("--mqtt-endpoint", f"localhost:{self.aws.mqtt_port}", "--mqtt-roots", roots),
         )
+        self._deployed()
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
 
-    def _pip(self, order: Sequence[str]) -> "subprocess.CompletedProcess[str]":
-        settings = {**os.environ, **wheels(self.folder, packages.own_target())}
-        return subprocess.run(
-            order, capture_output=True, text=True, check=False, env=settings, timeout=PATIENCE
-        )
-
-    def deployed(self, outputs: Mapping[str, str]) -> None:
-        """What the harness does after a deployment, whoever deployed."""
-        self.outputs = dict(outputs)
+    def _deployed(self) -> None:
+        """What the harness does after a deployment."""
+        (found,) = self.aws.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
+        self.outputs = {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
         self.front.lead_to(self.aws.port, self.outputs["ApiId"])
         for role in ("EnrollRole", "SweepRole"):
             stand_in_grants(self.aws, self.outputs[role])
 
-    def roots(self) -> str:
-        """What devices trust: the door's root, and that of the stand-in's broker."""
+    def broker_root(self) -> str:
+        """What signs the certificate of the stand-in's broker."""
         with urllib.request.urlopen(f"{self.aws.url}/_ministack/iot/ca.pem", timeout=10) as answer:
-            broker: str = answer.read().decode()
-        return pem(self.front.root.certificate) + broker
+            root: str = answer.read().decode()
+        return root
 
     # ── what is there ─────────────────────────────────────────────────────────────────────────────────
 
@@ -174,36 +174,33 @@ def _actions(document: Mapping[str, Any]) -> set[str]:
 
 
 @contextmanager
-def open_party(folder: Path, **settings: str) -> Iterator[Party]:
+def open_party(folders: pytest.TempPathFactory, **settings: str) -> Iterator[Party]:
     """A stand-in and a door, with an operator who may do everything; nothing is deployed yet.
 
     ``settings`` go into the stand-in's environment.
     """
+    base = folders.getbasetemp()
+    whole_run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = folders.mktemp("party")
     aws = ministack.start(**{"LAMBDA_ACCOUNT_CONCURRENCY": "3", **settings})
     try:
-        with open_front() as front:
-            yield Party(aws, front, folder, _operator(aws))
+        with open_front(new_pki()) as front, open_gate(aws, folder) as gate:
+            given = gate.settings(*_operator(aws))
+            own = {**wheels(whole_run, packages.own_target()), "XDG_STATE_HOME": str(folder)}
+            yield Party(aws, front, folder, {**own, **given})
     finally:
         aws.stop()
 
 
-def _operator(aws: Ministack) -> dict[str, str]:
-    """A user of the account, as the standard settings name one."""
+def _operator(aws: Ministack) -> tuple[str, str]:
+    """Key and secret of a user of the account who may do everything."""
     iam = aws.client("iam")
     iam.create_user(UserName="operator")
     statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-    iam.put_user_policy(
-        UserName="operator",
-        PolicyName="all",
-        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [statement]}),
-    )
+    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.put_user_policy(UserName="operator", PolicyName="all", PolicyDocument=document)
     key = iam.create_access_key(UserName="operator")["AccessKey"]
-    return {
-        "AWS_ENDPOINT_URL": aws.url,
-        "AWS_REGION": ministack.REGION,
-        "AWS_ACCESS_KEY_ID": key["AccessKeyId"],
-        "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"],
-    }
+    return key["AccessKeyId"], key["SecretAccessKey"]
 
 
 # ── wheels ────────────────────────────────────────────────────────────────────────────────────────────
