@@ -202,6 +202,7 @@ def _wishes(
         runtime=runtime,
         url=url,
         root_fingerprint=None if url_root is None else _fingerprint(url_root),
+        url_root=None if url_root is None else url_root.read_bytes(),
         mqtt_endpoint=mqtt_endpoint,
         mqtt_roots=None if mqtt_roots is None else _roots(mqtt_roots),
         topic_prefix=topic_prefix,

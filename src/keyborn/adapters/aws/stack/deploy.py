@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 
 from keyborn.adapters.aws.package import Package, build_package
+from keyborn.adapters.aws.roots import amazon_roots
 from keyborn.adapters.aws.stack.bucket import CodeBucket
 from keyborn.adapters.aws.stack.orders import Orders, Place
 from keyborn.adapters.aws.stack.outputs import StackOutputs
@@ -20,7 +21,10 @@ class Draft:
     """None: the stack is as it should be."""
     package: Package
     roots: bytes
-    """Beside the code, for devices; empty: Amazon's."""
+    """What devices trust for MQTT, PEM; empty: Amazon's."""
+    url_root: bytes
+    """What they trust for the URL, PEM; empty: public authorities."""
+    root_fingerprint: str
 
 
 class Deployment:
@@ -38,11 +42,13 @@ class Deployment:
         standing = ready(self.stack, self._tell)
         known = {} if standing is None else standing.parameters
         target = wishes.target(known)
+        parameters = wishes.parameters()
         roots = self._roots(wishes, known.get("MqttRoots", ""))
+        fingerprint = {**known, **parameters}.get("RootFingerprint", "")
+        url_root = self._url_root(wishes, fingerprint)
         self._tell(f"Building the functions' code for {target.runtime} on {target.architecture}.")
-        package = build_package(target, roots=roots or None)
-        parameters = {
-            **wishes.parameters(),
+        package = build_package(target, roots=beside_the_code(roots, url_root))
+        parameters |= {
             "CodeBucket": self.bucket.name,
             "CodeKey": package.key,
             "MqttRoots": hashlib.sha256(roots).hexdigest() if roots else "",
@@ -52,7 +58,8 @@ class Deployment:
             parameters["FirstTopicPrefix"] = parameters.get("TopicPrefix", "certtest")
         elif parameters.get("MqttEndpoint") == "":
             parameters["MqttEndpoint"] = self._endpoint()
-        return Draft(standing, self.stack.plan(standing, parameters, wishes.tags), package, roots)
+        plan = self.stack.plan(standing, parameters, wishes.tags)
+        return Draft(standing, plan, package, roots, url_root, fingerprint)
 
     def _endpoint(self) -> str:
         """The account's own, for devices (AWS IoT Developer Guide, "AWS IoT device data endpoints")."""
@@ -63,6 +70,11 @@ class Deployment:
         if wishes.mqtt_roots is not None:
             return wishes.mqtt_roots
         return self.bucket.read(_roots_key(known)) if known else b""
+
+    def _url_root(self, wishes: Wishes, fingerprint: str) -> bytes:
+        if wishes.url_root is not None:
+            return wishes.url_root
+        return self.bucket.read(_roots_key(fingerprint)) if fingerprint else b""
 
     def apply(self, draft: Draft) -> Standing:
         """Send the code and change the stack. Raises StackFailed, StackSlow and others of OperatorError."""
@@ -79,6 +91,8 @@ class Deployment:
         self.bucket.make()
         if draft.roots:
             self.bucket.put(_roots_key(hashlib.sha256(draft.roots).hexdigest()), draft.roots)
+        if draft.url_root:
+            self.bucket.put(_roots_key(draft.root_fingerprint), draft.url_root)
         if self.bucket.keep(draft.package):
             self._tell(f"Sent {len(draft.package.data):,} bytes of code to {self.bucket.name}.")
 
@@ -92,6 +106,17 @@ class Deployment:
         kind = self._orders.ask("iot", "DescribeThingType", thingTypeName=name)
         if kind["thingTypeMetadata"].get("deprecated"):
             self._orders.ask("iot", "DeprecateThingType", thingTypeName=name, undoDeprecate=True)
+
+
+def beside_the_code(roots: bytes, url_root: bytes) -> bytes | None:
+    """What the functions show devices, PEM; None: Amazon's roots, which come with the code.
+
+    The root of a private URL goes with those for MQTT: a device finds it by its fingerprint in the trust
+    bundle, before it believes anybody.
+    """
+    if not url_root or url_root.strip() in roots:
+        return roots or None
+    return b"\n".join([(roots or amazon_roots().encode()).strip(), url_root.strip(), b""])
 
 
 def _roots_key(digest: str) -> str:

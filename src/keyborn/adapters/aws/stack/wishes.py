@@ -17,6 +17,8 @@ class Wishes:
     url: str | None = None
     root_fingerprint: str | None = None
     """SHA-256, 64 hex digits."""
+    url_root: bytes | None = None
+    """PEM of what the fingerprint is of; empty for a public authority."""
     mqtt_endpoint: str | None = None
     mqtt_roots: bytes | None = None
     """PEM; empty for Amazon's."""
