@@ -65,8 +65,8 @@ def main(what: str, folders: list[str]) -> None:
     told = {
         "wall": (time.perf_counter() - began) * 1e3,
         "cpu": (time.process_time() - worked) * 1e3,
-        "modules": sorted(sys.modules),
         "answers": serve() if what == "serve" else [],
+        "modules": sorted(sys.modules),
         "peak": peak(),
     }
     import json
