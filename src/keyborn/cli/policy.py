@@ -242,7 +242,7 @@ def _tell(desk: Desk, thing: dict[str, Any], *, as_json: bool) -> None:
 
 def _when(desk: Desk) -> str:
     """When a change is in force. AWS IoT keeps policies in mind for some minutes (its Developer Guide)."""
-    return "now" if desk.at_once else "within minutes, as AWS IoT goes"
+    return "now" if desk.at_once else "within minutes"
 
 
 def _place(name: str) -> str:
