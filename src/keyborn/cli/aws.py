@@ -7,6 +7,7 @@ import click
 COMMANDS = {
     "deploy": ("keyborn.cli.aws_deploy:deploy", "Make the stack, or bring it up to date."),
     "outputs": ("keyborn.cli.aws_outputs:outputs", "Show where the stack is and what it is made of."),
+    "smoke": ("keyborn.cli.aws_smoke:smoke", "Try in this account what Keyborn takes for granted."),
     "destroy": ("keyborn.cli.aws_destroy:destroy", "Remove every device and the stack itself."),
     "permissions": ("keyborn.cli.aws_permissions:permissions", "Print the IAM policy that a deployer needs."),
 }

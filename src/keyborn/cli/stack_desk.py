@@ -40,7 +40,7 @@ class StackDesk:
     def services(self) -> Path:
         """See ``Desk.services``. A stack that was made anew has a new table, and so a new folder."""
         outputs = self._door.outputs
-        return _state_folder() / "aws" / f"{outputs.account}-{outputs.region}-{outputs.table}" / "services"
+        return state_folder() / "aws" / f"{outputs.account}-{outputs.region}-{outputs.table}" / "services"
 
     def require_open(self) -> None:
         """See ``Desk.require_open``: a stack that has outputs is open."""
@@ -51,7 +51,7 @@ class StackDesk:
         return lost
 
 
-def _state_folder() -> Path:
+def state_folder() -> Path:
     """Keyborn's part of the operator's state (XDG base directories: a relative path is to be ignored)."""
     state = Path(os.environ.get("XDG_STATE_HOME", ""))
     try:

@@ -159,6 +159,7 @@ from keyborn.domain.errors.requests import (
     WeakExponent,
     WeakKey,
 )
+from keyborn.domain.errors.smoking import AssumptionsDiffer, SmokeLeftovers
 from keyborn.domain.errors.tree import (
     Conflict,
     DeviceError,
@@ -177,6 +178,7 @@ from keyborn.domain.errors.tree import (
 __all__ = [
     "AddressUnavailable",
     "ApprovalPending",
+    "AssumptionsDiffer",
     "AuditBroken",
     "AwsAccountDiffers",
     "AwsCallFailed",
@@ -280,6 +282,7 @@ __all__ = [
     "SessionLost",
     "SessionRefused",
     "SmallFactor",
+    "SmokeLeftovers",
     "StackFailed",
     "StackForeign",
     "StackMissing",
