@@ -14,7 +14,8 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import Patience
 from keyborn.adapters.aws.iot import Account, Iot
-from keyborn.adapters.aws.registry import LEASE, AwsRegistry
+from keyborn.adapters.aws.registry import LEASE as LEASE  # noqa: PLC0414 - for the tests
+from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.settle import Settled, Settlement
 from keyborn.adapters.aws.tempo import Tempo
@@ -82,6 +83,8 @@ class Stage:
     csr: str = ""
     closed: list[str] = field(default_factory=list)
     """URLs of the connections that were to be deleted."""
+    attached: list[str] = field(default_factory=list)
+    """How certificates were to be attached to things: the stand-in does not keep that."""
 
     async def prepare(self) -> None:
         """Begin anew."""
@@ -89,6 +92,7 @@ class Stage:
         self.dynamodb.plan()
         self.iot.plan()
         self.closed.clear()
+        self.attached.clear()
         self.clock = ShiftedClock()
         self.table = ministack.new_table(self.dynamodb.client)
         self.iot.client.create_thing_type(thingTypeName=ACCOUNT.thing_type)
@@ -204,6 +208,10 @@ class Stage:
         """All things."""
         return [one["thingName"] for one in self.iot.client.list_things()["things"]]
 
+    def statuses(self) -> set[str]:
+        """Which there are among those of ours."""
+        return set(self.certificates().values())
+
     def assert_foreign_untouched(self) -> None:
         """Somebody else's certificate is as it was."""
         found = self.iot.client.describe_certificate(certificateId=self.foreign)["certificateDescription"]
@@ -215,6 +223,7 @@ class Stage:
         assert self.policies(certificate) == [f"kb-{DEFAULT_POLICY}"]
         assert self.thing_names() == [LAMP]
         assert [one for one in self.principals() if one in self.active()] == [certificate]
+        assert set(self.attached) == {"EXCLUSIVE_THING"}
         self.assert_foreign_untouched()
 
 
@@ -223,6 +232,11 @@ def make_stage(stack: ministack.Ministack) -> Stage:
     data = stack.client("iot-data")
     stage = Stage(stack, Faults(stack.client("dynamodb")), Faults(stack.client("iot")), data)
     data.meta.events.register("before-send.iot-data.DeleteConnection", _answerer(stage.closed))
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        stage.attached.append(params.get("thingPrincipalType", "none"))
+
+    stage.iot.client.meta.events.register("provide-client-params.iot.AttachThingPrincipal", note)
     return stage
 
 
