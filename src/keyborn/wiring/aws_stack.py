@@ -80,12 +80,16 @@ async def _clear(removal: Removal, table: str, tell: Tell) -> Cleared:
     async with DynamoRegistry(session.client("dynamodb"), table, own_dates=True) as registry:
         sweeper = Sweeper(leftovers=registry, clock=later)
         settlement = Settlement(registry=registry, iot=iot, clock=later, sweep=sweeper.sweep)
+
+        async def _settle() -> list[str]:
+            return list((await settlement.settle()).troubles)
+
         clearing = Clearing(
             registry=registry,
             iot=iot,
             orders=removal.orders,
             sessions=sessions,
-            settle=settlement.settle,
+            settle=_settle,
             tell=tell,
         )
         return await clearing.clear()

@@ -4,7 +4,7 @@ Only what is in the table, or is of the stack's own thing type, is touched. Ever
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from keyborn.adapters.aws.iot import Iot, aside
@@ -46,11 +46,11 @@ class Clearing:
         iot: Iot,
         orders: Orders,
         sessions: Sessions,
-        settle: Callable[[], Awaitable[object]],
+        settle: Callable[[], Awaitable[Sequence[str]]],
         tell: Tell,
         pause: float = _PAUSE,
     ) -> None:
-        """``settle`` ends open enrolments, however young, and clears away what they left."""
+        """``settle`` ends open enrolments, however young, and clears away what they left; what it met."""
         self._registry = registry
         self._iot = iot
         self._orders = orders
@@ -67,7 +67,8 @@ class Clearing:
             if number:
                 await asyncio.sleep(self._pause)
             self._troubles.clear()
-            await self._settle()
+            for trouble in await self._settle():
+                self._troubles["an enrolment that was broken off"] = trouble
             await self._certificates()
             left = [*await self._things(), *self._troubles]
             if not left:
