@@ -145,9 +145,9 @@ class OnStack:
 
 
 @contextmanager
-def on_stack(aws: Ministack, plane: SessionPlane | None, folder: Path) -> Iterator[OnStack]:
+def on_stack(aws: Ministack, plane: SessionPlane | None, folder: Path, name: str = "kb") -> Iterator[OnStack]:
     """A stack, as new, whose operator signs in as root; ``plane``: where sessions are closed."""
-    stack = Stack(aws)
+    stack = Stack(aws, name)
     stack.upload("code.zip", _code())
     runtime = packages.own_target().runtime
     outputs = stack.create(
@@ -168,8 +168,8 @@ def on_stack(aws: Ministack, plane: SessionPlane | None, folder: Path) -> Iterat
     if plane is not None:
         environment["AWS_ENDPOINT_URL_IOT_DATA_PLANE"] = plane.url
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
+        for key, value in environment.items():
+            patch.setenv(key, value)
         session = AwsSession(region=REGION)
         ship_default_policy(session, read_outputs(session.client("cloudformation"), stack.name))
     yield OnStack(aws, stack, outputs, environment)

@@ -106,6 +106,13 @@ def test_a_caller_without_the_permission_is_told_which(code: str) -> None:
     assert "iot:UpdateCertificate" in str(error)
 
 
+def test_the_permission_is_the_one_that_aws_names() -> None:
+    message = "User: arn:aws:iam::1:user/op is not authorized to perform: dynamodb:PutItem on resource: x"
+    told = trouble(refusal("AccessDeniedException", 400, message), "dynamodb:TransactWriteItems")
+    assert "dynamodb:PutItem" in str(told)
+    assert "Transact" not in str(told)
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -4,6 +4,7 @@ The functions have clients of their own (``wiring/aws.py``): they know their reg
 """
 
 import os
+import re
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -170,11 +171,18 @@ def _refusal(error: ClientError, action: str) -> OperatorError:
     if code in UNKNOWN_CALLER:
         return AwsCredentialsRefused(detail=code)
     if code in DENIED:
-        return AwsDenied(action=action)
+        return AwsDenied(action=_permission(error) or action)
     if is_throttled(error) or is_passing(error):
         return AwsUnreachable(service=action.partition(":")[0], detail=code)
     message = str(error.response.get("Error", {}).get("Message", ""))
     return AwsCallFailed(action=action, detail=f"{code}: {_plain(message)}")
+
+
+def _permission(error: ClientError) -> str | None:
+    """The permission that AWS says is missing: a transaction is refused for that of one of its parts."""
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    found = re.search(r"authorized to perform: ([a-z0-9-]{1,40}:[A-Za-z]{1,80})\b", message)
+    return found[1] if found else None
 
 
 def _plain(said: object) -> str:
