@@ -157,6 +157,30 @@ def test_a_stack_needs_neither_sqlite_nor_a_certificate_authority(monkeypatch: p
     assert not {"keyborn.adapters.sql", "keyborn.adapters.ca", "paho", "uvicorn"} & loaded
 
 
+@pytest.mark.parametrize("package", ["botocore", "starlette", "msgspec"])
+def test_an_installation_without_aws_says_what_to_install(package: str) -> None:
+    code = (
+        f"import sys\nsys.modules[{package!r}] = None\n"
+        "from keyborn.cli.main import main\n"
+        "sys.argv = ['keyborn', 'thing', 'list', '--aws', 'kb', '--region', 'eu-central-1']\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'keyborn[aws]'" in done.stderr
+    assert package in done.stderr
+    assert "[aws_parts_missing]" in done.stderr
+
+
+def test_deploying_without_aws_says_it_too() -> None:
+    code = (
+        "import sys\nsys.modules['botocore'] = None\nfrom keyborn.cli.main import main\n"
+        "sys.argv = ['keyborn', 'aws', 'outputs']\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "[aws_parts_missing]" in done.stderr
+
+
 # ── pages ──
 
 

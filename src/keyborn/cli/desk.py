@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from keyborn.cli.console import ask, data_option, require_running
-from keyborn.domain.errors import KeybornError, ServerStopped
+from keyborn.domain.errors import AwsPartsMissing, KeybornError, ServerStopped
 
 R = TypeVar("R")
 
@@ -135,8 +135,18 @@ def choose(data: Path, stack: str | None, *, region: str | None, profile: str | 
     if _STACK.fullmatch(stack) is None:
         shape = "a stack's name begins with a letter and has letters, digits and dashes"
         raise click.BadParameter(shape, param_hint="--aws")
-    from keyborn.cli.stack_desk import StackDesk
+    return _at_the_stack(stack, region, profile)
 
+
+def _at_the_stack(stack: str, region: str | None, profile: str | None) -> Desk:
+    """The desk of a stack; raises AwsPartsMissing on an installation without what it needs."""
+    try:
+        from keyborn.cli.stack_desk import StackDesk
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package == "keyborn":
+            raise
+        raise AwsPartsMissing(package=package) from None
     return StackDesk(stack, region=region, profile=profile)
 
 

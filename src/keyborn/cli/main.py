@@ -26,6 +26,8 @@ COMMANDS = {
 
 # What the server extra brings and a bare install does not have.
 SERVER_PACKAGES = frozenset({"httptools", "msgspec", "starlette", "uvicorn"})
+# What the aws extra brings beside two of those.
+AWS_PACKAGES = frozenset({"boto3", "botocore"})
 
 
 class LazyGroup(click.Group):
@@ -59,11 +61,15 @@ class LazyGroup(click.Group):
             raise
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; raises ServerPartsMissing where a bare install lacks the server's packages."""
+        """Run the command; raises ServerPartsMissing or AwsPartsMissing where a package is not installed."""
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
+            if package in AWS_PACKAGES:
+                from keyborn.domain.errors import AwsPartsMissing
+
+                raise AwsPartsMissing(package=package) from None
             if package not in SERVER_PACKAGES:
                 raise
             from keyborn.domain.errors import ServerPartsMissing
