@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from keyborn.adapters.aws.smoke.ledger import Ledger
     from keyborn.adapters.aws.smoke.report import Report
     from keyborn.adapters.aws.smoke.run import Finding
+    from keyborn.adapters.aws.stack.orders import Place
     from keyborn.adapters.aws.stack.outputs import StackOutputs
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
@@ -52,6 +53,8 @@ def smoke(
     account: str | None,
     only: tuple[str, ...],
     as_list: bool,
+    burst: bool,
+    mqtt_roots: Path | None,
     clean: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401 - the options of a run
@@ -64,20 +67,22 @@ def smoke(
     Example: keyborn aws smoke --stack keyborn --report smoke.md
     """
     checks = _chosen(only)
+    roots = _roots(mqtt_roots)
     if as_list:
         rows = [{"check": one.name, "burst": one.burst, "assumption": one.assumption} for one in checks]
         table(rows, ["check", "burst", "assumption"], as_json=as_json, empty="")
         return
-    from keyborn.adapters.aws.stack.outputs import read_outputs
-
-    orders, _ = reach(region, profile, account)
-    found = read_outputs(orders.session.client("cloudformation"), check_name(stack))
-    run = _Run(orders.session, found, as_json=as_json, **options)
+    name = check_name(stack)
+    orders, place = reach(region, profile, account)
+    broom = _Broom(orders.session, place)
     with _interruptible():
-        run.clear_abandoned()
-        if not clean:
-            run.carry_out([one for one in checks if one.name in only or run.burst or not one.burst])
-            run.conclude()
+        broom.clear_abandoned()
+        if clean:
+            broom.require_empty()
+            return
+        run = _Run(broom, _outputs(orders.session, name), roots, as_json=as_json, **options)
+        run.carry_out([one for one in checks if burst or not one.burst or one.name in only])
+        run.conclude()
 
 
 def _chosen(only: tuple[str, ...]) -> "list[Check]":
@@ -90,41 +95,71 @@ def _chosen(only: tuple[str, ...]) -> "list[Check]":
     return [one for one in ALL if not only or one.name in only]
 
 
-class _Run:
-    """One run, from the left-overs of the last one to the report."""
+def _outputs(session: "AwsSession", stack: str) -> "StackOutputs":
+    from keyborn.adapters.aws.stack.outputs import read_outputs
 
-    def __init__(
-        self,
-        session: "AwsSession",
-        outputs: "StackOutputs",
-        *,
-        as_json: bool,
-        burst: bool,
-        mqtt_roots: Path | None,
-        patience: float,
-        report: Path | None,
-        full: bool,
-    ) -> None:
-        from keyborn.adapters.aws.smoke.report import Mask
+    return read_outputs(session.client("cloudformation"), stack)
+
+
+class _Broom:
+    """Removes what runs made, in one account and region."""
+
+    def __init__(self, session: "AwsSession", place: "Place") -> None:
         from keyborn.adapters.aws.smoke.undo import Undo
+        from keyborn.cli.stack_desk import state_folder
 
-        self.burst = burst
-        self._session, self._outputs = session, outputs
-        self._json, self._file = as_json, report
-        self._roots, self._patience = _roots(mqtt_roots), patience
-        self._mask: Mask | None = None if full else Mask(outputs)
-        self._undo: Undo = Undo(session, outputs.iot_arn)
-        self._findings: list[Finding] = []
-        self._left: list[tuple[str, str]] = []
-        self._begun = datetime.now(UTC)
+        self.session = session
+        self.folder = state_folder() / "aws" / f"{place.account}-{place.region}"
+        self.left: list[tuple[str, str]] = []
+        """What did not go, each with the command that removes it."""
+        self._undo = Undo(session, f"arn:{place.partition}:iot:{place.region}:{place.account}")
 
     def clear_abandoned(self) -> None:
         """Remove what runs left that were killed."""
         from keyborn.adapters.aws.smoke.ledger import abandoned
 
-        for ledger in abandoned(self._folder()):
+        for ledger in abandoned(self.folder):
             tell(f"An earlier run left {len(ledger.owed)} things behind; removing them.")
-            self._clear(ledger)
+            self.clear(ledger)
+
+    def clear(self, ledger: "Ledger") -> None:
+        """Remove what one run made; what does not go is told."""
+        from keyborn.adapters.aws.smoke.run import clear
+
+        for one in clear(ledger, self._undo):
+            what, command = f"{one.kind} {one.name.partition('@')[0]}", self._undo.command(one)
+            self.left.append((what, command))
+            tell(f"Could not remove {what}. Do it with: {command}")
+
+    def require_empty(self) -> None:
+        """Raises SmokeLeftovers."""
+        from keyborn.domain.errors import SmokeLeftovers
+
+        if self.left:
+            raise SmokeLeftovers(count=len(self.left))
+
+
+class _Run:
+    """One run, from the first check to the report."""
+
+    def __init__(
+        self,
+        broom: _Broom,
+        outputs: "StackOutputs",
+        roots: str,
+        *,
+        as_json: bool,
+        patience: float,
+        report: Path | None,
+        full: bool,
+    ) -> None:
+        from keyborn.adapters.aws.smoke.report import Mask
+
+        self._broom, self._outputs, self._roots = broom, outputs, roots
+        self._json, self._file, self._patience = as_json, report, patience
+        self._mask: Mask | None = None if full else Mask(outputs)
+        self._findings: list[Finding] = []
+        self._begun = datetime.now(UTC)
 
     def carry_out(self, checks: "list[Check]") -> None:
         """Do the checks; then, whatever happened, remove what they made."""
@@ -132,16 +167,16 @@ class _Run:
         from keyborn.adapters.aws.smoke.run import examine
 
         name = _random_name()
-        ledger = open_ledger(self._folder(), name)
-        try:
-            self._findings = examine(self._lab(ledger, name), checks, self._tell)
-        finally:
-            tell("Removing what was made.")
-            self._clear(ledger)
+        with open_ledger(self._broom.folder, name) as ledger:
+            try:
+                self._findings = examine(self._lab(ledger, name), checks, self._tell)
+            finally:
+                tell("Removing what was made.")
+                self._broom.clear(ledger)
 
     def conclude(self) -> None:
         """Print and write the report. Raises SmokeLeftovers, AssumptionsDiffer."""
-        from keyborn.domain.errors import AssumptionsDiffer, SmokeLeftovers
+        from keyborn.domain.errors import AssumptionsDiffer
 
         report = self._report()
         if self._file is not None:
@@ -150,8 +185,7 @@ class _Run:
             click.echo(self._masked(json.dumps(report.document())))
         else:
             self._print(report)
-        if self._left:
-            raise SmokeLeftovers(count=len(self._left))
+        self._broom.require_empty()
         if report.differing:
             raise AssumptionsDiffer(
                 count=len(report.differing), whole=len(self._findings), names=", ".join(report.differing)
@@ -161,22 +195,7 @@ class _Run:
         from keyborn.adapters.aws.smoke.lab import Lab, Pace
 
         pace = Pace(later=self._patience, answer=min(10.0, self._patience))
-        return Lab(self._session, self._outputs, ledger, run=name, roots=self._roots, pace=pace)
-
-    def _folder(self) -> Path:
-        """Where the lists of what was made are: beside other state of this user, per account and region."""
-        from keyborn.cli.stack_desk import state_folder
-
-        return state_folder() / "aws" / f"{self._outputs.account}-{self._outputs.region}"
-
-    def _clear(self, ledger: "Ledger") -> None:
-        from keyborn.adapters.aws.smoke.run import clear
-
-        for one in clear(ledger, self._undo):
-            what, command = f"{one.kind} {one.name.partition('@')[0]}", self._undo.command(one)
-            self._left.append((what, command))
-            tell(f"Could not remove {what}. Do it with: {command}")
-        ledger.close()
+        return Lab(self._broom.session, self._outputs, ledger, run=name, roots=self._roots, pace=pace)
 
     def _tell(self, finding: "Finding") -> None:
         tell(self._masked(f"{finding.word:<11}  {finding.check.name}: {finding.seen}"))
@@ -197,7 +216,7 @@ class _Run:
             begun=self._begun.isoformat(timespec="seconds"),
             seconds=(datetime.now(UTC) - self._begun).total_seconds(),
             findings=self._findings,
-            left=self._left,
+            left=self._broom.left,
         )
 
     def _print(self, report: "Report") -> None:

@@ -281,7 +281,7 @@ def _explain(error: BaseException, service: str, operation: str) -> Exception:
         return Undecided(f"{service} gave no answer ({code})")
     if code in DENIED or code in UNKNOWN_CALLER:
         return Undecided(f"these credentials may not call {action}")
-    if code in _NO_SUCH_CALL:
+    if code in _NO_SUCH_CALL or code.isdigit():  # botocore takes the status where there is no code
         return Undecided(f"{service} does not know the call {operation}")
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     return Refused(operation, code, status, str(response.get("Error", {}).get("Message", "")))

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,7 +26,7 @@ class Owed:
 
 
 class Ledger:
-    """The list of one run. Closing it removes the file if nothing is owed any more."""
+    """The list of one run; its file is whoever's who opened it."""
 
     def __init__(self, file: IO[str], path: Path, owed: list[Owed] | None = None) -> None:
         self._file = file
@@ -60,10 +61,9 @@ class Ledger:
             self.strike(one)
 
     def close(self) -> None:
-        """Let go of the file; it stays if something is owed."""
+        """Remove the file, unless something is owed."""
         if not self._owed:
             self._path.unlink(missing_ok=True)
-        self._file.close()
 
     def _write(self, word: str, one: Owed) -> None:
         self._file.write(json.dumps([word, one.kind, one.name]) + "\n")
@@ -71,29 +71,33 @@ class Ledger:
         os.fsync(self._file.fileno())
 
 
-def open_ledger(folder: Path, run: str) -> Ledger:
+@contextmanager
+def open_ledger(folder: Path, run: str) -> Iterator[Ledger]:
     """The list of a new run. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{run}{SUFFIX}"
-    file = path.open("x", encoding="utf-8")
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return Ledger(file, path)
+    with path.open("x", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield from _closing(Ledger(file, path))
 
 
 def abandoned(folder: Path) -> Iterator[Ledger]:
     """The lists of runs that ended without removing everything; locked while they are looked at."""
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        file = path.open("r+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()  # its run is alive
-            continue
-        ledger = Ledger(file, path, _read(file))
-        try:
-            yield ledger
-        finally:
-            ledger.close()
+        with path.open("r+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                continue  # its run is alive
+            yield from _closing(Ledger(file, path, _read(file)))
+
+
+def _closing(ledger: Ledger) -> Iterator[Ledger]:
+    """Lend a list; its file goes with the last entry."""
+    try:
+        yield ledger
+    finally:
+        ledger.close()
 
 
 def _read(file: IO[str]) -> list[Owed]:

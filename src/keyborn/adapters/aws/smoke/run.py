@@ -66,7 +66,7 @@ def _judge(lab: Lab, one: Check) -> Verdict:
     if time.monotonic() >= lab.until:
         return NotDecided(f"the {lab.pace.whole:g} seconds of a run are over; try it alone with --only")
     try:
-        return one.experiment(lab)
+        return _in_time(lab, one.experiment(lab))
     except Undecided as reason:
         return NotDecided(str(reason))
     except OperatorError as error:
@@ -74,6 +74,15 @@ def _judge(lab: Lab, one: Check) -> Verdict:
     except Refused as refused:
         said = f": {refused.message[:160]}" if refused.message else ""
         return Differs(f"{refused}{said}", means="A call that Keyborn relies on is refused.")
+
+
+def _in_time(lab: Lab, verdict: Verdict) -> Verdict:
+    """What was not seen because the run's time ended says nothing."""
+    if isinstance(verdict, Differs) and time.monotonic() >= lab.until:
+        return NotDecided(
+            f"the {lab.pace.whole:g} seconds of a run ended meanwhile; try it alone with --only"
+        )
+    return verdict
 
 
 def clear(

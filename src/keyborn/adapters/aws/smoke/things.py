@@ -64,7 +64,8 @@ def _thing_attributes(lab: Lab) -> Verdict:
         lab.thing("four", **_many(4))
     except Refused as refused:
         return Holds(f"fifty with the type; four without: {refused.short}")
-    return Differs("fifty with the type, and four without", "Nothing breaks: AWS takes more than we thought.")
+    means = "Nothing breaks: AWS takes more than we thought."
+    return Differs("fifty with the type, and four without", means, remedy="Nothing.")
 
 
 @check(

@@ -11,7 +11,16 @@ MOST = 6144
 
 def deployer_policy(stack: str, place: Place) -> str:
     """The policy for one stack in one account and region, JSON, as small as it gets."""
-    text = files(__package__).joinpath("deployer.json").read_text("utf-8")
+    return _filled("deployer.json", stack, place)
+
+
+def smoke_policy(stack: str, place: Place) -> str:
+    """The policy for who tries with ``keyborn aws smoke`` what one stack takes for granted; the same."""
+    return _filled("smoke.json", stack, place)
+
+
+def _filled(name: str, stack: str, place: Place) -> str:
+    text = files(__package__).joinpath(name).read_text("utf-8")
     facts = {"PARTITION": place.partition, "REGION": place.region, "ACCOUNT": place.account, "STACK": stack}
     for word, fact in facts.items():
         text = text.replace(word, fact)
