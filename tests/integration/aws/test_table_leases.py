@@ -75,9 +75,9 @@ async def test_who_died_before_storing_is_first_the_sweeper_s(stage: Stage) -> N
         with within(0.2), pytest.raises(EnrollmentInterrupted):
             await desk.claim(token, "lamp-1", "k1")
 
-        assert await registry_of(desk).release(first.intent.id, "sweeper", clean=True)
+        assert await registry_of(desk).release(first.intent.id, "sweeper", ended=desk.now)
         assert await desk.claim(token, "lamp-1", "k1") == Issue(first.intent, resumed=True)
-        assert len(await dirt_of(desk)) == 1, "nothing new"
+        assert len(await dirt_of(desk)) == 1, "the same entry again"
 
 
 async def test_where_no_sweeper_comes_the_lease_is_taken_and_a_possible_stray_is_noted(stage: Stage) -> None:
@@ -88,7 +88,7 @@ async def test_where_no_sweeper_comes_the_lease_is_taken_and_a_possible_stray_is
 
         assert await desk.claim(token, "lamp-1", "k1") == Issue(first.intent, resumed=True)
         (dirt,) = await registry_of(desk).dirt()
-        assert (dirt.since, dirt.until) == (first.intent.created_at, desk.now)
+        assert (dirt.since, dirt.until) == (first.intent.created_at, desk.now - GRACE)
         with within(0.2), pytest.raises(EnrollmentInterrupted):
             await desk.claim(token, "lamp-1", "k1")
 

@@ -5,7 +5,7 @@ be repeated, and may run in two processes at once.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from secrets import token_hex
@@ -214,13 +214,13 @@ class Settlement:
         now, holder = self._clock.now(), f"sweeper {token_hex(8)}"
         seized: list[Waiting] = []
         for one in await self._registry.waiting(limit=MAX_PAGE):
-            if one.leased_until is not None and one.leased_until <= now:
+            if one.leased_until is not None and one.leased_until <= now and not one.clean:
                 await self._try(partial(self._seize, one, holder, seized), done)
         clean = await self._clear({one.intent.id for one in seized}, done)
         for one in seized:
             if one.staged is not None or clean:
                 done.rescued += 1
-                await self._registry.release(one.intent.id, holder, clean=True)
+                await self._registry.release(one.intent.id, holder, ended=one.leased_until)
 
     async def _seize(self, one: Waiting, holder: str, seized: list[Waiting], done: Settled) -> None:
         """Take the lease of an attempt that is over, and switch off what it stored."""
@@ -233,7 +233,7 @@ class Settlement:
             return
         if mine.staged is not None:
             await aside(self._iot.set_status, mine.staged.id, CertificateStatus.INACTIVE)
-        seized.append(mine)
+        seized.append(replace(mine, leased_until=one.leased_until))
 
     async def _clear(self, seized: Collection[str], done: Settled) -> bool:
         """Clear strays away; whether all were seen to."""

@@ -213,7 +213,8 @@ def _resume(
     leasing.require_free(waiting, attempt.now)
     if waiting.leased_until is not None and waiting.staged is None:
         outbox.soil(draft, dossier.thing.kind, waiting, attempt.now)
-    leased = replace(waiting, leased_until=until, holder=leasing.holder_of(attempt) if until else None)
+    holder = leasing.holder_of(attempt) if until else None
+    leased = replace(waiting, leased_until=until, holder=holder, clean=False)
     waiting = _pay(draft, attempt, leased, paying=paying)
     filing.keep(draft, dossier.thing, replace(dossier, waiting=waiting), attempt.now)
 

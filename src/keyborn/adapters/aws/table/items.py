@@ -38,6 +38,8 @@ class Waiting:
     """Until then the holder is at work and nobody else, and a call that it made may still take effect."""
     holder: str | None = None
     """The attempt that has the lease; None once it gave it back."""
+    clean: bool = False
+    """Whether the sweeper has looked after that, and left nothing active."""
 
     def at_work(self, at: datetime) -> bool:
         """Whether somebody goes on with it at this moment."""
@@ -165,6 +167,7 @@ def _waiting_item(value: Waiting) -> Item:
         "staged": _held_item(value.staged),
         "leasedUntil": _maybe_ms(value.leased_until),
         "holder": value.holder,
+        "clean": value.clean or None,
     }
 
 
@@ -177,6 +180,7 @@ def _waiting(item: Item, thing: ThingName) -> Waiting:
         _held(item.get("staged"), thing, one.slot),
         _maybe_moment(item.get("leasedUntil")),
         item.get("holder"),
+        item.get("clean", False),
     )
 
 

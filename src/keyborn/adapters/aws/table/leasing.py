@@ -68,20 +68,20 @@ def seize(draft: Draft, one: IntentId, holder: str, at: datetime, until: datetim
     if not own and waiting.leased_until is not None and waiting.staged is None:
         outbox.soil(draft, dossier.thing.kind, waiting, at)
     until = max(until, waiting.leased_until or until)
-    seized = replace(waiting, leased_until=until, holder=holder)
+    seized = replace(waiting, leased_until=until, holder=holder, clean=False)
     filing.keep(draft, dossier.thing, replace(dossier, waiting=seized), at)
     return seized
 
 
-def release(draft: Draft, one: IntentId, holder: str, *, clean: bool = False) -> bool:
+def release(draft: Draft, one: IntentId, holder: str, *, ended: datetime | None = None) -> bool:
     """Let the next attempt go on with an open intent at once, if ``holder`` has the lease; whether it had.
 
-    ``clean``: nothing that was asked for it can take effect any more, and nothing of it is active.
+    ``ended`` is for the sweeper: when the lease was over that it seized. Nothing of that is active now.
     """
     found = filing.opened(draft, one)
     if found is None or found[1].holder != holder:
         return False
     dossier, waiting = found
-    free = replace(waiting, holder=None, leased_until=None if clean else waiting.leased_until)
+    free = replace(waiting, holder=None, clean=ended is not None, leased_until=ended or waiting.leased_until)
     filing.keep(draft, dossier.thing, replace(dossier, waiting=free), waiting.intent.created_at)
     return True

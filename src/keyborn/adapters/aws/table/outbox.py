@@ -75,7 +75,7 @@ def _owe(draft: Draft, thing: Thing, one: Certificate, due: datetime, what: Item
 
 def soil(draft: Draft, kind: ThingKind, waiting: Waiting, at: datetime) -> None:
     """Note that ``waiting`` may have been signed, or be just now, without anybody knowing the certificate."""
-    one, until = waiting.intent, max(at, waiting.leased_until or at)
+    one, until = waiting.intent, waiting.leased_until or at
     place = f"{keys.sortable(until)}#{one.id}"
     facts = {"intent": one.id, "thing": one.thing, "kind": kind.value, "key": one.key_hash}
     span = {"since": keys.to_ms(one.created_at), "until": keys.to_ms(until)}

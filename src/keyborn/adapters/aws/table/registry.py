@@ -196,12 +196,12 @@ class DynamoRegistry:
         """
         return await self._run(partial(leasing.seize, one=intent, holder=holder, at=at, until=until))
 
-    async def release(self, intent: IntentId, holder: str, *, clean: bool = False) -> bool:
+    async def release(self, intent: IntentId, holder: str, *, ended: datetime | None = None) -> bool:
         """Give a lease back, if ``holder`` has it: the next attempt need not wait. Whether it had.
 
-        ``clean``: nothing of the intent is active in AWS IoT, nor will be by what was asked until now.
+        ``ended``: when the lease was over that the sweeper seized; of that attempt nothing is active now.
         """
-        return await self._run(partial(leasing.release, one=intent, holder=holder, clean=clean))
+        return await self._run(partial(leasing.release, one=intent, holder=holder, ended=ended))
 
     async def waiting(self, *, limit: int = 100) -> Sequence[Waiting]:
         """Open intents with their leases and what is stored for them, oldest first."""
