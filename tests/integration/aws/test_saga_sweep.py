@@ -339,6 +339,16 @@ async def test_without_any_time_nothing_is_asked_of_aws_iot(stage: Stage, one: P
     assert stage.active() != []
 
 
+async def test_a_trail_that_is_too_long_for_the_time_left_is_chained_by_the_next_run(
+    stage: Stage, one: Process
+) -> None:
+    await fleet(stage, one, 2)
+    settled = await settle_within(stage, -1.0, per_second=100)
+    assert settled.records == 0
+    assert "registry_unavailable" in settled.troubles
+    assert (await stage.settle()).records > 0
+
+
 async def test_what_takes_rights_away_comes_before_what_gives_them(stage: Stage, one: Process) -> None:
     given = await fleet(stage, one, 3)
     for number, status in ((0, ThingStatus.SUSPENDED), (0, ThingStatus.ACTIVE), (1, ThingStatus.SUSPENDED)):

@@ -9,12 +9,13 @@ of two writers at a time gets its piece in, on the condition that the chain stil
 from collections.abc import Sequence
 from typing import Any
 
+from keyborn.adapters.aws.calls import time_left
 from keyborn.adapters.aws.table import items, keys
 from keyborn.adapters.aws.table.draft import MOST_ITEMS, Key
 from keyborn.adapters.aws.table.table import Table
 from keyborn.adapters.aws.table.values import Item, to_wire
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead, canonical, parse_event
-from keyborn.domain.errors import AuditBroken
+from keyborn.domain.errors import AuditBroken, RegistryUnavailable
 
 PIECE = (MOST_ITEMS - 1) // 2
 """Events that are chained in one transaction: each is put and taken away, and the end moves once."""
@@ -36,8 +37,13 @@ def records(table: Table, after: int, limit: int) -> Sequence[AuditRecord]:
 
 
 def chain(table: Table, rounds: int = _ROUNDS) -> ChainHead:
-    """Append all that lies unchained, piece by piece; where the chain ends now."""
+    """Append all that lies unchained, piece by piece; where the chain ends now.
+
+    Raises RegistryUnavailable when the time of ``calls.within`` is over; what was chained stays so.
+    """
     for _ in range(rounds):
+        if time_left() <= 0:
+            raise RegistryUnavailable(seconds=1)
         head = _head(table)  # first: as long as it stands, nobody has chained what is read after it
         waiting = list(table.query(keys.EVENTS, limit=PIECE))
         if not waiting:
