@@ -5,10 +5,12 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.loaders import Loader
 from click.testing import CliRunner, Result
 
 from keyborn.adapters.aws.authority import IotAuthority
@@ -71,6 +73,8 @@ class Deployer:
 
     def use(self, **settings: str) -> None:
         """Set these and no other settings of AWS."""
+        # Descriptions of services are read once for all sessions: each command, and each look, opens one.
+        self.monkeypatch.setattr("botocore.session.create_loader", _loader)
         for name in (
             "AWS_PROFILE",
             "AWS_DEFAULT_PROFILE",
@@ -187,6 +191,11 @@ class Deployer:
             applicant = await authority.authenticate(Credential(proof, "192.0.2.1"))
             wish = EnrollmentRequest(ThingName(name), make_csr(name)[1], "192.0.2.1", {})
             return str((await authority.enroll(applicant, wish)).certificate.id)
+
+
+@cache
+def _loader(search_path_string: str | None = None) -> Loader:
+    return Loader(extra_search_paths=search_path_string.split(":") if search_path_string else None)
 
 
 def target_words() -> list[str]:

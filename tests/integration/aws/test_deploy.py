@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,36 +17,10 @@ from keyborn.cli.main import cli
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy
 from keyborn.domain.errors import AwsDenied, StackFailed, StackForeign, StackNotReady
 from keyborn.policies import device_policy
-from support import ministack
 from support.aws_deployer import BUCKET, EVERYTHING, STACK, Deployer, target_words, tiny
-from support.aws_gate import Gate, open_gate
-from support.ministack import Ministack
 from support.pki import new_pki, pem
 from support.registry_cases import document, event
 from support.stack import everything
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[Ministack]:
-    """A stand-in of this module's own: what is listed there is what this module made."""
-    running = ministack.start(LAMBDA_ACCOUNT_CONCURRENCY="2")
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
-def gate(aws: Ministack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    with open_gate(aws, tmp_path_factory.mktemp("gate")) as opened:
-        yield opened
-
-
-@pytest.fixture
-def deployer(aws: Ministack, gate: Gate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Deployer:
-    aws.reset()
-    one = Deployer(aws, gate, monkeypatch, tmp_path)
-    one.sign_in(EVERYTHING)
-    one.build()
-    return one
 
 
 def policy_text(deployer: Deployer) -> str:

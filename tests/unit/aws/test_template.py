@@ -99,6 +99,23 @@ def test_the_default_policy_has_the_name_under_which_the_registry_attaches_it() 
         assert filled(policy["PolicyName"], {"AWS::StackName": "s"}) == f"{prefix}keyborn-default"
 
 
+def test_the_registry_goes_last_of_what_devices_have() -> None:
+    for name in ("ThingType", "DefaultPolicy"):
+        assert template()["Resources"][name]["DependsOn"] == "Table"
+
+
+def test_the_default_policy_hangs_on_nothing_that_a_later_deploy_changes() -> None:
+    (policy,) = resources("AWS::IoT::Policy").values()
+    used = set(re.findall(r"\$\{([A-Za-z:]+)\}", json.dumps(policy["PolicyDocument"])))
+    assert used == {"AWS::Partition", "FirstTopicPrefix"}
+
+
+def test_every_output_that_an_option_sets_hangs_on_a_resource_too() -> None:
+    made = json.dumps(template()["Resources"])
+    for name in ("Url", "RootFingerprint", "MqttEndpoint", "TopicPrefix", "EnrollmentsPerSecond"):
+        assert f'{{"Ref": "{name}"}}' in made, name
+
+
 def test_enrolment_may_delete_list_and_query_nothing() -> None:
     words = {action.partition(":")[2] for action in actions("EnrollRole")}
     assert not {word for word in words if re.match("Delete|List|Query|Scan|BatchGet|Describe", word)}
@@ -112,7 +129,8 @@ def test_each_role_has_exactly_the_actions_of_its_work() -> None:
     assert actions("EnrollRole") == logs | table | checks | {
         f"iot:{one}" for one in (*saga, "UpdateCertificate")
     }
-    assert actions("SweepRole") >= logs | table | {"dynamodb:DeleteItem", "dynamodb:Query"}
+    swept = table - {"dynamodb:ConditionCheckItem"} | {"dynamodb:DeleteItem", "dynamodb:Query"}
+    assert actions("SweepRole") >= logs | swept
     others = {"iot:CreateCertificateFromCsr", "iot:CreateThing", "dynamodb:Scan", *checks}
     assert not actions("SweepRole") & others
 

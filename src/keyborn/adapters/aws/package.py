@@ -58,6 +58,8 @@ _NOT_OURS_TO_RUN = (
     "http/server.py",
     "settings.py",
     "testing",
+    "wiring/aws_office.py",
+    "wiring/aws_stack.py",
     "wiring/offices.py",
     "wiring/service.py",
 )

@@ -90,7 +90,10 @@ class Removal:
         span = _BLOCKED - (now - since if since is not None else timedelta())
         if span > timedelta():
             self._tell(f"AWS IoT keeps a thing type for five minutes; waiting {span.seconds} s for that.")
-            time.sleep(min(span, _BLOCKED).total_seconds())
+            self._pause(min(span, _BLOCKED).total_seconds())
+
+    def _pause(self, seconds: float) -> None:
+        time.sleep(seconds)
 
     def users(self) -> list[str]:
         """Other stacks whose code is in the bucket."""
