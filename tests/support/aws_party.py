@@ -125,6 +125,11 @@ class Party:
         found = self.aws.client("iot").list_certificates()["certificates"]
         return {one["certificateId"]: one["status"] for one in found}
 
+    def stacks(self) -> list[str]:
+        """Stacks that are there, whatever their state."""
+        found = self.aws.client("cloudformation").list_stacks()["StackSummaries"]
+        return sorted(one["StackName"] for one in found if one["StackStatus"] != "DELETE_COMPLETE")
+
     def items(self) -> list[dict[str, Any]]:
         """Everything in the table."""
         found: list[dict[str, Any]] = []
