@@ -15,7 +15,7 @@ from keyborn.adapters.aws.stack.stacks import Stack, Standing
 from keyborn.cli.failures import run
 from keyborn.cli.main import cli
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy
-from keyborn.domain.errors import AwsDenied, StackFailed, StackForeign, StackNotReady
+from keyborn.domain.errors import AwsDenied, StackFailed, StackForeign, StackMissing, StackNotReady
 from keyborn.policies import device_policy
 from support.aws_deployer import BUCKET, EVERYTHING, STACK, Deployer, target_words, tiny
 from support.pki import new_pki, pem
@@ -182,6 +182,20 @@ def test_json_is_one_object_and_progress_is_elsewhere(deployer: Deployer) -> Non
     assert {one["action"] for one in told["changes"]} == {"Add"}
     told = json.loads(deployer.deploy("--json").stdout)
     assert (told["changed"], told["changes"]) == (False, [])
+
+
+def test_outputs_are_told_to_people_and_programs_alike(deployer: Deployer, tmp_path: Path) -> None:
+    root = tmp_path / "root.pem"
+    certificate = new_pki().root.certificate
+    root.write_text(pem(certificate))
+    deployer.deploy("--url", "https://enroll.example", "--url-root", str(root), "--mqtt-endpoint", "m.io")
+    told = json.loads(deployer.keyborn("outputs", "--stack", STACK, "--json").stdout)
+    assert told["rootFingerprint"].replace(":", "").lower() == certificate.fingerprint(SHA256()).hex()
+    assert (told["url"], told["mqttEndpoint"]) == ("https://enroll.example", "m.io:8883")
+    assert (told["region"], told["account"]) == ("eu-central-1", "000000000000")
+    lines = deployer.keyborn("outputs", "--stack", STACK).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(told)
+    assert isinstance(deployer.refusal("outputs", "--stack", "other"), StackMissing)
 
 
 # ── looking and asking ────────────────────────────────────────────────────────────────────────────────
