@@ -444,7 +444,7 @@ async def test_ending_a_session_that_is_not_open_is_success(stage: Stage) -> Non
 
 
 async def test_a_connection_that_aws_iot_does_not_end_is_an_error(stage: Stage) -> None:
-    with pytest.raises(AwsRefused, match="iot-data:DeleteConnection"):
+    with pytest.raises(AwsRefused, match="iot:DeleteConnection"):
         await Revoker(stage.stack.client("iot-data")).evict(LAMP, "the stand-in cannot do it")
 
 

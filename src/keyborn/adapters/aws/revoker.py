@@ -17,7 +17,7 @@ class Revoker:
 
     def __init__(self, client: object, *, patience: Patience | None = None) -> None:
         """``client``: a botocore client for ``iot-data``, or what makes one at the first call."""
-        self._service = Service(client, "iot-data", patience=patience or Patience(whole=4.0))
+        self._service = Service(client, "iot", patience=patience or Patience(whole=4.0))
 
     async def evict(self, name: ThingName, reason: str) -> int:  # noqa: ARG002 - AWS IoT takes no reason
         """End the session under the thing's name, the only client id it may have; 0 if there is none.

@@ -240,7 +240,9 @@ def store(draft: Draft, one: Intent, kept: Certificate, holder: str | None = Non
     draft.put(keys.certificate(kept.id), items.certificate_item(kept, dossier.thing.kind, one.id))
     draft.write((keys.certificates_of(one.thing), draft.stamp()), {"certificate": kept.id})
     draft.amend(keys.intent(one.id), {"certificate": kept.id}, filing.THERE)
-    staged_now = replace(waiting, staged=replace(kept, der=b""))
+    if waiting.repoliced:  # when nobody can give it the old ones any more
+        outbox.owe_review(draft, dossier.thing, kept, waiting.leased_until or one.created_at)
+    staged_now = replace(waiting, staged=replace(kept, der=b""), repoliced=False)
     filing.keep(draft, dossier.thing, replace(dossier, waiting=staged_now), one.created_at)
     return kept
 

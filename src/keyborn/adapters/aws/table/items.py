@@ -40,6 +40,9 @@ class Waiting:
     """The attempt that has the lease; None once it gave it back."""
     clean: bool = False
     """Whether the sweeper has looked after that, and left nothing active."""
+    repoliced: bool = False
+    """Whether the thing's policies changed before anything was signed: who is at work may still give the
+    certificate those that it had."""
 
     def at_work(self, at: datetime) -> bool:
         """Whether somebody goes on with it at this moment."""
@@ -168,6 +171,7 @@ def _waiting_item(value: Waiting) -> Item:
         "leasedUntil": _maybe_ms(value.leased_until),
         "holder": value.holder,
         "clean": value.clean or None,
+        "repoliced": value.repoliced or None,
     }
 
 
@@ -181,6 +185,7 @@ def _waiting(item: Item, thing: ThingName) -> Waiting:
         _maybe_moment(item.get("leasedUntil")),
         item.get("holder"),
         item.get("clean", False),
+        item.get("repoliced", False),
     )
 
 

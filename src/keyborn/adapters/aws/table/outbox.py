@@ -68,6 +68,11 @@ def owe_policies(draft: Draft, before: Thing, after: Dossier, due: datetime) -> 
         _owe(draft, before, one, due, {"attach": attach, "detach": detach})
 
 
+def owe_review(draft: Draft, thing: Thing, one: Certificate, due: datetime) -> None:
+    """A certificate must have the thing's policies and no others, whoever gave it some."""
+    _owe(draft, thing, one, due, {})
+
+
 def _owe(draft: Draft, thing: Thing, one: Certificate, due: datetime, what: Item) -> None:
     facts = {"thing": thing.name, "kind": thing.kind.value, "certificate": one.id, "due": keys.to_ms(due)}
     draft.write((keys.OWED, f"{keys.sortable(due)}#{draft.stamp()}"), {**facts, **what})
