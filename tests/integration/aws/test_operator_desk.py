@@ -19,7 +19,7 @@ from keyborn.service.sweep import Sweeper
 from support import ministack
 from support.aws_sessions import Closing, SessionPlane, session_plane
 from support.csr_make import make_csr
-from support.desks import OnStack, Said, on_stack, told, typed
+from support.desks import OnStack, Said, on_stack, read_descriptions_once, told, typed
 from support.ministack import Ministack
 
 LAMP = "lamp-1"
@@ -32,6 +32,11 @@ def aws() -> Iterator[Ministack]:
     started = ministack.start()
     yield started
     started.stop()
+
+
+@pytest.fixture(autouse=True)
+def descriptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_descriptions_once(monkeypatch)
 
 
 @pytest.fixture

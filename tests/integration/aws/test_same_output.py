@@ -13,7 +13,7 @@ import pytest
 from support import ministack
 from support.aws_sessions import SessionPlane, session_plane
 from support.csr_make import make_csr
-from support.desks import Backend, Folder, OnStack, Said, alike, on_stack, told, typed
+from support.desks import Backend, Folder, OnStack, Said, alike, on_stack, read_descriptions_once, told, typed
 from support.server import running
 
 LAMP, PUMP = "lamp-1", "pump-1"
@@ -99,6 +99,11 @@ def aws() -> Iterator[ministack.Ministack]:
     running_one = ministack.start()
     yield running_one
     running_one.stop()
+
+
+@pytest.fixture(autouse=True)
+def descriptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_descriptions_once(monkeypatch)
 
 
 @pytest.fixture
