@@ -11,6 +11,7 @@ botocore, with the same two clients in the same turn. Invocations go to the stan
 """
 
 import argparse
+import os
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -40,6 +41,7 @@ def main() -> int:
     text = "\n".join(
         [
             f"{datetime.now(UTC):%Y-%m-%d}: medians of {options.rounds} fresh processes of a kind, by turns.",
+            f"Runnable at once on the machine, over the last five minutes of it: {os.getloadavg()[1]:.1f}.",
             "",
             *(f"- {fact}" for fact in machine.interpreter()),
             "",
