@@ -16,7 +16,7 @@ stack_option = click.option(
     "--stack",
     default="keyborn",
     show_default=True,
-    envvar="KEYBORN_STACK_NAME",
+    envvar="KEYBORN_AWS_STACK",
     metavar="NAME",
     help="The stack's name: letters, digits and hyphens.",
 )

@@ -14,7 +14,10 @@ reason_option = click.option(
 def carry_out(
     desk: Desk, name: str, status: str, *, reason: str, as_json: bool, kind: str = "device"
 ) -> None:
-    """Send one order and say what it did; raises Refused."""
+    """Send one order and say what it did; raises Refused.
+
+    A warning, in JSON too, says what the order could not end at once; the order itself stands.
+    """
     body = {"status": status, "kind": kind, "reason": reason}
     done = desk.ask("POST", f"/v1/things/{place(name)}/status", body)
     if as_json:
@@ -23,3 +26,5 @@ def carry_out(
     closed = done["sessionsClosed"]
     sessions = f" Open sessions closed: {closed}." if closed else ""
     click.echo(f"{done['thingName']} is {done['status']}.{sessions}")
+    if done["warning"]:
+        click.echo(f"keyborn: {done['warning']['detail']} [{done['warning']['code']}]", err=True)

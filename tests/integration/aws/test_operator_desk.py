@@ -152,8 +152,9 @@ def test_a_session_that_stays_open_is_said_and_the_thing_is_barred(
     certificate = enrolled(desk)
     plane.open.add(LAMP)
     plane.refusal = "ForbiddenException"
-    said = problem(typed(desk, "thing", "revoke", LAMP, "--json"))
-    assert said["code"] == "session_left_open"
+    done = told(desk, "thing", "revoke", LAMP)
+    said = done["warning"]
+    assert (done["status"], done["sessionsClosed"], said["code"]) == ("revoked", 0, "session_left_open")
     assert "iot:DeleteConnection" in said["detail"]
     assert "lamp-1 cannot connect again" in said["detail"]
     assert in_iot(desk, certificate) == "REVOKED"
@@ -164,9 +165,10 @@ def test_repeating_the_order_closes_the_session(desk: OnStack, plane: SessionPla
     enrolled(desk)
     plane.open.add(LAMP)
     plane.refusal = "ForbiddenException"
-    assert typed(desk, "thing", "suspend", LAMP).code == 1
+    assert "[session_left_open]" in typed(desk, "thing", "suspend", LAMP).err
     plane.refusal = None
-    assert told(desk, "thing", "suspend", LAMP)["sessionsClosed"] == 1
+    again = told(desk, "thing", "suspend", LAMP)
+    assert (again["sessionsClosed"], again["warning"]) == (1, None)
 
 
 async def sweep(desk: OnStack, plane: SessionPlane) -> None:
@@ -207,7 +209,7 @@ def test_what_an_order_left_open_the_sweeper_closes(desk: OnStack, plane: Sessio
     enrolled(desk)
     plane.open.add(LAMP)
     plane.refusal = "ForbiddenException"
-    assert typed(desk, "thing", "revoke", LAMP).code == 1
+    assert told(desk, "thing", "revoke", LAMP)["warning"] is not None
     plane.refusal = None
     asyncio.run(sweep(desk, plane))
     assert plane.open == set()
