@@ -52,6 +52,10 @@ class Account:
         """A policy's name in AWS IoT."""
         return f"{self.policy_prefix}{name}"
 
+    def owns_policy(self, named: str) -> bool:
+        """Whether a policy is Keyborn's, by its name in AWS IoT."""
+        return named.startswith(self.policy_prefix)
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:

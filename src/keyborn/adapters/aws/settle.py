@@ -103,9 +103,12 @@ def _tell(iot: Iot, one: Owed, wish: Wish) -> None:
 
 
 def reconcile(iot: Iot, certificate: CertificateId, policies: Iterable[PolicyName]) -> None:
-    """Leave a certificate with exactly these policies."""
+    """Leave a certificate with exactly these policies of ours.
+
+    What an administrator attached besides stays: it may deny everything to a device in quarantine.
+    """
     wanted = {iot.account.policy(name): name for name in policies}
-    there = set(iot.attached(certificate))
+    there = {named for named in iot.attached(certificate) if iot.account.owns_policy(named)}
     for named, name in wanted.items():
         if named not in there:
             iot.attach_policy(certificate, name)

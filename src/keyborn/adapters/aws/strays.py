@@ -99,7 +99,7 @@ class StrayHunt:
         if not set(await aside(self._iot.things_of, stray.id)) <= {place.thing}:
             return False
         attached = await aside(self._iot.attached, stray.id)
-        return all(named.startswith(self._iot.account.policy_prefix) for named in attached)
+        return all(map(self._iot.account.owns_policy, attached))
 
 
 def _key_of(der: bytes) -> KeyHash:

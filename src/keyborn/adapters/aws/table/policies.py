@@ -104,5 +104,8 @@ def _keep(draft: Draft, before: Dossier, after: Thing, event: AuditEvent) -> Non
     if waiting is not None and waiting.staged is None:
         kept = replace(kept, waiting=replace(waiting, repoliced=True))
     outbox.owe_policies(draft, before.thing, kept, event.at)
+    if waiting is not None and waiting.staged is not None and waiting.at_work(event.at):
+        # Who is at work may be giving it those it had, after we looked: when that is over, once more.
+        outbox.owe_review(draft, before.thing, waiting.staged, waiting.leased_until or event.at)
     filing.keep(draft, before.thing, kept, event.at)
     filing.tell(draft, event)
