@@ -46,14 +46,22 @@ async def test_a_policy_that_an_administrator_attached_stays(stage: Stage, one: 
     assert stage.policies(given) == ["kb-extra", "quarantine"]
 
 
+async def is_stored(one: Process) -> None:
+    """Wait until the table has the certificate of the one enrollment that is under way."""
+    for _ in range(1000):
+        if (await one.registry.waiting())[0].staged is not None:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it is not stored")
+
+
 async def test_a_policy_that_is_taken_while_it_is_being_given_is_taken(stage: Stage) -> None:
     """AttachPolicy is throttled for seconds in a storm: the order comes when the certificate is stored."""
     async with stage.process() as slow, stage.process() as operator:
         with stage.held("before-send.iot.AttachPolicy") as (came, go):
             enrolling = asyncio.create_task(slow.enroll(stage.csr))
             await asyncio.wait_for(came.wait(), 20)
-            while (await operator.registry.waiting())[0].staged is None:
-                await asyncio.sleep(0.01)
+            await is_stored(operator)
             await operator.registry.detach_policy(LAMP, DEFAULT_POLICY, stage.event())
             go.set()
             given = await enrolling
