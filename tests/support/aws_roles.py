@@ -110,8 +110,11 @@ class Clients:
 
     def _look(self, parsed: Mapping[str, Any], model: Any, **_: object) -> None:  # noqa: ANN401 - as above
         code = parsed.get("Error", {}).get("Code", "")
-        if code == "AccessDeniedException":
+        if code in _DENIALS:
             self.denied.append(f"{model.service_model.service_id}:{model.name}")
+
+
+_DENIALS = frozenset({"AccessDeniedException", "ForbiddenException"})
 
 
 class Died(BaseException):
@@ -122,17 +125,14 @@ class Died(BaseException):
 class Backroom:
     """The service on a party's stack, in this process."""
 
-    party: Party
+    stack: StackSettings
+    """What the template tells the enrolment function."""
     clients: Clients
     clock: ShiftedClock = field(default_factory=ShiftedClock)
 
-    @property
-    def stack(self) -> StackSettings:
-        """What the template tells the enrolment function."""
-        functions = self.party.aws.client("lambda")
-        name = self.party.outputs["EnrollFunction"]
-        settings = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-        return read_stack(settings)
+    def lent_to(self, role: Role) -> "Backroom":
+        """The same with a role's rights."""
+        return Backroom(self.stack, role.clients(), self.clock)
 
     @asynccontextmanager
     async def registry(self) -> AsyncIterator[AwsRegistry]:
@@ -184,6 +184,13 @@ class Backroom:
         async with self.table() as registry:
             await registry.add(token, event("token.create", "", self.clock.now()))
         return hashlib.sha256(seed.encode()).digest()
+
+
+def backroom(party: Party) -> Backroom:
+    """With root's rights."""
+    functions = party.aws.client("lambda")
+    found = functions.get_function_configuration(FunctionName=party.outputs["EnrollFunction"])
+    return Backroom(read_stack(found["Environment"]["Variables"]), Clients(party.aws))
 
 
 def _die() -> None:
