@@ -7,8 +7,12 @@ from datetime import timedelta
 import pytest
 
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
+from keyborn.domain.errors import ThingNameTaken, Unavailable
+from keyborn.domain.thing import ThingStatus
 from support import ministack
+from support.aws_faults import ENDLESS, Fault, Plan
 from support.aws_saga import ACCOUNT, LAMP, LEASE, Process, Stage, make_stage
+from support.csr_make import make_csr
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,45 @@ async def test_a_policy_that_an_administrator_attached_stays(stage: Stage, one: 
     await one.registry.detach_policy(LAMP, DEFAULT_POLICY, stage.event())
 
     assert stage.policies(given) == ["kb-extra", "quarantine"]
+
+
+@pytest.mark.parametrize("kind", ["", "other-device"])
+async def test_a_thing_of_somebody_else_s_is_not_enrolled_under(
+    stage: Stage, one: Process, kind: str
+) -> None:
+    """Its name would give the rights of its groups, and its client id."""
+    typed = {}
+    if kind:
+        stage.iot.client.create_thing_type(thingTypeName=kind)
+        typed = {"thingTypeName": kind}
+    stage.iot.client.create_thing(thingName=LAMP, **typed)
+    with pytest.raises(ThingNameTaken, match="not made by this stack"):
+        await one.enroll(stage.csr)
+    assert stage.active() == []
+    assert stage.principals() == []
+    await stage.settle(timedelta(hours=1))
+    assert stage.certificates() == {}
+    assert stage.thing_names() == [LAMP]
+
+
+async def test_a_thing_that_we_made_and_somebody_edited_is_still_ours(stage: Stage, one: Process) -> None:
+    await one.enroll(stage.csr)
+    await one.registry.set_status(LAMP, ThingStatus.REVOKED, stage.event("order"))
+    changed = {"attributes": {"room": "hall"}}
+    stage.iot.client.update_thing(thingName=LAMP, attributePayload=changed)
+    swap = await stage.token(one, "swap", pattern=LAMP, replaces=True)
+    second = await one.enroll(make_csr(LAMP)[1], secret=swap)
+    assert stage.active() == [second.certificate.id]
+
+
+async def test_what_died_after_its_thing_was_made_goes_on_with_it(stage: Stage, one: Process) -> None:
+    plan = Plan(Fault.BROKEN, operations={"CreateCertificateFromCsr"}, times=ENDLESS)
+    with stage.iot.planned(plan), pytest.raises(Unavailable):
+        await one.enroll(stage.csr, {"room": "kitchen"})
+    assert stage.thing_names() == [LAMP]
+    async with stage.process() as another:
+        given = await another.enroll(stage.csr, {"room": "kitchen"})
+    stage.assert_enrolled(given.certificate.id)
 
 
 async def is_stored(one: Process) -> None:

@@ -82,14 +82,22 @@ class Iot:
         )
         return _der(answer["certificatePem"])
 
-    def create_thing(self, thing: Thing) -> None:
-        """Make the thing; one of that name that is there already is taken as it is. A service has none."""
+    def create_thing(self, thing: Thing) -> bool:
+        """Make the thing; whether it is there just so. A service has none.
+
+        One of that name that is otherwise (AWS IoT API Reference, CreateThing: "different configuration",
+        its type among that) is left as it is.
+        """
         if thing.kind is not ThingKind.DEVICE:
-            return
+            return True
         typed: dict[str, Any] = {"thingTypeName": self.account.thing_type} if self.account.thing_type else {}
         if thing.attributes:
             typed["attributePayload"] = {"attributes": dict(thing.attributes)}
-        self._tolerant(_THERE, "CreateThing", thingName=thing.name, **typed)
+        try:
+            self._service.call("CreateThing", expected={_THERE}, thingName=thing.name, **typed)
+        except Expected:
+            return False
+        return True
 
     def attach_policy(self, certificate: CertificateId, name: PolicyName) -> None:
         """Give a certificate a policy."""

@@ -81,7 +81,8 @@ class AwsRegistry(DynamoRegistry):
             dossier = None if item is None else items.dossier(item)
             waiting = None if dossier is None else dossier.waiting
             if dossier is not None and waiting is not None and waiting.intent.id == intent.id:
-                return Flight(waiting.intent, dossier.thing, waiting.staged)
+                new = dossier.unheard_of
+                return Flight(waiting.intent, dossier.thing, waiting.staged, unheard_of=new)
         return None
 
     async def give_up(self, intent: Intent) -> None:

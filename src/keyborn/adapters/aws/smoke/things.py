@@ -24,7 +24,7 @@ def _pair(lab: Lab) -> tuple[str, Specimen]:
     "thing-repeat",
     "CreateThing repeated with the same attributes succeeds.",
     relied="adapters.aws.iot.create_thing",
-    means="Nothing breaks: Keyborn takes a thing that is there for made.",
+    means="An enrolment that was interrupted is refused when it comes again: its name seems to be taken.",
 )
 def _thing_repeat(lab: Lab) -> Verdict:
     name = lab.thing("twice", attributePayload={"attributes": {"site": "a"}})
@@ -37,8 +37,8 @@ def _thing_repeat(lab: Lab) -> Verdict:
 @check(
     "thing-differs",
     "CreateThing with other attributes is refused with ResourceAlreadyExistsException.",
-    relied="adapters.aws.iot.create_thing (takes that code for: it is there)",
-    means="An enrolment of a name that AWS IoT knows already fails, or overwrites what stands there.",
+    relied="adapters.aws.authority (takes that code for: it is somebody else's)",
+    means="A device can enroll as a thing of another system, or that thing is overwritten.",
 )
 def _thing_differs(lab: Lab) -> Verdict:
     name = lab.thing("other", attributePayload={"attributes": {"site": "a"}})

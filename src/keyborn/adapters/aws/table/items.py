@@ -72,6 +72,11 @@ class Dossier:
         """Certificates that have been activated and not revoked since: at most one in each slot."""
         return tuple(one for one in (self.current, self.successor) if one is not None)
 
+    @property
+    def unheard_of(self) -> bool:
+        """Whether the name has never been anybody's: it is claimed, and has never had a certificate."""
+        return self.thing.status is ThingStatus.CLAIMED and self.epoch == 0
+
     def about(self, thing: Thing) -> "Dossier":
         """The same with another record."""
         return replace(self, thing=thing)

@@ -60,6 +60,8 @@ class Flight:
     intent: Intent
     thing: Thing
     staged: Certificate | None
+    unheard_of: bool = False
+    """Whether nothing of that name has ever been enrolled here: a thing that it has is somebody else's."""
 
 
 class DynamoRegistry:
@@ -369,4 +371,4 @@ def _flight(draft: Draft, intent: IntentId) -> Flight | None:
         return None
     dossier, waiting = found
     staged = None if waiting.staged is None else enrolling.with_der(draft, waiting.staged)
-    return Flight(waiting.intent, dossier.thing, staged)
+    return Flight(waiting.intent, dossier.thing, staged, unheard_of=dossier.unheard_of)
