@@ -18,7 +18,7 @@ from keyborn.domain.errors import KeybornError, Queued, Unavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.issuance import approve, require_own_name
 from keyborn.domain.issued import read_issued
-from keyborn.domain.names import ThingName, parse_thing_name
+from keyborn.domain.names import MAX_THING_NAME, ThingName, parse_thing_name
 from keyborn.domain.profile import CertificateProfile
 from keyborn.domain.quota import place_name
 from keyborn.domain.thing import ThingKind
@@ -145,7 +145,7 @@ class RegistrationAuthority:
         self, request: EnrollmentRequest, applicant: Applicant
     ) -> tuple[Verdict, CertificateRequest]:
         """Wait for the turn, then claim. A turn that brings no new certificate is the next caller's."""
-        await self._quota.admit(place_name(applicant.token, request.thing_name))
+        await self._quota.admit(_place(applicant, request.thing_name))
         issuing = False
         try:
             verdict, csr = await self._claim(request, applicant)
@@ -221,3 +221,10 @@ class RegistrationAuthority:
             ascii(asked)[1 : _SHOWN + 1].removesuffix("'") if isinstance(asked, str) else type(asked).__name__
         )
         return AuditEvent(self._clock.now(), "enroll", refusal.code, subject, actor, request.source)
+
+
+def _place(applicant: Applicant, asked: object) -> str:
+    """In line a token has a place for each name that it is good for, and one for all others together."""
+    likely = isinstance(asked, str) and len(asked) <= MAX_THING_NAME
+    good = likely and applicant.scope.covers(ThingName(str(asked)))
+    return place_name(applicant.token, asked if good else None)

@@ -116,6 +116,20 @@ async def test_who_is_sent_away_is_sent_before_its_request_is_parsed(door: Door)
         await door.enroll(["no", "name"], "no request", token)
 
 
+async def test_a_token_has_one_place_for_all_names_that_it_is_not_good_for(door: Door) -> None:
+    """Else whoever has one device's token, spent or expired, fills the line with names that nobody has."""
+    door.quota.closed = True
+    token = await door.world.token("sensor-*")
+    for name in ("x1", "x2", "sensor-" + "9" * 64, "Sensor-1", "", None, ["sensor-1"], "x" * 9999):
+        with pytest.raises(Queued):
+            await door.enroll(name, "any", token)
+    assert len(set(door.quota.asked)) == 1
+    for name in ("sensor-1", "sensor-2"):
+        with pytest.raises(Queued):
+            await door.enroll(name, "any", token)
+    assert len(set(door.quota.asked)) == 3
+
+
 async def test_two_tokens_for_one_name_have_two_places(door: Door) -> None:
     door.quota.closed = True
     tokens = [await door.world.token("*") for _ in range(2)]
