@@ -61,11 +61,15 @@ class Process:
     iot: Iot
 
     async def enroll(
-        self, csr: str, attributes: Mapping[str, str] | None = None, secret: bytes = SECRET
+        self,
+        csr: str,
+        attributes: Mapping[str, str] | None = None,
+        secret: bytes = SECRET,
+        name: str = LAMP,
     ) -> Enrollment:
         """What a device asks for, with the stage's token."""
         applicant = await self.authority.authenticate(Credential(encode_secret(secret), "192.0.2.1"))
-        request = EnrollmentRequest(LAMP, csr, "192.0.2.1", attributes)
+        request = EnrollmentRequest(name, csr, "192.0.2.1", attributes)
         return await self.authority.enroll(applicant, request)
 
 

@@ -110,3 +110,26 @@ async def test_a_policy_that_is_taken_while_it_is_being_given_is_taken(stage: St
             given = await enrolling
     await stage.settle(LEASE + timedelta(seconds=1))
     assert stage.policies(given.certificate.id) == []
+
+
+async def test_what_is_being_signed_is_no_stray_however_many_others_are_open(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After an outage thousands of intents are open, and those at work are the youngest of them."""
+    monkeypatch.setattr("keyborn.ports.MAX_PAGE", 1)
+    broken = Plan(Fault.BROKEN, operations={"CreateCertificateFromCsr"}, times=ENDLESS)
+    stage.clock.ahead = -timedelta(minutes=6, seconds=10)
+    async with stage.process() as first, stage.process() as slow:
+        with stage.iot.planned(broken), pytest.raises(Unavailable):
+            await first.enroll(make_csr("lamp-0")[1], name="lamp-0")
+        await stage.settle(timedelta(minutes=6))
+        with stage.iot.planned(broken), pytest.raises(Unavailable):
+            await first.enroll(stage.csr)
+        stage.clock.ahead = timedelta(0)
+        with stage.held("after-call.iot.CreateCertificateFromCsr") as (came, go):
+            enrolling = asyncio.create_task(slow.enroll(stage.csr))
+            await asyncio.wait_for(came.wait(), 20)
+            assert (await stage.settle(timedelta(seconds=8))).strays == 0
+            go.set()
+            given = await enrolling
+    assert stage.active() == [given.certificate.id]

@@ -20,7 +20,6 @@ from keyborn.adapters.aws.iot import Iot, Listed, aside
 from keyborn.adapters.aws.table import Dirt, DynamoRegistry
 from keyborn.adapters.aws.tempo import Tempo
 from keyborn.domain.names import CertificateId, KeyHash, ThingName, key_hash
-from keyborn.ports import MAX_PAGE
 
 BEFORE = timedelta(seconds=5)
 """How far the clocks of AWS IoT may be behind ours: what is older than an intent is not its."""
@@ -58,16 +57,16 @@ class StrayHunt:
         is in the hands of who asks.
         """
         listed = await aside(lambda: list(self._iot.certificates(min(one.since for one in places) - BEFORE)))
-        busy = await self._signing(seized)
+        busy = await self._signing({one.thing for one in places}, seized)
         unknown = await self._unknown([one for one in listed if _in_any(one, places)])
         if unknown is None:
             return None
         free = [one for one in places if one.thing not in busy]
         return {one: [stray for stray in unknown if _matches(stray, one)] for one in free}
 
-    async def _signing(self, seized: Collection[str]) -> set[ThingName]:
-        """The things for which somebody may be signing now, or has signed and not stored yet."""
-        waiting = await self._registry.waiting(limit=MAX_PAGE)
+    async def _signing(self, things: Collection[ThingName], seized: Collection[str]) -> set[ThingName]:
+        """Those for which somebody may be signing now, or has signed and not stored yet."""
+        waiting = await self._registry.waiting_for(things)
         unsettled = (one for one in waiting if one.holder is not None and one.staged is None)
         return {one.intent.thing for one in unsettled if one.intent.id not in seized}
 

@@ -53,6 +53,13 @@ def waiting(table: Table, limit: int) -> Sequence[Waiting]:
     return [held for one, held in known if held is not None and held.intent.id == one]
 
 
+def waiting_for(table: Table, names: Iterable[ThingName]) -> Sequence[Waiting]:
+    """What is known of the open intents of these things, of either kind."""
+    found = table.get_many(keys.thing(kind, name) for name in names for kind in ThingKind)
+    known = (items.dossier(item).waiting for item in found.values() if item is not None)
+    return [one for one in known if one is not None]
+
+
 def badge(table: Table, certificate_id: CertificateId) -> Badge | None:
     """See ``DeviceDirectory.badge``: read again until one snapshot holds all that belongs together."""
     wanted: list[Key] = [keys.certificate(certificate_id)]

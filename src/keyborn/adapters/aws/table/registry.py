@@ -209,6 +209,11 @@ class DynamoRegistry:
         """Open intents with their leases and what is stored for them, oldest first."""
         return await self._ask(lambda: reads.waiting(self._table, page_size(limit)))
 
+    async def waiting_for(self, names: Iterable[ThingName]) -> Sequence[Waiting]:
+        """The open intents of these things, however many others there are."""
+        asked = list(names)
+        return await self._ask(lambda: reads.waiting_for(self._table, asked))
+
     async def known(self, certificates: Iterable[CertificateId]) -> set[CertificateId]:
         """Those of them that the table knows, whatever their status."""
         asked = list(certificates)
