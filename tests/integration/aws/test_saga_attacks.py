@@ -133,3 +133,20 @@ async def test_what_is_being_signed_is_no_stray_however_many_others_are_open(
             go.set()
             given = await enrolling
     assert stage.active() == [given.certificate.id]
+
+
+async def test_a_certificate_of_a_stack_whose_name_begins_like_ours_is_left_alone(
+    stage: Stage, one: Process
+) -> None:
+    """Its policies begin like ours, then; a device may try one stack and be taken in by the other."""
+    plan = Plan(Fault.UNHEARD, operations={"CreateCertificateFromCsr"}, times=ENDLESS)
+    with stage.iot.planned(plan), pytest.raises(Unavailable):
+        await one.enroll(stage.csr)
+    (theirs,) = stage.certificates()
+    arn, named = f"{ACCOUNT.prefix}:cert/{theirs}", f"{ACCOUNT.policy_prefix}eu-keyborn-default"
+    stage.iot.client.create_policy(policyName=named, policyDocument='{"Version": "2012-10-17"}')
+    stage.iot.client.attach_policy(policyName=named, target=arn)
+    for _ in range(2):
+        await stage.settle(timedelta(hours=1))
+    assert list(stage.certificates()) == [theirs]
+    assert stage.policies(theirs) == [named]

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from keyborn.adapters.aws.iot import Iot, Listed, aside
 from keyborn.adapters.aws.table import Dirt, DynamoRegistry
 from keyborn.adapters.aws.tempo import Tempo
+from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
 from keyborn.domain.names import CertificateId, KeyHash, ThingName, key_hash
 
 BEFORE = timedelta(seconds=5)
@@ -98,7 +99,15 @@ class StrayHunt:
         if not set(await aside(self._iot.things_of, stray.id)) <= {place.thing}:
             return False
         attached = await aside(self._iot.attached, stray.id)
-        return all(map(self._iot.account.owns_policy, attached))
+        return all([await self._is_our_policy(named) for named in attached])
+
+    async def _is_our_policy(self, named: str) -> bool:
+        """Whether the table knows it: the name of another stack, and so its prefix, may begin like ours."""
+        account = self._iot.account
+        name = PolicyName(named.removeprefix(account.policy_prefix))
+        if not account.owns_policy(named):
+            return False
+        return name == DEFAULT_POLICY or await self._registry.policy(name) is not None
 
 
 def _key_of(der: bytes) -> KeyHash:
