@@ -102,7 +102,7 @@ class Party:
 
     def _deployed(self) -> None:
         """What the harness does after a deployment."""
-        (found,) = self.aws.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
+        (found,) = self.aws.root("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
         self.outputs = {one["OutputKey"]: one["OutputValue"] for one in found["Outputs"]}
         self.front.lead_to(self.aws.port, self.outputs["ApiId"])
         for role in ("EnrollRole", "SweepRole"):
@@ -122,25 +122,25 @@ class Party:
 
     def certificates(self) -> dict[str, str]:
         """Every certificate of the account, with its status."""
-        found = self.aws.client("iot").list_certificates()["certificates"]
+        found = self.aws.root("iot").list_certificates()["certificates"]
         return {one["certificateId"]: one["status"] for one in found}
 
     def stacks(self) -> list[str]:
         """Stacks that are there, whatever their state."""
-        found = self.aws.client("cloudformation").list_stacks()["StackSummaries"]
+        found = self.aws.root("cloudformation").list_stacks()["StackSummaries"]
         return sorted(one["StackName"] for one in found if one["StackStatus"] != "DELETE_COMPLETE")
 
     def items(self) -> list[dict[str, Any]]:
         """Everything in the table."""
         found: list[dict[str, Any]] = []
-        pages = self.aws.client("dynamodb").get_paginator("scan")
+        pages = self.aws.root("dynamodb").get_paginator("scan")
         for page in pages.paginate(TableName=self.outputs["Table"], ConsistentRead=True):
             found += page["Items"]
         return found
 
     def logs(self) -> dict[str, list[str]]:
         """Every line of every log group."""
-        logs = self.aws.client("logs")
+        logs = self.aws.root("logs")
         found: dict[str, list[str]] = {}
         for group in logs.describe_log_groups()["logGroups"]:
             name = group["logGroupName"]
@@ -154,7 +154,7 @@ class Party:
 
     def sweep(self) -> dict[str, Any]:
         """Run the sweeper now; what it answered."""
-        swept = self.aws.client("lambda").invoke(FunctionName=self.outputs["SweepFunction"], Payload=b"{}")
+        swept = self.aws.root("lambda").invoke(FunctionName=self.outputs["SweepFunction"], Payload=b"{}")
         answer: dict[str, Any] = json.loads(swept["Payload"].read())
         return answer
 
@@ -167,7 +167,7 @@ def stand_in_grants(aws: Ministack, role: str, without: Iterable[str] = ()) -> N
     given = sorted(held & ONLY_ON_STAR - set(without))
     statement = {"Effect": "Allow", "Action": given, "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    aws.client("iam").put_role_policy(RoleName=role, PolicyName=STAND_IN, PolicyDocument=document)
+    aws.root("iam").put_role_policy(RoleName=role, PolicyName=STAND_IN, PolicyDocument=document)
 
 
 def _actions(document: Mapping[str, Any]) -> set[str]:
@@ -199,7 +199,7 @@ def open_party(folders: pytest.TempPathFactory, **settings: str) -> Iterator[Par
 
 def _operator(aws: Ministack) -> tuple[str, str]:
     """Key and secret of a user of the account who may do everything."""
-    iam = aws.client("iam")
+    iam = aws.root("iam")
     iam.create_user(UserName="operator")
     statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})

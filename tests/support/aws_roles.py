@@ -57,15 +57,15 @@ class Role:
             self._put(self.shipped, set())
 
     def _put(self, documents: Mapping[str, Document], missing: set[str]) -> None:
-        iam = self.aws.client("iam")
+        iam = self.aws.root("iam")
         for name, one in documents.items():
             iam.put_role_policy(RoleName=self.name, PolicyName=name, PolicyDocument=json.dumps(one))
         stand_in_grants(self.aws, self.name, missing)
 
     def clients(self) -> "Clients":
         """Clients with the role's rights."""
-        arn = self.aws.client("iam").get_role(RoleName=self.name)["Role"]["Arn"]
-        lent = self.aws.client("sts").assume_role(RoleArn=arn, RoleSessionName="backroom")["Credentials"]
+        arn = self.aws.root("iam").get_role(RoleName=self.name)["Role"]["Arn"]
+        lent = self.aws.root("sts").assume_role(RoleArn=arn, RoleSessionName="backroom")["Credentials"]
         return Clients(self.aws, (lent["AccessKeyId"], lent["SecretAccessKey"], lent["SessionToken"]))
 
 
@@ -188,7 +188,7 @@ class Backroom:
 
 def backroom(party: Party) -> Backroom:
     """With root's rights."""
-    functions = party.aws.client("lambda")
+    functions = party.aws.root("lambda")
     found = functions.get_function_configuration(FunctionName=party.outputs["EnrollFunction"])
     return Backroom(read_stack(found["Environment"]["Variables"]), Clients(party.aws))
 

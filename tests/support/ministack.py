@@ -39,6 +39,7 @@ class Ministack:
     mqtt_port: int
     folder: tempfile.TemporaryDirectory[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    _kept: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -71,6 +72,12 @@ class Ministack:
             aws_session_token=session,
             config=Config(**settings | config, retries=retries),
         )
+
+    def root(self, service: str) -> Any:  # noqa: ANN401 - as above
+        """Root's client of a service, always the same one: making one takes longer than what it is asked."""
+        if service not in self._kept:
+            self._kept[service] = self.client(service)
+        return self._kept[service]
 
     def reset(self) -> None:
         """Forget everything."""

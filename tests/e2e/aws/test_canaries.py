@@ -138,7 +138,7 @@ def left_by(stack: Party, told: list[str]) -> Iterator[tuple[str, list[str]]]:
     yield "stand-in's log", stack.aws.log.splitlines()
     yield "table", [json.dumps(item, default=text_of) for item in stack.items()]
     yield "commands", [line for said in stack.said if said not in told for line in said.splitlines()]
-    cloud = stack.aws.client("cloudformation")
+    cloud = stack.aws.root("cloudformation")
     yield (
         "stack",
         [
@@ -147,7 +147,7 @@ def left_by(stack: Party, told: list[str]) -> Iterator[tuple[str, list[str]]]:
             str(cloud.get_template(StackName=stack.stack)["TemplateBody"]),
         ],
     )
-    functions = stack.aws.client("lambda").list_functions()["Functions"]
+    functions = stack.aws.root("lambda").list_functions()["Functions"]
     yield "functions", [json.dumps(one, default=str) for one in functions]
 
 

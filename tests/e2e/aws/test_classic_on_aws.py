@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.aws_crowd import Crowd, crowd
-from support.aws_party import Party, open_party
+from support.aws_party import Party
 from support.pki import pem
 
 pytestmark = pytest.mark.needs("openssl")  # the script starts it
@@ -21,10 +21,8 @@ SCRIPT = Path(__file__).parents[1] / "clients" / "classic_device.py"
 
 
 @pytest.fixture(scope="module")
-def party(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Party]:
-    with open_party(tmp_path_factory) as opened:
-        opened.deploy()
-        yield opened
+def party(stack: Party) -> Party:
+    return stack
 
 
 @pytest.fixture
@@ -54,7 +52,7 @@ def run_device(people: Crowd, folder: Path, thing: str) -> "subprocess.Completed
 
 
 def test_its_message_arrives(people: Crowd, tmp_path: Path) -> None:
-    ear = people.ear("ear-1")
+    ear = people.ear("ear-2")
     done = run_device(people, tmp_path / "device", "meguro-1")
     assert done.returncode == 0, done.stderr
     ear.hears("Hello from meguro-1")

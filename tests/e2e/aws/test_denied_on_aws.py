@@ -9,7 +9,7 @@ import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from support.aws_crowd import Crowd, crowd
-from support.aws_party import Party, open_party
+from support.aws_party import Party
 from support.talker import V5, V311, Identity, Talker
 
 VERSIONS = pytest.mark.parametrize("version", [V311, V5], ids=["3.1.1", "5"])
@@ -17,10 +17,8 @@ DENIED = 0x87
 
 
 @pytest.fixture(scope="module")
-def party(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Party]:
-    with open_party(tmp_path_factory) as opened:
-        opened.deploy()
-        yield opened
+def party(stack: Party) -> Party:
+    return stack
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,8 @@ def test_from_an_empty_account_to_an_empty_account(party: Party, tmp_path: Path,
     revoked(party, home, certificate)
     party.keyborn("aws", "destroy", "--stack", party.stack, "--yes")
     assert inventory(party) == empty
-    party.keyborn("aws", "destroy", "--stack", party.stack, "--yes")
+    again = party.keyborn("aws", "destroy", "--stack", party.stack, "--yes", expect=1)
+    assert "[stack_missing]" in again.stderr
     spent = time.monotonic() - began
     figure(f"AWS, deploy to destroy: {len(made['changes'])} resources made and gone, {spent:.0f} s")
 
@@ -89,7 +90,7 @@ def revoked(party: Party, home: Path, certificate: str) -> None:
 
 def inventory(party: Party) -> dict[str, list[str]]:
     """Everything in the account that anything of ours could have left, as each service lists it."""
-    iot, s3 = party.aws.client("iot"), party.aws.client("s3", s3={"addressing_style": "path"})
+    iot, s3 = party.aws.root("iot"), party.aws.root("s3")
     return everything(party.aws) | {
         "certificates": sorted(party.certificates()),
         "things": [one["thingName"] for one in iot.list_things()["things"]],

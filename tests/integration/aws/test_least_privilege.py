@@ -368,5 +368,5 @@ def swept_without(action: str, scene: Scene, role: Role, sweeping: Sweeping) -> 
 
 def left_in(party: Party) -> set[tuple[str, str]]:
     """Certificates, with their status, and things of the account."""
-    things = party.aws.client("iot").list_things()["things"]
+    things = party.aws.root("iot").list_things()["things"]
     return {*party.certificates().items(), *((one["thingName"], "thing") for one in things)}
