@@ -6,10 +6,11 @@ from hashlib import sha256
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from keyborn.adapters.aws.smoke.check import Check, Differs, Holds, Verdict, check, holds_if
+from keyborn.adapters.aws.smoke.check import Check, Differs, Holds, NotDecided, Verdict, check, holds_if
 from keyborn.adapters.aws.smoke.lab import Lab, Specimen
 
 _END = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
+_EARLIEST = 5.0
 _BEGIN, _SPREAD = timedelta(minutes=2), timedelta(seconds=30)
 GONE = "ResourceNotFoundException"
 
@@ -57,7 +58,7 @@ def _certificate_dates(lab: Lab) -> Verdict:
 @check(
     "certificate-subject",
     "Subject and key of a certificate are those of the request.",
-    relied="domain.issued (refuses another key), adapters.aws.settle (finds strays by their key)",
+    relied="domain.issued (refuses another key), adapters.aws.strays (finds strays by their key)",
     means="The broker shows another subject than Keyborn approved.",
 )
 def _certificate_subject(lab: Lab) -> Verdict:
@@ -107,7 +108,7 @@ def _certificate_inactive(lab: Lab) -> Verdict:
 @check(
     "csr-repeat",
     "The same request sent twice makes two certificates.",
-    relied="adapters.aws.iot.sign (never repeated where it may have been done), adapters.aws.settle",
+    relied="adapters.aws.iot.sign (never repeated where it may have been done), adapters.aws.strays",
     means="Keyborn goes to lengths to find second certificates that there would not be.",
 )
 def _csr_repeat(lab: Lab) -> Verdict:
@@ -199,6 +200,31 @@ def _list_newest_first(lab: Lab) -> Verdict:
     return holds_if(ordered, f"after {after:.1f} s, {'newest first' if ordered else 'in no such order'}")
 
 
+@check(
+    "list-date",
+    "ListCertificates dates a certificate no earlier than five seconds before its request.",
+    relied="adapters.aws.strays.BEFORE",
+    means="The sweeper may overlook a certificate whose answer was lost: it stays, without rights.",
+)
+def _list_date(lab: Lab) -> Verdict:
+    one = lab.shared("dated", lambda: lab.certificate("dated"))
+    found: list[datetime] = []
+
+    def _is_listed() -> bool:
+        answer = lab.ask("iot", "ListCertificates", pageSize=250, ascendingOrder=False)
+        found[:] = [
+            each["creationDate"] for each in answer["certificates"] if each["certificateId"] == one.id
+        ]
+        return bool(found)
+
+    if not lab.wait(_is_listed, lab.pace.answer, 0.5):
+        return NotDecided("it is not on the first page")
+    before = (one.asked_at - found[0]).total_seconds()
+    return holds_if(
+        before <= _EARLIEST, f"{abs(before):.1f} s {'before' if before > 0 else 'after'} the answer"
+    )
+
+
 CHECKS: tuple[Check, ...] = (
     _certificate_id,
     _certificate_dates,
@@ -211,4 +237,5 @@ CHECKS: tuple[Check, ...] = (
     _certificate_missing,
     _delete_active,
     _list_newest_first,
+    _list_date,
 )

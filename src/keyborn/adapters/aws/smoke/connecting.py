@@ -34,10 +34,10 @@ def topic(lab: Lab, device: Specimen, last: str = "out") -> str:
 
 def device(lab: Lab, part: str, *, active: bool = True, policy: str = "") -> Specimen:
     """A device as an enrolment leaves it, but for its topics; the same one every time."""
-    return lab.shared(f"device {part}", lambda: _device(lab, part, policy or _shipped(lab), active=active))
+    return lab.shared(f"device {part}", lambda: _device(lab, part, policy or shipped(lab), active=active))
 
 
-def _shipped(lab: Lab) -> str:
+def shipped(lab: Lab) -> str:
     """The policy that comes with Keyborn, for the topics of this run."""
     return lab.shared("shipped", lambda: lab.policy("device", device_policy(prefix(lab))))
 

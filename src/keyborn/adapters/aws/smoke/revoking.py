@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from keyborn.adapters.aws.smoke.certificates import GONE
 from keyborn.adapters.aws.smoke.check import Check, Differs, Holds, NotDecided, Verdict, check, holds_if
-from keyborn.adapters.aws.smoke.connecting import device, topic, watcher
+from keyborn.adapters.aws.smoke.connecting import device, shipped, topic, watcher
 from keyborn.adapters.aws.smoke.lab import Lab, Specimen
-from keyborn.adapters.aws.smoke.talk import How, Talk, Will, connect, hears, need, subscribe
+from keyborn.adapters.aws.smoke.talk import How, Talk, Will, connect, hears, need, publish, subscribe
 
 _FIELDS = {"clientId", "eventType", "principalIdentifier", "timestamp"}
 
@@ -95,7 +95,7 @@ def _presence_event(lab: Lab) -> Verdict:
 @check(
     "revoked-refused",
     "A revoked certificate cannot connect any more within a few seconds.",
-    relied="service.lifecycle (revoking), docs/threats.md",
+    relied="domain.lifecycle (revoking), docs/threats.md",
     means="A revoked device comes back after it was evicted, for as long as it says here.",
 )
 def _revoked_refused(lab: Lab) -> Verdict:
@@ -113,6 +113,34 @@ def _revoked_refused(lab: Lab) -> Verdict:
     refused = lab.wait(_is_refused, lab.pace.answer)
     after = time.monotonic() - case.since
     return holds_if(refused, f"after {after:.1f} s: {refusal[0] if refused else 'still accepted'}")
+
+
+@check(
+    "policy-change",
+    "A policy that is taken away is gone for open sessions, too, within minutes.",
+    relied="adapters.aws.revoker.Revoker (a change of policies closes no session)",
+    means="A device keeps rights that were taken away for as long as it stays connected.",
+    remedy="After a change that must not wait, suspend the device and activate it again.",
+)
+def _policy_change(lab: Lab) -> Verdict:
+    one = device(lab, "epsilon")
+    talk = need(connect(lab, one, one.name))
+    before = publish(lab, talk, topic(lab, one))
+    if before:
+        return Differs(f"with its policy: {before}")
+    lab.ask("iot", "DetachPolicy", policyName=shipped(lab), target=one.arn)
+    begun, refusal = time.monotonic(), list[str]()
+
+    def _is_refused() -> bool:
+        said = publish(lab, talk, topic(lab, one))
+        refusal.extend([said] if said else [])
+        return bool(refusal)
+
+    refused = lab.wait(_is_refused, lab.pace.later, 0.5)
+    after = time.monotonic() - begun
+    if refused:
+        return Holds(f"{refusal[0]}, after {after:.1f} s")
+    return NotDecided(f"still accepted after {after:.0f} s, and this run waits no longer")
 
 
 @check(
@@ -136,5 +164,6 @@ CHECKS: tuple[Check, ...] = (
     _delete_connection_absent,
     _presence_event,
     _revoked_refused,
+    _policy_change,
     _revoked_session,
 )

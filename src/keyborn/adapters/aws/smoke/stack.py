@@ -314,7 +314,7 @@ def _endpoint(lab: Lab) -> Verdict:
 @check(
     "clock",
     "This machine's clock and that of AWS are less than half a minute apart.",
-    relied="adapters.aws.settle.BEFORE (two minutes), the times in this report",
+    relied="service.tokens (until when a token is valid), the times in this report",
     means="Tokens that this machine makes are valid from another moment on than it says.",
     remedy="Set this machine's clock, for example with NTP.",
 )

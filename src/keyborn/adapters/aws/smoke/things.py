@@ -50,6 +50,19 @@ def _thing_differs(lab: Lab) -> Verdict:
 
 
 @check(
+    "thing-type-differs",
+    "CreateThing with a type, where the thing has none, is refused with ResourceAlreadyExistsException.",
+    relied="adapters.aws.authority (a thing without the stack's type is not the stack's)",
+    means="A device can enroll as a thing of another system.",
+)
+def _thing_type_differs(lab: Lab) -> Verdict:
+    name = lab.thing("untyped")
+    refused = lab.refusal("iot", "CreateThing", thingName=name, thingTypeName=lab.outputs.thing_type)
+    seen = refused.short if refused else "accepted"
+    return holds_if(refused and refused.code == "ResourceAlreadyExistsException", seen)
+
+
+@check(
     "thing-attributes",
     "A thing takes three attributes without a type, and fifty with the stack's.",
     relied="domain.attributes (how many a device may send), the template's thing type",
@@ -178,6 +191,7 @@ def _delete_thing_version(lab: Lab) -> Verdict:
 CHECKS: tuple[Check, ...] = (
     _thing_repeat,
     _thing_differs,
+    _thing_type_differs,
     _thing_attributes,
     _attach_thing_repeat,
     _exclusive_thing,
