@@ -157,9 +157,12 @@ class Stack:
             self.delete_leftover()
 
     def delete_leftover(self) -> None:
-        """Remove a stack that was never made, or whose making was undone: it holds nothing."""
+        """Remove a stack that was never made, or whose making was undone: it holds nothing.
+
+        Somebody else may have made it meanwhile: then it stays.
+        """
         standing = self.standing()
-        if standing is not None:
+        if standing is not None and standing.state in _NEVER_MADE:
             self._order("DeleteStack", StackName=standing.identity)
             self._watch(standing.identity, "DELETE_COMPLETE", quiet=True)
 
