@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from keyborn.cli.device import surroundings
 from keyborn.device.enroll import Outcome, Wish, enroll
 from keyborn.device.home import Home
@@ -16,6 +18,7 @@ from support.figures import Figure
 DEVICES = 4
 
 
+@pytest.mark.timeout(300)
 def test_devices_that_lambda_has_no_room_for_come_again_until_all_are_enrolled(
     stack: Party, tmp_path: Path, figure: Figure
 ) -> None:
