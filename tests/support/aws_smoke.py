@@ -26,6 +26,30 @@ from support.stack import everything
 ACCOUNT = "000000000000"
 PACE = Pace(answer=4.0, later=1.5, between=0.05, burst=16)
 """The stand-in does at once what it does at all, and has no quota for connections."""
+DIFFERS_THERE = {
+    "endpoint": "the party has a domain of its own",
+    "stage-limits": "CloudFormation leaves a stage's throttling out",
+    "concurrency": "it is kept to three functions at once",
+    "certificate-dates": "from a minute before, not two",
+    "list-newest-first": "in the order of an id",
+    "thing-attributes": "no limit without a type",
+    "exclusive-thing": "the attachment's type is forgotten",
+    "policy-length": "no limit",
+    "policy-versions": "no limit",
+    "policies-per-certificate": "no limit",
+    "will-unlisted": "a will needs no permission",
+    "delete-connection": "there is no such call",
+    "delete-connection-absent": "there is no such call",
+}
+"""Checks that the stand-in does not pass, and why."""
+NOT_DECIDED_THERE = {
+    "iot-quotas": "there is no such service",
+    "write-conflicts": "one request after another",
+    "connect-443": "its broker has one port",
+    "revoked-session": "open sessions stay",
+    "throttling": "nobody is throttled",
+}
+"""Checks that say nothing there, and why."""
 _users = count(1)
 
 

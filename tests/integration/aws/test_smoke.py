@@ -17,34 +17,22 @@ from keyborn.adapters.aws.smoke.ledger import open_ledger
 from keyborn.adapters.aws.smoke.run import Finding, clear, examine
 from keyborn.adapters.aws.smoke.undo import Undo
 from support.aws_party import Party, open_party
-from support.aws_smoke import ACCOUNT, Smoker, listed, smoker, snapshot, stop, until
+from support.aws_smoke import (
+    ACCOUNT,
+    DIFFERS_THERE,
+    NOT_DECIDED_THERE,
+    Smoker,
+    listed,
+    smoker,
+    snapshot,
+    stop,
+    until,
+)
 from support.csr_make import make_csr
 from support.figures import Figure
 from support.ministack import REGION
 from support.pki import pem
 
-DIFFERS_THERE = {
-    "endpoint": "the party has a domain of its own",
-    "stage-limits": "CloudFormation leaves a stage's throttling out",
-    "concurrency": "it is kept to three functions at once",
-    "certificate-dates": "from a minute before, not two",
-    "list-newest-first": "in the order of an id",
-    "thing-attributes": "no limit without a type",
-    "exclusive-thing": "the attachment's type is forgotten",
-    "policy-length": "no limit",
-    "policy-versions": "no limit",
-    "policies-per-certificate": "no limit",
-    "will-unlisted": "a will needs no permission",
-    "delete-connection": "there is no such call",
-    "delete-connection-absent": "there is no such call",
-}
-NOT_DECIDED_THERE = {
-    "iot-quotas": "there is no such service",
-    "write-conflicts": "one request after another",
-    "connect-443": "its broker has one port",
-    "revoked-session": "open sessions stay",
-    "throttling": "nobody is throttled",
-}
 ACTIONS = {
     ("dynamodb", "TransactWriteItems"): {"dynamodb:ConditionCheckItem", "dynamodb:PutItem"},
     ("apigateway", "GetStage"): {"apigateway:GET"},

@@ -24,7 +24,7 @@ from keyborn.adapters.aws.stack.orders import Place
 from keyborn.adapters.aws.stack.permissions import MOST, smoke_policy
 from keyborn.cli.main import cli
 from keyborn.domain.errors import AwsCallFailed, AwsRegionMissing, RegistryUnavailable
-from support.aws_smoke import listed
+from support.aws_smoke import DIFFERS_THERE, NOT_DECIDED_THERE, listed
 from support.smoke_world import (
     ARN,
     OUTPUTS,
@@ -84,6 +84,27 @@ def test_checks_that_send_many_calls_at_once_are_marked() -> None:
 def test_what_takes_longest_comes_last() -> None:
     assert list(THEMES)[-1] == "sessions"
     assert ALL[-1].name == "revoked-session"
+
+
+# ── the documents ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def not_proved_live() -> set[str]:
+    """The checks that the documents name where they say what is not proved live."""
+    text = (SOURCE.parents[1] / "docs" / "aws-how-it-works.md").read_text()
+    _, _, chapter = text.partition("\n## Not proved live\n")
+    rows = [line for line in chapter.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    return {name for row in rows for name in re.findall(r"`([a-z0-9-]+)`", row.rsplit("|", 2)[1])}
+
+
+def test_the_documents_name_checks_that_there_are() -> None:
+    assert not_proved_live() <= {one.name for one in ALL}
+    assert len(not_proved_live()) > 40
+
+
+def test_what_the_stand_in_does_not_show_is_in_the_documents() -> None:
+    by_right = {"endpoint"}  # a domain of one's own
+    assert (set(DIFFERS_THERE) | set(NOT_DECIDED_THERE)) - by_right <= not_proved_live()
 
 
 # ── the list of what was made ─────────────────────────────────────────────────────────────────────────
