@@ -150,3 +150,20 @@ async def test_a_certificate_of_a_stack_whose_name_begins_like_ours_is_left_alon
         await stage.settle(timedelta(hours=1))
     assert list(stage.certificates()) == [theirs]
     assert stage.policies(theirs) == [named]
+
+
+async def test_an_activation_that_a_frozen_instance_sends_after_the_revoke_is_undone(stage: Stage) -> None:
+    """Lambda freezes it once it has answered; what it had signed by then, AWS takes for five minutes."""
+    async with stage.process() as frozen, stage.process() as operator:
+        with stage.held("before-send.iot.UpdateCertificate") as (came, go):
+            enrolling = asyncio.create_task(frozen.enroll(stage.csr))
+            await asyncio.wait_for(came.wait(), 20)
+            await is_stored(operator)
+            enrolling.cancel()
+            await asyncio.wait([enrolling])
+            await stage.settle(LEASE + timedelta(minutes=1))
+            await operator.registry.set_status(LAMP, ThingStatus.REVOKED, stage.event("order"))
+            go.set()
+    assert len(stage.active()) == 1, "it came late"
+    await stage.settle(timedelta(minutes=6))
+    assert stage.active() == []

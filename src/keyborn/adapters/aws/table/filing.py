@@ -21,6 +21,8 @@ from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 
 INTENT_DAYS = 30
 """How long a closed intent is remembered: a stray certificate is matched with it."""
+SIGNED_FOR = timedelta(minutes=5)
+"""How long AWS takes a request that was signed (IAM User Guide, "AWS API request signatures")."""
 THERE = "attribute_exists(#pk)"
 
 # ── finding ───────────────────────────────────────────────────────────────────────────────────────────
@@ -111,9 +113,13 @@ def mark(
 
 
 def mark_again(draft: Draft, thing: Thing, changed: Certificate, at: datetime, late: datetime | None) -> None:
-    """Tell AWS IoT once more when nothing can take effect any more that was asked of it before."""
-    if late is not None and late > at:
-        outbox.owe_status(draft, thing, changed, late)
+    """Tell AWS IoT once more when whoever enrolled is at its end, and when nothing of that can take effect.
+
+    Lambda freezes an instance that has answered, with what it was about to send.
+    """
+    for due in () if late is None else (late, late + SIGNED_FOR):
+        if due > at:
+            outbox.owe_status(draft, thing, changed, due)
 
 
 def revoke(draft: Draft, thing: Thing, one: Certificate | None, at: datetime) -> None:
