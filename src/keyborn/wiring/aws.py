@@ -90,7 +90,7 @@ def read_stack(environment: Mapping[str, str]) -> StackSettings:
         account=Account(
             arn[0],
             thing_type=_need("KEYBORN_THING_TYPE"),
-            policy_prefix=environment.get("KEYBORN_POLICY_PREFIX", ""),
+            policy_prefix=_need("KEYBORN_POLICY_PREFIX"),  # without one every policy would be ours
         ),
         region=arn[1],
         endpoint=host,

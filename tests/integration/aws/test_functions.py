@@ -173,6 +173,7 @@ def test_the_rate_is_the_template_s_or_what_a_fresh_account_allows() -> None:
     [
         ("KEYBORN_TABLE", ""),
         ("KEYBORN_STACK", ""),
+        ("KEYBORN_POLICY_PREFIX", ""),
         ("KEYBORN_IOT_ARN", "arn:aws:s3:::bucket"),
         ("KEYBORN_MQTT_ENDPOINT", "https://broker.example"),
         *(("KEYBORN_ENROLLMENTS_PER_SECOND", text) for text in ("0", "-1", "nan", "inf", "ten", "1/s")),
