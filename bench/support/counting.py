@@ -151,11 +151,11 @@ class Counted:
 def _world(aws: ministack.Ministack) -> Iterator[tuple[Meter, StackSettings]]:
     table = ministack.new_table(aws.client("dynamodb"))
     iot = aws.client("iot")
-    iot.create_thing_type(thingTypeName=f"{table}-device")
+    iot.create_thing_type(thingTypeName=f"{table}_device")
     document = json.dumps({"Version": "2012-10-17", "Statement": []})
-    iot.create_policy(policyName=f"{table}-keyborn-default", policyDocument=document)
+    iot.create_policy(policyName=f"{table}_keyborn-default", policyDocument=document)
     arn = f"arn:aws:iot:{ministack.REGION}:000000000000"
-    account = Account(arn, thing_type=f"{table}-device", policy_prefix=f"{table}-")
+    account = Account(arn, thing_type=f"{table}_device", policy_prefix=f"{table}_")
     pacing = Pacing(1000.0)
     stack = StackSettings("keyborn", table, account, ministack.REGION, ENDPOINT, pacing=pacing)
     yield Meter(aws, table), stack

@@ -86,7 +86,7 @@ class Place:
     @property
     def account(self) -> Account:
         """Where things and certificates go."""
-        return Account(ARN, thing_type=f"{self.table}-device", policy_prefix=f"{self.table}-")
+        return Account(ARN, thing_type=f"{self.table}_device", policy_prefix=f"{self.table}_")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -95,8 +95,8 @@ class Place:
             "KEYBORN_STACK": "kb",
             "KEYBORN_TABLE": self.table,
             "KEYBORN_IOT_ARN": ARN,
-            "KEYBORN_THING_TYPE": f"{self.table}-device",
-            "KEYBORN_POLICY_PREFIX": f"{self.table}-",
+            "KEYBORN_THING_TYPE": f"{self.table}_device",
+            "KEYBORN_POLICY_PREFIX": f"{self.table}_",
             "KEYBORN_MQTT_ENDPOINT": "broker.example",
             "KEYBORN_ENROLLMENTS_PER_SECOND": "10000",
             "AWS_ENDPOINT_URL": self.aws.url,
@@ -127,7 +127,7 @@ def place(aws: Ministack, table: str) -> Place:
     """Make one, under a name of its own."""
     create_table(aws.client("dynamodb"), table)
     iot = aws.client("iot")
-    iot.create_thing_type(thingTypeName=f"{table}-device")
+    iot.create_thing_type(thingTypeName=f"{table}_device")
     document = json.dumps({"Version": "2012-10-17", "Statement": []})
-    iot.create_policy(policyName=f"{table}-keyborn-default", policyDocument=document)
+    iot.create_policy(policyName=f"{table}_keyborn-default", policyDocument=document)
     return Place(aws, table)

@@ -224,9 +224,9 @@ FACTS = {
     "MqttEndpoint": "mqtt.example.com",
     "TopicPrefix": "certtest",
     "Table": "kb-Table-1ABC",
-    "ThingType": "kb-device",
-    "DefaultPolicy": "kb-keyborn-default",
-    "PolicyPrefix": "kb-",
+    "ThingType": "kb_device",
+    "DefaultPolicy": "kb_keyborn-default",
+    "PolicyPrefix": "kb_",
     "IotArn": "arn:aws:iot:eu-central-1:123456789012",
     "EnrollmentsPerSecond": "9.8",
 }

@@ -25,7 +25,7 @@ from support.stack import everything
 
 def policy_text(deployer: Deployer) -> str:
     """The default policy as AWS IoT has it."""
-    found = deployer.aws.client("iot").get_policy(policyName=f"{STACK}-keyborn-default")
+    found = deployer.aws.client("iot").get_policy(policyName=f"{STACK}_keyborn-default")
     return str(found["policyDocument"])
 
 
@@ -296,7 +296,7 @@ def test_what_somebody_changed_in_aws_iot_alone_is_brought_back_to_the_registry(
     deployer.deploy()
     own = put_own(deployer)
     deployer.aws.client("iot").create_policy_version(
-        policyName=f"{STACK}-keyborn-default", policyDocument=device_policy(), setAsDefault=True
+        policyName=f"{STACK}_keyborn-default", policyDocument=device_policy(), setAsDefault=True
     )
     deployer.deploy()
     assert policy_text(deployer) == own
@@ -307,13 +307,13 @@ def test_what_somebody_changed_in_aws_iot_alone_is_brought_back_to_the_registry(
 
 def test_a_stack_that_fails_is_rolled_back_and_says_where_and_why(deployer: Deployer) -> None:
     iot = deployer.aws.client("iot")
-    iot.create_policy(policyName=f"{STACK}-keyborn-default", policyDocument=device_policy())
+    iot.create_policy(policyName=f"{STACK}_keyborn-default", policyDocument=device_policy())
     error = deployer.refusal("deploy", "--stack", STACK, *target_words(), "--yes")
     assert isinstance(error, StackFailed)
     assert error.facts["resource"] == "DefaultPolicy"
     assert error.facts["state"] == "ROLLBACK_COMPLETE"
     assert everything(deployer.aws)["tables"] == []
-    iot.delete_policy(policyName=f"{STACK}-keyborn-default")
+    iot.delete_policy(policyName=f"{STACK}_keyborn-default")
     said = deployer.deploy()
     assert f"{STACK} was begun before and did not become a stack (ROLLBACK_COMPLETE)" in said.stderr
     assert deployer.stack()["StackStatus"] == "CREATE_COMPLETE"

@@ -93,7 +93,7 @@ def test_versions_of_the_default_policy_do_not_keep_the_stack(deployer: Deployer
     deployer.deploy()
     for prefix in ("two", "three", "four"):
         deployer.deploy("--topic-prefix", prefix)
-    name = f"{STACK}-keyborn-default"
+    name = f"{STACK}_keyborn-default"
     assert len(deployer.aws.client("iot").list_policy_versions(policyName=name)["policyVersions"]) > 2
     deployer.destroy()
     assert everything(deployer.aws)["policies"] == []
@@ -202,12 +202,12 @@ def test_while_devices_are_taken_away_none_comes_in_and_a_deploy_opens_again(
         patched.setattr("keyborn.wiring.aws_stack.clear_devices", _interrupt)
         deployer.keyborn("destroy", "--stack", STACK, "--yes", expect=1)
     functions, iot = deployer.aws.client("lambda"), deployer.aws.client("iot")
-    kind = iot.describe_thing_type(thingTypeName=f"{STACK}-device")["thingTypeMetadata"]
+    kind = iot.describe_thing_type(thingTypeName=f"{STACK}_device")["thingTypeMetadata"]
     assert kind["deprecated"] is True
     kept = functions.get_function_concurrency(FunctionName=f"{STACK}-enroll")
     assert kept["ReservedConcurrentExecutions"] == 0
     deployer.deploy()
-    kind = iot.describe_thing_type(thingTypeName=f"{STACK}-device")["thingTypeMetadata"]
+    kind = iot.describe_thing_type(thingTypeName=f"{STACK}_device")["thingTypeMetadata"]
     assert kind["deprecated"] is False
     for one in ("enroll", "sweep"):
         kept = functions.get_function_concurrency(FunctionName=f"{STACK}-{one}")
@@ -243,7 +243,7 @@ def test_a_thing_of_ours_with_somebody_elses_certificate_stops_it_before_the_sta
 def blocked(deployer: Deployer) -> Removal:
     """A removal whose thing type AWS IoT does not let go of."""
     deployer.deploy()
-    deployer.aws.client("iot").create_thing(thingName="late", thingTypeName=f"{STACK}-device")
+    deployer.aws.client("iot").create_thing(thingName="late", thingTypeName=f"{STACK}_device")
     orders = Orders(AwsSession())
     removal = Removal(orders, orders.place(), STACK, lambda _line: None)
     removal.look()

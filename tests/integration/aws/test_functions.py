@@ -31,8 +31,8 @@ ENVIRONMENT = {
     "KEYBORN_STACK": "kb",
     "KEYBORN_TABLE": "kb-table",
     "KEYBORN_IOT_ARN": ARN,
-    "KEYBORN_THING_TYPE": "kb-device",
-    "KEYBORN_POLICY_PREFIX": "kb-",
+    "KEYBORN_THING_TYPE": "kb_device",
+    "KEYBORN_POLICY_PREFIX": "kb_",
     "KEYBORN_MQTT_ENDPOINT": "a1-ats.iot.eu-central-1.amazonaws.com",
     "KEYBORN_TOPIC_PREFIX": "plant",
 }
@@ -43,10 +43,10 @@ def stack() -> StackSettings:
     """A table, a thing type and the default policy: of what the template makes, all they need."""
     aws, table = ministack.shared(), ministack.new_table()
     iot = aws.client("iot")
-    iot.create_thing_type(thingTypeName=f"{table}-device")
+    iot.create_thing_type(thingTypeName=f"{table}_device")
     document = {"Version": "2012-10-17", "Statement": []}
-    iot.create_policy(policyName=f"{table}-keyborn-default", policyDocument=json.dumps(document))
-    account = Account(ARN, thing_type=f"{table}-device", policy_prefix=f"{table}-")
+    iot.create_policy(policyName=f"{table}_keyborn-default", policyDocument=json.dumps(document))
+    account = Account(ARN, thing_type=f"{table}_device", policy_prefix=f"{table}_")
     return StackSettings("kb", table, account, "eu-central-1", "broker.example", topic_prefix="plant")
 
 
@@ -157,7 +157,7 @@ def test_metrics_have_the_form_that_cloudwatch_reads() -> None:
 def test_the_template_s_variables_are_read() -> None:
     stack = read_stack(ENVIRONMENT)
     assert (stack.region, stack.port, stack.topic_prefix) == ("eu-central-1", 8883, "plant")
-    assert stack.account == Account(ARN, "kb-device", "kb-")
+    assert stack.account == Account(ARN, "kb_device", "kb_")
     own = read_stack(ENVIRONMENT | {"KEYBORN_MQTT_ENDPOINT": "mq.example:443"})
     assert (own.endpoint, own.port) == ("mq.example", 443)
 

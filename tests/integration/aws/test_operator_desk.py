@@ -118,12 +118,26 @@ def test_policies_are_in_aws_iot_under_the_stacks_prefix(desk: OnStack, tmp_path
     file.write_text(json.dumps({**document, "Statement": [allow]}))
     told(desk, "policy", "put", "extra", file)
     told(desk, "policy", "attach", "extra", "--thing", LAMP)
-    assert policies_in_iot(desk, certificate) == {"kb-keyborn-default", "kb-extra"}
+    assert policies_in_iot(desk, certificate) == {"kb_keyborn-default", "kb_extra"}
     told(desk, "policy", "detach", "extra", "--thing", LAMP)
     told(desk, "policy", "remove", "extra")
-    assert policies_in_iot(desk, certificate) == {"kb-keyborn-default"}
+    assert policies_in_iot(desk, certificate) == {"kb_keyborn-default"}
     names = [one["policyName"] for one in desk.aws.client("iot").list_policies()["policies"]]
-    assert "kb-extra" not in names
+    assert "kb_extra" not in names
+
+
+def test_a_policy_s_name_is_counted_with_the_stacks_prefix(desk: OnStack, tmp_path: Path) -> None:
+    statement = {"Effect": "Allow", "Action": "iot:Publish", "Resource": "arn:aws:iot:*:*:topic/extra"}
+    file = tmp_path / "extra.json"
+    file.write_text(json.dumps({"Version": "2012-10-17", "Statement": [statement]}))
+    refused = problem(typed(desk, "policy", "put", "p" * 126, file, "--json"))
+    assert refused["code"] == "policy_name_too_long"
+    assert "Use at most 125" in refused["detail"]
+    assert [row["policyName"] for row in told(desk, "policy", "list")] == ["keyborn-default"]
+    told(desk, "policy", "put", "p" * 125, file)
+    names = [one["policyName"] for one in desk.aws.client("iot").list_policies()["policies"]]
+    assert f"kb_{'p' * 125}" in names
+    told(desk, "policy", "remove", "p" * 125)
 
 
 def test_two_stacks_of_one_account_are_two_fleets(desk: OnStack, tmp_path: Path) -> None:

@@ -124,10 +124,10 @@ def wires() -> Wires:
 def bench(wires: Wires) -> Iterator[Bench]:
     table = ministack.new_table()
     iot: Any = wires.client("iot")
-    iot.create_thing_type(thingTypeName=f"{table}-device")
+    iot.create_thing_type(thingTypeName=f"{table}_device")
     document = json.dumps({"Version": "2012-10-17", "Statement": []})
-    iot.create_policy(policyName=f"{table}-keyborn-default", policyDocument=document)
-    account = Account(ARN, thing_type=f"{table}-device", policy_prefix=f"{table}-")
+    iot.create_policy(policyName=f"{table}_keyborn-default", policyDocument=document)
+    account = Account(ARN, thing_type=f"{table}_device", policy_prefix=f"{table}_")
     bench = Bench(StackSettings("kb", table, account, ministack.REGION, "broker.example"), wires)
     yield bench
     for handler in bench.handlers:

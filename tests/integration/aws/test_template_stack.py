@@ -55,8 +55,8 @@ def test_the_stack_is_made_and_says_where_it_is(stack: Stack) -> None:
     outputs = create(stack, TopicPrefix="plant/one")
     assert outputs["MqttEndpoint"] == ENDPOINT
     assert outputs["TopicPrefix"] == "plant/one"
-    assert outputs["DefaultPolicy"] == "kb-keyborn-default"
-    assert outputs["ThingType"] == "kb-device"
+    assert outputs["DefaultPolicy"] == "kb_keyborn-default"
+    assert outputs["ThingType"] == "kb_device"
     assert outputs["IotArn"] == "arn:aws:iot:eu-central-1:000000000000"
     assert outputs["Code"] == "kb-code/code.zip"
     assert outputs["ApiId"] in outputs["Url"]

@@ -70,10 +70,10 @@ def clients() -> dict[str, Faults]:
 @pytest.fixture
 def bench(clients: dict[str, Faults]) -> Iterator[Bench]:
     table, iot = ministack.new_table(), clients["iot"].client
-    iot.create_thing_type(thingTypeName=f"{table}-device")
+    iot.create_thing_type(thingTypeName=f"{table}_device")
     document = json.dumps({"Version": "2012-10-17", "Statement": []})
-    iot.create_policy(policyName=f"{table}-keyborn-default", policyDocument=document)
-    account = Account(ARN, thing_type=f"{table}-device", policy_prefix=f"{table}-")
+    iot.create_policy(policyName=f"{table}_keyborn-default", policyDocument=document)
+    account = Account(ARN, thing_type=f"{table}_device", policy_prefix=f"{table}_")
     stack = StackSettings("kb", table, account, ministack.REGION, "broker.example", pacing=Pacing(1000.0))
     handler = LambdaHandler(
         build_enrollment(stack, lambda name: clients[name].client, roots="roots"), within=within

@@ -93,7 +93,7 @@ def test_the_deployers_policy_is_printed_without_asking_aws() -> None:
     shown, short = keyborn(*words), keyborn(*words, "--compact")
     assert json.loads(shown.stdout) == json.loads(short.stdout)
     assert short.stdout.count("\n") == 1
-    assert "arn:aws:iot:eu-central-1:123456789012:thingtype/kb-device" in shown.stdout
+    assert "arn:aws:iot:eu-central-1:123456789012:thingtype/kb_device" in shown.stdout
 
 
 @pytest.mark.parametrize(

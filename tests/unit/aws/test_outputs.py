@@ -16,9 +16,9 @@ OUTPUTS = {
     "MqttEndpoint": "a1-ats.iot.eu-central-1.amazonaws.com",
     "TopicPrefix": "plant/one",
     "Table": "kb-Table-1ABC",
-    "ThingType": "kb-device",
-    "DefaultPolicy": "kb-keyborn-default",
-    "PolicyPrefix": "kb-",
+    "ThingType": "kb_device",
+    "DefaultPolicy": "kb_keyborn-default",
+    "PolicyPrefix": "kb_",
     "IotArn": "arn:aws:iot:eu-central-1:123456789012",
     "EnrollmentsPerSecond": "9.8",
     "ApiId": "a1",
@@ -56,7 +56,7 @@ def test_all_facts_are_read_once_and_checked() -> None:
     assert (facts.stack, facts.status) == ("kb", "CREATE_COMPLETE")
     assert (facts.mqtt_host, facts.mqtt_port) == (OUTPUTS["MqttEndpoint"], 8883)
     assert (facts.region, facts.account) == ("eu-central-1", "123456789012")
-    assert (facts.table, facts.topic_prefix, facts.policy_prefix) == ("kb-Table-1ABC", "plant/one", "kb-")
+    assert (facts.table, facts.topic_prefix, facts.policy_prefix) == ("kb-Table-1ABC", "plant/one", "kb_")
     assert facts.enrollments_per_second == pytest.approx(9.8)
     assert facts.root_fingerprint == b"", "a public certificate authority"
     assert (facts.api_id, facts.code, facts.sweep_function) == ("a1", "bucket/key.zip", "")

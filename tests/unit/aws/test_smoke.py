@@ -616,7 +616,7 @@ def test_the_policy_is_printed_for_one_stack_in_one_account() -> None:
     words = ("permissions", "--smoke", "--region", "eu-central-1", "--account", "123456789012")
     done = CliRunner().invoke(cli, ["aws", *words, "--stack", "plant"])
     text = json.dumps(json.loads(done.stdout))
-    assert "thingtype/plant-device" in text
+    assert "thingtype/plant_device" in text
     assert not re.search(r"PARTITION|REGION|ACCOUNT|STACK", text)
 
 

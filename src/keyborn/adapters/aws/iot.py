@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from keyborn.adapters.aws.calls import Answer, Expected, Patience, Service
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.certificate import CertificateStatus
+from keyborn.domain.errors import PolicyNameTooLong
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import Thing, ThingKind
 
@@ -26,6 +27,8 @@ GONE = "ResourceNotFoundException"
 _THERE = "ResourceAlreadyExistsException"
 _FULL = "VersionsLimitExceededException"
 _PAGE = 250
+_LONGEST_NAME = 128
+"""Characters of a policy's name (AWS IoT API Reference, CreatePolicy)."""
 
 
 async def aside(effect: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
@@ -42,7 +45,10 @@ class Account:
     thing_type: str | None = None
     """The type of our things; without one, no thing is ever deleted."""
     policy_prefix: str = ""
-    """Goes before a policy's name, so that two stacks of one account do not share policies."""
+    """Goes before a policy's name, so that two stacks of one account do not share policies: ``STACK_``.
+
+    No stack's name has ``_``. With a hyphen a name of ``prod`` could be one of ``prod-eu``.
+    """
 
     def certificate(self, certificate: CertificateId) -> str:
         """A certificate's ARN."""
@@ -51,6 +57,12 @@ class Account:
     def policy(self, name: PolicyName) -> str:
         """A policy's name in AWS IoT."""
         return f"{self.policy_prefix}{name}"
+
+    def require_short(self, name: PolicyName) -> None:
+        """Raise PolicyNameTooLong for a name that AWS IoT would not take with our prefix."""
+        most = _LONGEST_NAME - len(self.policy_prefix)
+        if len(name) > most:
+            raise PolicyNameTooLong(length=len(name), prefix=self.policy_prefix, most=most)
 
     def owns_policy(self, named: str) -> bool:
         """Whether a policy is Keyborn's, by its name in AWS IoT."""

@@ -229,7 +229,11 @@ class AwsRegistry(DynamoRegistry):
             raise trouble
 
     async def put_policy(self, policy: AccessPolicy, event: AuditEvent) -> AccessPolicy:
-        """See ``AccessPolicies.put_policy``. A repeat brings AWS IoT to the text once more."""
+        """See ``AccessPolicies.put_policy``. A repeat brings AWS IoT to the text once more.
+
+        Raises PolicyNameTooLong before anything is written.
+        """
+        self._iot.account.require_short(policy.name)
         kept = await super().put_policy(policy, event)
         for _ in range(_ROUNDS):
             text = kept.document.text

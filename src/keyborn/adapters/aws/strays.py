@@ -102,7 +102,7 @@ class StrayHunt:
         return all([await self._is_our_policy(named) for named in attached])
 
     async def _is_our_policy(self, named: str) -> bool:
-        """Whether the table knows it: the name of another stack, and so its prefix, may begin like ours."""
+        """Whether the table knows it: anybody may call a policy so that it begins with our prefix."""
         account = self._iot.account
         name = PolicyName(named.removeprefix(account.policy_prefix))
         if not account.owns_policy(named):

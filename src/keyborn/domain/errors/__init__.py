@@ -107,6 +107,7 @@ from keyborn.domain.errors.inputs import (
     InvalidThingName,
     InvalidTopic,
     MalformedRequest,
+    PolicyNameTooLong,
     ReservedThingName,
 )
 from keyborn.domain.errors.keeping import (
@@ -266,6 +267,7 @@ __all__ = [
     "Overloaded",
     "PackageNotBuilt",
     "PolicyInUse",
+    "PolicyNameTooLong",
     "PublishDenied",
     "Queued",
     "RegistryTooNew",

@@ -78,7 +78,7 @@ class Clearing:
         else:
             reason = next(iter(self._troubles.values()), "a certificate that is not Keyborn's is attached")
             raise ThingNotCleared(
-                stack=self._iot.account.policy_prefix.rstrip("-"),
+                stack=self._iot.account.policy_prefix.removesuffix("_"),
                 what=", ".join(left[:_SHOWN]),
                 reason=reason,
             )

@@ -30,8 +30,8 @@ class Removal:
         self.bucket = CodeBucket(orders, place)
         self.account = Account(
             f"arn:{place.partition}:iot:{place.region}:{place.account}",
-            thing_type=f"{name}-device",
-            policy_prefix=f"{name}-",
+            thing_type=f"{name}_device",
+            policy_prefix=f"{name}_",
         )
         self._region = place.region
         self._tell = tell
