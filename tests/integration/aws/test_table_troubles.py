@@ -207,6 +207,29 @@ async def test_the_chain_goes_on_where_it_ended(stage: Stage) -> None:
         assert not [item for item in stage.items() if item["pk"]["S"] == "event"]
 
 
+@pytest.mark.parametrize("head", [None, {"sequence": {"N": "1"}}])
+async def test_a_chain_whose_end_was_set_back_is_not_written_over(
+    stage: Stage, head: dict[str, dict[str, str]] | None
+) -> None:
+    place = {"pk": {"S": "head"}, "sk": {"S": "-"}}
+    async with stage.process() as desk:
+        for name in ("a", "b"):
+            await desk.put(name)
+        before = await desk.registry.records()
+        ministack.dynamodb().delete_item(TableName=stage.table, Key=place)
+        if head is not None:
+            item = {**place, **head, "hash": {"S": before[0].hash}}
+            ministack.dynamodb().put_item(TableName=stage.table, Item=item)
+        await desk.put("c")
+
+        with pytest.raises(AuditBroken, match=f"record {1 if head is None else 2}: .*set back"):
+            await registry_of(desk).chain()
+
+        kept = [item for item in stage.items() if item["pk"]["S"] == "audit"]
+        assert [item["hash"]["S"] for item in kept] == [one.hash for one in before]
+        assert len([item for item in stage.items() if item["pk"]["S"] == "event"]) == 1
+
+
 async def test_no_item_holds_a_secret(stage: Stage) -> None:
     """Of a token the table has the digest alone; the secret of ``make_token`` is the digest of its word."""
     async with stage.process() as desk:
