@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from keyborn.cli.aws_place import (
 from keyborn.cli.output import json_option, lines, show
 
 if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
     from keyborn.adapters.aws.stack.deploy import Deployment, Draft
     from keyborn.adapters.aws.stack.outputs import StackOutputs
     from keyborn.adapters.aws.stack.stacks import Plan
@@ -29,6 +32,7 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 _DAYS = ["1", "3", "5", "7", "14", "30", "60", "90", "120", "150", "180", "365", "400", "545", "731"]
 _ENDPOINT = re.compile(r"([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?)?")
 _URL = re.compile(r"(https://[A-Za-z0-9.-]+(:[0-9]{1,5})?)?")
+_EMAIL = re.compile(r"([^@\s]+@[^@\s]+)?")
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]+(/[A-Za-z0-9_.:-]+)*")
 _INTERRUPTED = (
     "What CloudFormation has begun it goes on with by itself. Repeat the command: it waits for that, then "
@@ -101,7 +105,7 @@ def deploy(
         draft = work.draft(wishes)
         changed = _carry_out(work, draft, dry_run=dry_run, yes=yes)
         if not dry_run and changed is not None:
-            _finish(work, draft, changed=changed, as_json=as_json)
+            _finish(work, draft, changed=changed, profile=profile, as_json=as_json)
         elif as_json:
             click.echo(json.dumps({"stack": name, "changed": False, "changes": _rows(draft.plan)}))
 
@@ -143,7 +147,7 @@ def _rows(plan: "Plan | None") -> list[dict[str, str | None]]:
     ]
 
 
-def _finish(work: "Deployment", draft: "Draft", *, changed: bool, as_json: bool) -> None:
+def _finish(work: "Deployment", draft: "Draft", *, changed: bool, profile: str | None, as_json: bool) -> None:
     """Ship the default policy, and say where devices enroll."""
     from keyborn.adapters.aws.stack.outputs import read_outputs
     from keyborn.wiring.aws_stack import ship_default_policy
@@ -161,13 +165,16 @@ def _finish(work: "Deployment", draft: "Draft", *, changed: bool, as_json: bool)
         }
         click.echo(json.dumps(done))
         return
-    _greet(found, session.region)
+    _greet(found, session.region, profile)
 
 
-def _greet(found: "StackOutputs", region: str) -> None:
+def _greet(found: "StackOutputs", region: str, profile: str | None) -> None:
     known = facts(found)
     show({name: known[name] for name in ("stack", "status", "url", "mqttEndpoint", "table")}, as_json=False)
-    click.echo(f"\nNext: keyborn token create --aws {found.stack} --region {region} --thing gateway-1")
+    place = f"--aws {found.stack} --region {region}"
+    if profile is not None:
+        place += f" --profile {shlex.quote(profile)}"
+    click.echo(f"\nNext: keyborn token create {place} --thing gateway-1")
 
 
 # ── options ───────────────────────────────────────────────────────────────────────────────────────────
@@ -196,13 +203,15 @@ def _wishes(
     _match(
         topic_prefix, _PREFIX, "--topic-prefix takes levels of letters, digits and _ . : - with / between."
     )
+    _match(alarm_email, _EMAIL, "--alarm-email takes NAME@DOMAIN.")
     _match(runtime, re.compile(r"python3\.1[1-9]"), "--runtime takes python3.11 or newer.")
+    root = None if url_root is None else _url_root(url_root)
     return Wishes(
         architecture=architecture,
         runtime=runtime,
         url=url,
-        root_fingerprint=None if url_root is None else _fingerprint(url_root),
-        url_root=None if url_root is None else url_root.read_bytes(),
+        root_fingerprint=None if root is None else _fingerprint(root),
+        url_root=None if root is None else _bare([root]),
         mqtt_endpoint=mqtt_endpoint,
         mqtt_roots=None if mqtt_roots is None else _roots(mqtt_roots),
         topic_prefix=topic_prefix,
@@ -226,8 +235,15 @@ def _tag(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _fingerprint(path: Path) -> str:
-    """SHA-256 of the one certificate in a file."""
+def _fingerprint(certificate: "Certificate") -> str:
+    """SHA-256 of a certificate."""
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    return certificate.fingerprint(SHA256()).hex()
+
+
+def _url_root(path: Path) -> "Certificate":
+    """The one certificate in a file."""
     found = _certificates(path, "--url-root")
     if len(found) != 1:
         raise click.UsageError(
@@ -236,22 +252,30 @@ def _fingerprint(path: Path) -> str:
     return found[0]
 
 
+def _bare(certificates: "list[Certificate]") -> bytes:
+    """Their PEM without the words that a file may have between them: a device takes none."""
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return b"".join(one.public_bytes(Encoding.PEM) for one in certificates)
+
+
 def _roots(path: str) -> bytes:
-    """PEM of the certificates in a file, and of nothing else; empty for no file."""
+    """PEM of the certificates in a file, and of nothing else; empty for no file. Raises InvalidSetting."""
+    from keyborn.adapters.aws.stack.wishes import require_takable
+
     if not path:
         return b""
-    _certificates(Path(path), "--mqtt-roots")
-    return Path(path).read_bytes()
+    roots = _bare(_certificates(Path(path), "--mqtt-roots"))
+    require_takable(roots, "--mqtt-roots")
+    return roots
 
 
-def _certificates(path: Path, option: str) -> list[str]:
+def _certificates(path: Path, option: str) -> "list[Certificate]":
     from cryptography import x509
-    from cryptography.hazmat.primitives.hashes import SHA256
 
     try:
-        found = x509.load_pem_x509_certificates(path.read_bytes())
+        return x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as trouble:
         raise click.UsageError(
             f"{option}: {path} is not a readable file of certificates in PEM."
         ) from trouble
-    return [one.fingerprint(SHA256()).hex() for one in found]

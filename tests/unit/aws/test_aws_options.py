@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from keyborn.cli.aws import COMMANDS
 from keyborn.cli.main import cli
+from keyborn.domain.errors import InvalidSetting
 from support.pki import new_pki, pem
 
 
@@ -78,6 +79,15 @@ def test_a_root_is_one_certificate_in_pem(tmp_path: Path) -> None:
         said = keyborn("deploy", "--yes", "--url", "https://x.example", "--url-root", str(path))
         assert said.exit_code == 2
         assert sentence in " ".join(said.stderr.split())
+
+
+@pytest.mark.usefixtures("no_aws")
+def test_more_roots_than_a_device_takes_are_refused_before_anything_is_done(tmp_path: Path) -> None:
+    file = tmp_path / "roots.pem"
+    file.write_text(pem(*[new_pki().root.certificate] * 9))
+    said = keyborn("deploy", "--yes", "--mqtt-roots", str(file))
+    assert isinstance(said.exception, InvalidSetting)
+    assert "it has 9 certificates, and a device takes at most 8" in str(said.exception)
 
 
 @pytest.mark.usefixtures("no_aws")

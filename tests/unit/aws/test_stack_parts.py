@@ -8,16 +8,22 @@ from typing import Any
 import pytest
 
 from keyborn.adapters.aws.package import Target
+from keyborn.adapters.aws.roots import amazon_roots
 from keyborn.adapters.aws.session import AwsSession
-from keyborn.adapters.aws.stack import stacks
+from keyborn.adapters.aws.stack import stacks, wishes
+from keyborn.adapters.aws.stack.deploy import beside_the_code
 from keyborn.adapters.aws.stack.orders import Orders, Place
 from keyborn.adapters.aws.stack.permissions import MOST, deployer_policy
 from keyborn.adapters.aws.stack.stacks import Stack, Standing, ready
 from keyborn.adapters.aws.stack.wishes import DEFAULT_TARGET, Wishes
+from keyborn.device.answer import MAX_PEM
+from keyborn.device.verify import MAX_CHAIN
 from keyborn.domain.errors import InvalidSetting, StackNotReady, StackSlow
+from support.pki import new_pki, pem
 
 PLACE = Place("aws", "123456789012", "ap-southeast-2", "arn:aws:iam::123456789012:user/x")
 LONGEST = "k" * 40
+BEGIN = "-----BEGIN CERTIFICATE-----"
 ON_STAR = {"Look", "AccessLog"}
 
 
@@ -28,6 +34,43 @@ def statements(stack: str = "kb") -> list[dict[str, Any]]:
 
 def actions() -> list[str]:
     return [action for one in statements() for action in one["Action"]]
+
+
+# ── what devices are to trust ──────────────────────────────────────────────────────────────────────────
+
+
+def test_the_limits_are_those_of_the_device() -> None:
+    assert (wishes.MOST_ROOTS, wishes.LONGEST_ROOTS) == (MAX_CHAIN, MAX_PEM)
+
+
+@pytest.mark.parametrize(
+    ("roots", "sentence"),
+    [
+        (
+            f"{BEGIN}\n" * 9,
+            "The setting --mqtt-roots is not usable: it has 9 certificates, and a device takes",
+        ),
+        (f"{BEGIN}\n" + "A" * MAX_PEM, "characters, and a device takes at most 32,768"),
+    ],
+)
+def test_what_a_device_would_refuse_is_refused(roots: str, sentence: str) -> None:
+    with pytest.raises(InvalidSetting, match=sentence):
+        wishes.require_takable(roots.encode(), "--mqtt-roots")
+
+
+def test_roots_that_a_device_takes_are_taken() -> None:
+    wishes.require_takable(f"{BEGIN}\n".encode() * 8, "--mqtt-roots")
+    wishes.require_takable(b"A" * MAX_PEM, "--mqtt-roots")
+
+
+def test_the_root_of_a_private_url_is_counted_with_those_for_mqtt() -> None:
+    eight, one = (pem(*[new_pki().root.certificate] * count).encode() for count in (8, 1))
+    assert beside_the_code(eight, b"") == eight
+    with pytest.raises(InvalidSetting, match=r"--url-root.*it has 9 certificates"):
+        beside_the_code(eight, one)
+    together = beside_the_code(b"", one)
+    assert together is not None
+    assert together.count(BEGIN.encode()) == amazon_roots().count(BEGIN) + 1
 
 
 # ── options ───────────────────────────────────────────────────────────────────────────────────────────
@@ -122,13 +165,21 @@ def test_a_star_is_the_resource_of_lists_and_log_deliveries_alone() -> None:
     assert {word for word in words if not re.match("Describe|List", word)} == {"DetachThingPrincipal"}
 
 
-def test_roles_are_made_for_two_names_and_no_other() -> None:
+def test_roles_are_made_for_three_names_and_no_other() -> None:
     (roles,) = [one for one in statements() if any(each.startswith("iam:") for each in one["Action"])]
     assert roles["Resource"] == [
         "arn:aws:iam::123456789012:role/kb-EnrollRole-*",
         "arn:aws:iam::123456789012:role/kb-SweepRole-*",
+        "arn:aws:iam::123456789012:role/kb-SeenRole-*",
     ]
     assert not {"iam:AttachRolePolicy", "iam:CreatePolicy", "iam:CreateUser"} & set(actions())
+
+
+def test_the_rule_has_the_stack_s_name_as_far_as_a_rule_can() -> None:
+    rules = [each for one in statements("kb-two") for each in one["Resource"] if ":rule/" in each]
+    assert [each for each in rules if ":iot:" in each] == [
+        "arn:aws:iot:ap-southeast-2:123456789012:rule/kb_two_seen"
+    ]
 
 
 def test_every_resource_names_the_stack_its_account_or_its_devices() -> None:
@@ -148,6 +199,7 @@ def test_what_the_template_makes_the_policy_can_make_and_remove(kind: str) -> No
     wanted = {
         "AWS::DynamoDB::Table": ("dynamodb:CreateTable", "dynamodb:DeleteTable"),
         "AWS::IoT::ThingType": ("iot:CreateThingType", "iot:DeleteThingType"),
+        "AWS::IoT::TopicRule": ("iot:CreateTopicRule", "iot:DeleteTopicRule"),
         "AWS::IoT::Policy": ("iot:CreatePolicy", "iot:DeletePolicy"),
         "AWS::Logs::LogGroup": ("logs:CreateLogGroup", "logs:DeleteLogGroup"),
         "AWS::Logs::MetricFilter": ("logs:PutMetricFilter", "logs:DeleteMetricFilter"),

@@ -9,7 +9,7 @@ from keyborn.adapters.aws.stack.bucket import CodeBucket
 from keyborn.adapters.aws.stack.orders import Orders, Place
 from keyborn.adapters.aws.stack.outputs import StackOutputs
 from keyborn.adapters.aws.stack.stacks import Plan, Stack, Standing, Tell, ready
-from keyborn.adapters.aws.stack.wishes import Wishes
+from keyborn.adapters.aws.stack.wishes import Wishes, require_takable
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +112,14 @@ def beside_the_code(roots: bytes, url_root: bytes) -> bytes | None:
     """What the functions show devices, PEM; None: Amazon's roots, which come with the code.
 
     The root of a private URL goes with those for MQTT: a device finds it by its fingerprint in the trust
-    bundle, before it believes anybody.
+    bundle, before it believes anybody. Raises InvalidSetting for more than a device takes.
     """
     if not url_root or url_root.strip() in roots:
+        require_takable(roots, "--mqtt-roots")
         return roots or None
-    return b"\n".join([(roots or amazon_roots().encode()).strip(), url_root.strip(), b""])
+    whole = b"\n".join([(roots or amazon_roots().encode()).strip(), url_root.strip(), b""])
+    require_takable(whole, "--url-root, together with what devices trust for MQTT,")
+    return whole
 
 
 def _roots_key(digest: str) -> str:

@@ -4,8 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from keyborn.adapters.aws.package import Target
+from keyborn.domain.errors import InvalidSetting
 
+MOST_ROOTS, LONGEST_ROOTS = 8, 32_768
+"""Certificates and characters of what a device is given to trust: it refuses more (``keyborn.device``)."""
+_BEGIN = b"-----BEGIN CERTIFICATE-----"
 DEFAULT_TARGET = Target("arm64", "python3.13")
+
+
+def require_takable(roots: bytes, option: str) -> None:
+    """Raise InvalidSetting for ``roots``, PEM, that every device would refuse."""
+    count, length = roots.count(_BEGIN), len(roots)
+    if count > MOST_ROOTS:
+        detail = f"it has {count} certificates, and a device takes at most {MOST_ROOTS}"
+        raise InvalidSetting(setting=option, detail=detail)
+    if length > LONGEST_ROOTS:
+        detail = f"it has {length:,} characters, and a device takes at most {LONGEST_ROOTS:,}"
+        raise InvalidSetting(setting=option, detail=detail)
 
 
 @dataclass(frozen=True, slots=True)
