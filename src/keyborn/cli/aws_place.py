@@ -17,6 +17,7 @@ stack_option = click.option(
     default="keyborn",
     show_default=True,
     envvar="KEYBORN_AWS_STACK",
+    show_envvar=True,
     metavar="NAME",
     help="The stack's name: letters, digits and hyphens.",
 )

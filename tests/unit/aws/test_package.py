@@ -151,7 +151,8 @@ def test_what_pip_says_is_told_in_one_sentence() -> None:
     said = "WARNING: x\nERROR: Could not find a version\nERROR: No matching distribution found for msgspec\n"
     with pytest.raises(PackageNotBuilt) as caught:
         build_package(ARM, run=Pip(error=said))
-    assert "No matching distribution found for msgspec. Nothing in AWS has changed" in str(caught.value)
+    assert "No matching distribution found for msgspec; can pip reach its index?" in str(caught.value)
+    assert "Nothing in AWS has changed" in str(caught.value)
 
 
 def test_a_pip_that_does_not_run_is_a_refusal_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,7 +167,8 @@ def _install(target: Target, folder: Path, run: Run) -> None:
         )
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["pip failed"]
-        raise PackageNotBuilt(detail=said[-1].removeprefix("ERROR: ").rstrip(". "))
+        hint = "; can pip reach its index? See: pip config list" if "No matching" in said[-1] else ""
+        raise PackageNotBuilt(detail=said[-1].removeprefix("ERROR: ").rstrip(". ") + hint)
 
 
 def _run(order: Sequence[str]) -> "subprocess.CompletedProcess[str]":

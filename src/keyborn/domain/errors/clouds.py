@@ -50,8 +50,8 @@ class AwsDenied(OperatorError):
 
     code = "aws_denied"
     sentence = (
-        "AWS does not permit {action} with these credentials. Ask who manages the account for it, or use "
-        "others with --profile."
+        "AWS does not permit {action} with these credentials. Ask who manages the account for it (keyborn "
+        "aws permissions prints all that is needed), or use others with --profile."
     )
 
 
@@ -99,7 +99,8 @@ class StackForeign(OperatorError):
     code = "stack_foreign"
     sentence = (
         "The stack {stack} does not look like one of Keyborn's: its output {output} is missing or wrong. "
-        "Check the name, or bring it up to date with: keyborn aws deploy --stack {stack}"
+        "Check the name; one that an older Keyborn made is brought up to date with: "
+        "keyborn aws deploy --stack {stack}"
     )
 
 

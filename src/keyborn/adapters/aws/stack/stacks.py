@@ -19,6 +19,9 @@ _OURS = frozenset({"CodeBucket", "CodeKey", "MqttEndpoint"})
 """Parameters of every template of ours: a stack that lacks one of them is somebody else's."""
 _BARE = frozenset({"REVIEW_IN_PROGRESS", "DELETE_IN_PROGRESS", "DELETE_COMPLETE"})
 """States in which a stack need not tell its parameters."""
+_OVERTAKEN = frozenset({"ChangeSetNotFound", "InvalidChangeSetStatus"})
+"""Answers of ExecuteChangeSet once another change set of the stack was executed."""
+_OTHERS = "somebody else changed the stack after these changes were shown, and CloudFormation forgot them"
 _FAILED = re.compile(r".*_FAILED")
 _CONSEQUENCE = re.compile(r"Resource \w+ cancelled", re.IGNORECASE)
 _BEAT, _LONGEST_BEAT = 0.05, 3.0
@@ -171,7 +174,15 @@ class Stack:
         standing = self.standing()
         identity = self.name if standing is None else standing.identity
         self._skip_old(identity)
-        self._order("ExecuteChangeSet", StackName=self.name, ChangeSetName=plan.name)
+        which = {"StackName": self.name, "ChangeSetName": plan.name}
+        try:
+            self._order("ExecuteChangeSet", expected=_OVERTAKEN, **which)
+        except Expected:
+            now = self.standing(identity)
+            state = "unknown" if now is None else now.state
+            raise StackFailed(
+                stack=self.name, resource="its change set", reason=_OTHERS, state=state
+            ) from None
         return self._watch(identity, "CREATE_COMPLETE" if plan.creates else "UPDATE_COMPLETE")
 
     def settled(self) -> Standing | None:
