@@ -59,7 +59,8 @@ def _ask(removal: "Removal") -> None:
     """Raise Abort unless the stack's name is typed."""
     from keyborn.wiring.aws_stack import count_devices
 
-    count = 0 if removal.table is None else count_devices(removal, removal.table)
+    table = removal.table
+    count = len(removal.things()) if table is None else count_devices(removal, table)
     tell(f"This removes {count:,} devices and services for good, with the registry and its audit trail.")
     if (
         click.prompt("Type the stack's name to go on", default="", show_default=False, err=True)
@@ -69,14 +70,13 @@ def _ask(removal: "Removal") -> None:
         raise click.exceptions.Exit(1)
 
 
-def _remove(removal: "Removal") -> "Cleared | None":
-    from keyborn.wiring.aws_stack import clear_devices
+def _remove(removal: "Removal") -> "Cleared":
+    from keyborn.wiring.aws_stack import clear_devices, clear_unlisted
 
     removal.close()
-    cleared = None
-    if removal.table is not None:
-        cleared = clear_devices(removal, removal.table, tell)
-        tell(f"{len(cleared.things):,} devices and services are taken away; now the stack.")
+    table = removal.table
+    cleared = clear_unlisted(removal, tell) if table is None else clear_devices(removal, table, tell)
+    tell(f"{len(cleared.things):,} devices and services are taken away; now the stack.")
     removal.delete()
     return cleared
 

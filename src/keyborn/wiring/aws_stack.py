@@ -12,6 +12,7 @@ from keyborn.adapters.aws.stack.clearing import Cleared, Clearing
 from keyborn.adapters.aws.stack.outputs import StackOutputs
 from keyborn.adapters.aws.stack.removal import Removal
 from keyborn.adapters.aws.stack.stacks import Tell
+from keyborn.adapters.aws.stack.unlisted import UnlistedClearing
 from keyborn.adapters.aws.table import DynamoRegistry
 from keyborn.adapters.system import SystemClock
 from keyborn.domain.access_policy.document import DEFAULT_POLICY
@@ -91,8 +92,15 @@ async def _clear(removal: Removal, table: str, tell: Tell) -> Cleared:
             sessions=sessions,
             settle=_settle,
             tell=tell,
+            listed=removal.things,
         )
         return await clearing.clear()
+
+
+def clear_unlisted(removal: Removal, tell: Tell) -> Cleared:
+    """Take the things of a stack out of AWS IoT whose registry is gone already. Raises ThingNotCleared."""
+    iot = Iot(removal.session.client("iot"), removal.account)
+    return UnlistedClearing(stack=removal.name, iot=iot, things=removal.things, tell=tell).clear()
 
 
 def count_devices(removal: Removal, table: str) -> int:

@@ -91,7 +91,7 @@ def test_a_deploy_without_a_permission_names_it_and_leaves_no_stack(deployer: De
     ],
 )
 def test_a_destroy_without_a_permission_leaves_the_registry(deployer: Deployer, action: str) -> None:
-    deployer.monkeypatch.setattr("keyborn.adapters.aws.stack.clearing._ROUNDS", 1)
+    deployer.monkeypatch.setattr("keyborn.adapters.aws.stack.clearing.ROUNDS", 1)
     deployer.deploy()
     asyncio.run(deployer.enroll("lamp-1"))
     deployer.sign_in(*without(action), GAPS, name="limited")

@@ -14,6 +14,7 @@ from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.errors import StackFailed, StackMissing, ThingNotCleared
 from keyborn.domain.names import ThingName
 from keyborn.domain.thing import ThingKind, ThingStatus
+from keyborn.policies import device_policy
 from support.aws_deployer import BUCKET, STACK, Deployer
 from support.csr_make import make_csr
 from support.registry_cases import document, event
@@ -221,8 +222,8 @@ def _interrupt(*_: object) -> None:
 def test_a_thing_of_ours_with_somebody_elses_certificate_stops_it_before_the_stack(
     deployer: Deployer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("keyborn.adapters.aws.stack.clearing._ROUNDS", 2)
-    monkeypatch.setattr("keyborn.adapters.aws.stack.clearing._PAUSE", 0.01)
+    monkeypatch.setattr("keyborn.adapters.aws.stack.clearing.ROUNDS", 2)
+    monkeypatch.setattr("keyborn.adapters.aws.stack.clearing.PAUSE", 0.01)
     deployer.deploy()
     asyncio.run(deployer.enroll("lamp-1"))
     iot = deployer.aws.client("iot")
@@ -277,8 +278,63 @@ def test_what_fails_for_another_reason_is_not_waited_for(
         """Devices stay: the policy cannot be deleted either."""
 
     monkeypatch.setattr(Removal, "table", None)
+    monkeypatch.setattr(Removal, "things", lambda _removal: [])
     monkeypatch.setattr(Removal, "_pause", no_clearing)
     error = deployer.refusal("destroy", "--stack", STACK, "--yes")
     assert isinstance(error, StackFailed)
     assert error.facts["state"] == "DELETE_FAILED"
     monkeypatch.undo()
+
+
+# ── the registry is gone, the stack is not ────────────────────────────────────────────────────────────
+
+
+def test_without_its_registry_a_stack_goes_with_the_things_of_its_type_and_no_others(
+    deployer: Deployer,
+) -> None:
+    alien = foreign(deployer)
+    deployer.deploy()
+    deployer.deploy(stack="kb2")
+    for name, stack in (("lamp-1", STACK), ("lamp-2", STACK), ("pump-1", "kb2")):
+        asyncio.run(deployer.enroll(name, stack=stack))
+    deployer.aws.client("iot").create_thing(thingName="bare", thingTypeName=f"{STACK}_device")
+    deployer.aws.client("dynamodb").delete_table(TableName=deployer.outputs().table)
+    said = deployer.destroy()
+    assert f"The registry is gone already; AWS IoT lists 3 things of type {STACK}_device." in said.stderr
+    assert "3 devices and services are taken away; now the stack." in said.stderr
+    assert "Sessions that were open" in said.stdout
+    assert sorted(things(deployer)) == ["alien", "pump-1"]
+    assert sorted(deployer.certificates().values()) == ["ACTIVE", "INACTIVE"]
+    assert alien in deployer.certificates()
+    assert everything(deployer.aws)["types"] == ["kb2_device"]
+
+
+@pytest.mark.parametrize("use", ["another thing", "another policy"])
+def test_without_its_registry_a_certificate_that_somebody_else_uses_stops_it(
+    deployer: Deployer, monkeypatch: pytest.MonkeyPatch, use: str
+) -> None:
+    monkeypatch.setattr("keyborn.adapters.aws.stack.clearing.ROUNDS", 1)
+    deployer.deploy()
+    certificate = asyncio.run(deployer.enroll("lamp-1"))
+    iot = deployer.aws.client("iot")
+    principal = f"{deployer.outputs().iot_arn}:cert/{certificate}"
+    if use == "another thing":
+        iot.create_thing(thingName="alien")
+        iot.attach_thing_principal(thingName="alien", principal=principal)
+    else:
+        iot.create_policy(policyName="theirs", policyDocument=device_policy())
+        iot.attach_policy(policyName="theirs", target=principal)
+    deployer.aws.client("dynamodb").delete_table(TableName=deployer.outputs().table)
+    error = deployer.refusal("destroy", "--stack", STACK, "--yes")
+    assert isinstance(error, ThingNotCleared)
+    assert "lamp-1 (a certificate that may be somebody else's is attached)" in str(error)
+    assert deployer.certificates() == {certificate: "ACTIVE"}
+    assert deployer.stack()["StackStatus"] == "CREATE_COMPLETE"
+
+
+def test_whoever_is_asked_is_told_how_many_things_there_are_without_a_registry(deployer: Deployer) -> None:
+    deployer.deploy()
+    asyncio.run(deployer.enroll("lamp-1"))
+    deployer.aws.client("dynamodb").delete_table(TableName=deployer.outputs().table)
+    said = deployer.keyborn("destroy", "--stack", STACK, typed="no\n", expect=1)
+    assert "This removes 1 devices and services for good" in said.stderr

@@ -175,12 +175,13 @@ class Iot:
         except Expected:
             return
         ours = self.account.thing_type is not None and known.get("thingTypeName") == self.account.thing_type
-        if not ours or next(self._principals(name), None) is not None:
+        if not ours or next(self.principals(name), None) is not None:
             return
         # Refused for a while after a certificate was detached: the next run deletes it then.
         self._service.call("DeleteThing", thingName=name, expectedVersion=known["version"])
 
-    def _principals(self, name: ThingName) -> Iterator[str]:
+    def principals(self, name: str) -> Iterator[str]:
+        """What a thing is bound to: ARNs of certificates, and of whatever else there may be."""
         return self._pages("ListThingPrincipals", "principals", ("nextToken", "nextToken"), thingName=name)
 
     def certificates(self, since: datetime) -> Iterator[Listed]:

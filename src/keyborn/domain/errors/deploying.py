@@ -51,10 +51,10 @@ class CodeBucketTaken(OperatorError):
 
 
 class ThingNotCleared(OperatorError):
-    """A thing of our type holds a certificate that Keyborn did not make."""
+    """A thing of the stack's type holds a certificate that is not the stack's."""
 
     code = "thing_not_cleared"
     sentence = (
-        "Not everything of {stack} could be removed from AWS IoT: {what} ({reason}). The stack and its "
-        "registry are still there. Correct that, then repeat the command."
+        "Not everything of {stack} could be removed from AWS IoT: {what} ({reason}). The stack is still "
+        "there. Correct that, then repeat the command."
     )

@@ -17,11 +17,11 @@ from keyborn.domain.names import ThingName
 from keyborn.domain.thing import Thing, ThingKind
 from keyborn.ports import MAX_PAGE, Sessions
 
-_ROUNDS, _PAUSE = 40, 3.0
+ROUNDS, PAUSE = 40, 3.0
 """Two minutes: AWS IoT takes a while to see that a certificate is detached, and enrolments to end."""
 _SIDE_BY_SIDE = 8
 _MANY = 100
-_SHOWN = 3
+SHOWN = 3
 
 
 @dataclass(slots=True)
@@ -48,24 +48,27 @@ class Clearing:
         sessions: Sessions,
         settle: Callable[[], Awaitable[Sequence[str]]],
         tell: Tell,
-        pause: float = _PAUSE,
+        listed: Callable[[], list[str]],
     ) -> None:
-        """``settle`` ends open enrolments, however young, and clears away what they left; what it met."""
+        """``listed``: the things of our type, as AWS IoT has them now.
+
+        ``settle`` ends open enrolments, however young, and clears away what they left; what it met.
+        """
         self._registry = registry
         self._iot = iot
         self._orders = orders
         self._sessions = sessions
         self._settle = settle
         self._tell = tell
-        self._pause = pause
+        self._listed = listed
         self._troubles: dict[str, str] = {}
         self.done = Cleared()
 
     async def clear(self) -> Cleared:
         """Do it all. Raises ThingNotCleared where something does not go, and RegistryUnavailable."""
-        for number in range(_ROUNDS):
+        for number in range(ROUNDS):
             if number:
-                await asyncio.sleep(self._pause)
+                await asyncio.sleep(PAUSE)
             self._troubles.clear()
             for trouble in await self._settle():
                 self._troubles["an enrolment that was broken off"] = trouble
@@ -79,7 +82,7 @@ class Clearing:
             reason = next(iter(self._troubles.values()), "a certificate that is not Keyborn's is attached")
             raise ThingNotCleared(
                 stack=self._iot.account.policy_prefix.removesuffix("_"),
-                what=", ".join(left[:_SHOWN]),
+                what=", ".join(left[:SHOWN]),
                 reason=reason,
             )
         await self._policies()
@@ -136,11 +139,6 @@ class Clearing:
             except Unavailable as trouble:
                 self._troubles[name] = str(trouble)
         return await aside(self._listed)
-
-    def _listed(self) -> list[str]:
-        kind, mark = self._iot.account.thing_type, ("nextToken", "nextToken")
-        found = self._orders.pages("iot", "ListThings", "things", mark=mark, thingTypeName=kind)
-        return [one["thingName"] for one in found]
 
     async def _policies(self) -> None:
         """Policies that operators made; of the stack's own, every version but the one in force."""

@@ -46,6 +46,8 @@ class Removal:
                 for name, (identity, state) in self.stack.resources().items()
                 if identity and state not in {"DELETE_COMPLETE", "DELETE_SKIPPED"}
             }
+            if not self._table_stands():
+                self._there.pop("Table", None)
             return standing
         if not self.bucket.exists() or self.users():
             raise StackMissing(stack=self.name, region=self._region)
@@ -55,6 +57,24 @@ class Removal:
     def table(self) -> str | None:
         """The registry, if it is still there."""
         return self._there.get("Table")
+
+    def _table_stands(self) -> bool:
+        """Whether the registry is there: CloudFormation does not notice when somebody deletes a table."""
+        if self.table is None:
+            return False
+        try:
+            self.orders.ask("dynamodb", "DescribeTable", expected={_GONE}, TableName=self.table)
+        except Expected:
+            return False
+        return True
+
+    def things(self) -> list[str]:
+        """The things of the stack's own type; none if that is gone, or is not of this stack's making."""
+        kind, mark = self.account.thing_type, ("nextToken", "nextToken")
+        if self._there.get("ThingType") != kind:
+            return []
+        found = self.orders.pages("iot", "ListThings", "things", mark=mark, thingTypeName=kind)
+        return [one["thingName"] for one in found]
 
     def close(self) -> None:
         """Let no device enroll and no sweep begin any more; what is under way ends by itself."""
