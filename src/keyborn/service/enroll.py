@@ -31,7 +31,7 @@ from keyborn.ports import (
     Enrollments,
     Entropy,
 )
-from keyborn.service.admission import Admission, FailureBudget
+from keyborn.service.admission import Admission, FailureBudget, RecordBudget
 from keyborn.service.quota import NoQuota, Quota
 from keyborn.service.saga import SagaStep, StepListener, ignore
 from keyborn.service.together import beside
@@ -97,6 +97,7 @@ class RegistrationAuthority:
         self._quota = quota or NoQuota()
         self._failures = failures or FailureBudget()
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
+        self._strangers = RecordBudget()
         self._on_step = on_step
 
     async def authenticate(self, credential: Credential) -> Applicant:
@@ -109,13 +110,20 @@ class RegistrationAuthority:
         except Unavailable:
             raise
         except KeybornError as refusal:
-            now = self._clock.now()
-            self._failures.charge(credential.source, now)
-            event = AuditEvent(now, "enroll", refusal.code, "", "unproved", credential.source)
-            await self._audit.append(event)
+            await self._record_stranger(credential.source, refusal)
             raise
         self._on_step(SagaStep.AUTHENTICATED)
         return applicant
+
+    async def _record_stranger(self, source: str, refusal: KeybornError) -> None:
+        """As long as there is room for it; the next record says how many had none. Raises Throttled."""
+        now = self._clock.now()
+        self._failures.charge(source, now)
+        more = self._strangers.take(now)
+        if more is not None:
+            details = {"more": str(more)} if more else {}
+            event = AuditEvent(now, "enroll", refusal.code, "", "unproved", source, details)
+            await self._audit.append(event)
 
     async def enroll(self, applicant: Applicant, request: EnrollmentRequest) -> Enrollment:
         """Give the applicant the one certificate of this thing and key.
