@@ -112,6 +112,7 @@ def everything(aws: Ministack) -> dict[str, list[str]]:
         "policies": [one["policyName"] for one in iot.list_policies()["policies"]],
         "types": [one["thingTypeName"] for one in iot.list_thing_types()["thingTypes"]],
         "rules": [one["Name"] for one in aws.root("events").list_rules()["Rules"]],
+        "topic rules": [one["ruleName"] for one in iot.list_topic_rules()["rules"]],
         "topics": [one["TopicArn"] for one in aws.root("sns").list_topics()["Topics"]],
         "alarms": [one["AlarmName"] for one in watch.describe_alarms()["MetricAlarms"]],
         "dashboards": [one["DashboardName"] for one in watch.list_dashboards()["DashboardEntries"]],

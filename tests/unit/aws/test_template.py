@@ -11,6 +11,7 @@ import pytest
 from cfnlint.api import lint
 from cfnlint.decode import cfn_yaml
 
+from keyborn.adapters.aws.table import keys
 from keyborn.policies import device_policy
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -144,7 +145,34 @@ def test_each_role_has_exactly_the_actions_of_its_work() -> None:
     assert not actions("SweepRole") & others
 
 
-@pytest.mark.parametrize("role", ["EnrollRole", "SweepRole"])
+def test_the_rule_s_role_writes_one_partition_of_the_table_and_is_for_that_rule_alone() -> None:
+    (only,) = statements("SeenRole")
+    assert only == {
+        "Sid": "Seen",
+        "Effect": "Allow",
+        "Action": "dynamodb:PutItem",
+        "Resource": {"Fn::GetAtt": ["Table", "Arn"]},
+        "Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [keys.SEEN]}},
+    }
+    (trust,) = resources("AWS::IAM::Role")["SeenRole"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "iot.amazonaws.com"}
+    (rule,) = resources("AWS::IoT::TopicRule").values()
+    text, words = trust["Condition"]["ArnLike"]["aws:SourceArn"]["Fn::Sub"]
+    name, same = rule["RuleName"]["Fn::Sub"]
+    assert text.endswith(f":rule/{name}")
+    assert words == same
+
+
+def test_the_rule_takes_nothing_that_a_device_chose_and_calls_no_function() -> None:
+    (rule,) = resources("AWS::IoT::TopicRule").values()
+    payload = rule["TopicRulePayload"]
+    assert not re.search(r"clientId|topic\(|\*", payload["Sql"], re.IGNORECASE)
+    assert payload["Sql"].startswith(f"SELECT '{keys.SEEN}' AS pk, principalIdentifier AS sk,")
+    (action,) = payload["Actions"]
+    assert set(action) == {"DynamoDBv2"}
+
+
+@pytest.mark.parametrize("role", ["EnrollRole", "SweepRole", "SeenRole"])
 def test_a_star_stands_only_where_aws_permits_nothing_else(role: str) -> None:
     for one in statements(role):
         if one["Effect"] == "Deny":  # tests/integration/aws/test_enroll_writes.py says which of these
@@ -165,7 +193,7 @@ def test_every_lone_star_has_a_comment() -> None:
         assert any("#" in line for line in lines[number - 4 : number])
 
 
-def test_each_role_is_for_lambda_and_writes_to_the_log_of_its_own_function_alone() -> None:
+def test_each_function_s_role_is_for_lambda_and_writes_to_the_log_of_its_own_function_alone() -> None:
     for function, logs in (("Enroll", "EnrollLogs"), ("Sweep", "SweepLogs")):
         role = resources("AWS::IAM::Role")[f"{function}Role"]
         (trust,) = role["AssumeRolePolicyDocument"]["Statement"]

@@ -12,6 +12,7 @@ from secrets import token_hex
 
 from keyborn.adapters.aws.errors import in_short
 from keyborn.adapters.aws.iot import Iot, aside
+from keyborn.adapters.aws.presence import Presence
 from keyborn.adapters.aws.strays import AFTER, Stray, StrayHunt
 from keyborn.adapters.aws.table import Dirt, DynamoRegistry, Owed, Waiting
 from keyborn.adapters.aws.tempo import Tempo
@@ -140,7 +141,7 @@ class Settled:
 
 
 class Settlement:
-    """The scheduled run: owed entries, dead attempts and strays, intents, tidying, the audit chain."""
+    """The scheduled run: what is owed, dead attempts, strays, intents, connections, tidying, the audit."""
 
     def __init__(
         self,
@@ -165,6 +166,7 @@ class Settlement:
         self._sweep = sweep
         self._updates = updates or Tempo(UPDATES_PER_SECOND, reserve=RESERVE)
         self._hunt = StrayHunt(registry, iot, looks or Tempo(LOOKS_PER_SECOND, reserve=RESERVE))
+        self._presence = Presence(registry, clock, reserve=RESERVE)
         self._tried: set[str] = set()
 
     async def settle(self) -> Settled:
@@ -174,7 +176,8 @@ class Settlement:
         """
         done = Settled()
         self._tried.clear()
-        for step in (self._tell, self._rescue, self._drop, self._tell, self._tidy, self._chain):
+        steps = (self._tell, self._rescue, self._drop, self._meet, self._tell, self._tidy, self._chain)
+        for step in steps:
             await self._try(step, done)
         return done
 
@@ -186,6 +189,11 @@ class Settlement:
 
     async def _drop(self, done: Settled) -> None:
         done.dropped = await self._sweep()
+
+    async def _meet(self, done: Settled) -> None:
+        """Who has connected: what a successor's first connection revokes is told right after."""
+        if not await self._presence.look(done.troubles.append):
+            done.postponed = True
 
     # ── what AWS IoT has to be told ───────────────────────────────────────────────────────────────────
 

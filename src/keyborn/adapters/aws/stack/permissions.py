@@ -21,7 +21,8 @@ def smoke_policy(stack: str, place: Place) -> str:
 
 def _filled(name: str, stack: str, place: Place) -> str:
     text = files(__package__).joinpath(name).read_text("utf-8")
-    facts = {"PARTITION": place.partition, "REGION": place.region, "ACCOUNT": place.account, "STACK": stack}
+    facts = {"PARTITION": place.partition, "REGION": place.region, "ACCOUNT": place.account}
+    facts |= {"RULE": stack.replace("-", "_"), "STACK": stack}  # the name of a topic rule has no hyphen
     for word, fact in facts.items():
         text = text.replace(word, fact)
     return json.dumps(json.loads(text), separators=(",", ":"))

@@ -22,6 +22,7 @@ from keyborn.adapters.aws.table import (
     outbox,
     policies,
     reads,
+    sightings,
     tokens,
     trail,
 )
@@ -29,6 +30,7 @@ from keyborn.adapters.aws.table.draft import Draft
 from keyborn.adapters.aws.table.items import Waiting
 from keyborn.adapters.aws.table.memo import Memo, Remembered
 from keyborn.adapters.aws.table.outbox import Dirt, Owed
+from keyborn.adapters.aws.table.sightings import Sighting
 from keyborn.adapters.aws.table.table import Table
 from keyborn.adapters.aws.table.values import Item
 from keyborn.domain.access import Badge
@@ -360,6 +362,18 @@ class DynamoRegistry:
     async def tidy(self, *, limit: int = 100) -> int:
         """Remove what closed intents left in the list of open ones; how many. Needs that permission, too."""
         return await self._ask(lambda: outbox.tidy(self._table, page_size(limit)))
+
+    async def sightings(self, *, after: str = "", limit: int = 100) -> Sequence[Sighting]:
+        """Who has connected, by certificate, behind a mark."""
+        return await self._ask(lambda: sightings.sightings(self._table, after, page_size(limit)))
+
+    async def news(self, seen: Sequence[Sighting]) -> Sequence[Sighting]:
+        """Those of certificates that are known here and had not connected before."""
+        return await self._ask(lambda: sightings.news(self._table, seen))
+
+    async def strike(self, one: Sighting) -> None:
+        """Take one off the list, unless it has connected again meanwhile. Needs the permission to delete."""
+        await self._ask(lambda: sightings.strike(self._table, one))
 
 
 @contextmanager
