@@ -21,7 +21,7 @@ from keyborn.domain.errors import (
     RegistryUnavailable,
     Unavailable,
 )
-from keyborn.domain.quota import Pacing, hold_for, pause_before, pause_late, pause_unplaced
+from keyborn.domain.quota import Pacing, ceiling_of, hold_for, pause_before, pause_late, pause_unplaced
 from keyborn.ports import AdmissionLine
 
 _random = SystemRandom()
@@ -80,7 +80,7 @@ class QuotaGate:
         self._seconds = seconds
         self._fraction = fraction
         self._sleep = sleep
-        self._free_at = -math.inf  # neither of the two ever goes back: what was seen is a lower bound
+        self._free_at = -math.inf  # neither of the two goes back, but from a wrong clock's: lower bounds
         self._end = -math.inf
         self._joined_at = 0.0
         self._joined_end = 0.0
@@ -139,7 +139,8 @@ class QuotaGate:
 
     async def _admit(self, who: str, now: float) -> None:
         pacing = self._pacing
-        cold, may_ask = math.isinf(self._free_at), now >= self._asked_at + self._interval
+        cold = math.isinf(self._free_at)
+        may_ask = not self._asked_at <= now < self._asked_at + self._interval  # nor if the clock went back
         if may_ask and await self._take(now, now - pacing.spare) is not None:
             return
         if cold:
@@ -163,10 +164,11 @@ class QuotaGate:
         self._asked_at, self._interval = now, _FIRST_INTERVAL
 
     async def _take(self, now: float, latest: float) -> float | None:
-        if self._free_at > latest:
+        if latest < self._free_at <= ceiling_of(self._pacing, now):
             return None
         slice_ = await self._line.take(now, latest)
-        self._free_at = max(self._free_at, slice_.free_at)
+        known = self._free_at if self._free_at <= ceiling_of(self._pacing, now) else -math.inf
+        self._free_at = max(known, slice_.free_at)
         self._end = max(self._end, slice_.end)
         return slice_.begins
 

@@ -103,6 +103,28 @@ async def test_without_a_storm_everybody_is_let_in_at_once_with_one_call() -> No
     assert stage.slept == []
 
 
+async def test_an_instance_whose_clock_is_an_hour_ahead_stops_nobody_else() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    stage.now += 3600
+    assert await stage.pause(stage.gate(), "fast") is None
+    stage.now -= 3590
+    admitted = [await stage.pause(gate, f"device-{number}") for number in range(8)]
+    assert admitted[:5] == [None] * 5
+    assert admitted[5] is not None
+    assert admitted[5] < 10
+
+
+async def test_an_instance_whose_own_clock_was_set_right_goes_on_at_once() -> None:
+    stage = Stage(now=NOON + 3600)
+    gate = stage.gate()
+    await stage.warm(gate)
+    await stage.crowd(gate, 20)
+    stage.now = NOON
+    assert await stage.pause(gate, "right") is None
+
+
 async def test_who_finds_no_spare_slot_gets_a_place_and_the_time_until_its_turn() -> None:
     stage = Stage()
     gate = stage.gate()
