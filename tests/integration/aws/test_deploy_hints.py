@@ -1,4 +1,4 @@
-"""What ``keyborn aws deploy`` tells a person to do next."""
+"""What ``keyborn aws deploy`` tells a person to do next, and which options go together."""
 
 import os
 
@@ -10,6 +10,7 @@ from keyborn.adapters.aws.stack.stacks import Stack
 from keyborn.domain.errors import StackFailed
 from support.aws_deployer import STACK, Deployer
 from support.ministack import REGION
+from support.pki import new_pki, pem
 
 
 def test_who_comes_second_at_one_stack_is_told_so_and_what_to_do(deployer: Deployer) -> None:
@@ -37,3 +38,13 @@ def test_the_next_command_names_the_profile_that_deployed(
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     said = deployer.deploy("--profile", "iot admin").stdout
     assert f"--aws {STACK} --region {REGION} --profile 'iot admin' --thing gateway-1" in said
+
+
+def test_who_goes_back_to_the_accounts_endpoint_goes_back_to_amazons_roots(deployer: Deployer) -> None:
+    roots = deployer.folder / "roots.pem"
+    roots.write_text(pem(new_pki().root.certificate))
+    deployer.deploy("--mqtt-endpoint", "mqtt.example", "--mqtt-roots", str(roots))
+    deployer.deploy("--mqtt-endpoint", "mqtt.two.example")
+    assert deployer.parameters()["MqttRoots"] != "", "another domain of one's own keeps them"
+    deployer.deploy("--mqtt-endpoint", "")
+    assert deployer.parameters()["MqttRoots"] == "", "with the old ones no device could connect"

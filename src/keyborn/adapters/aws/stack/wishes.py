@@ -44,6 +44,11 @@ class Wishes:
     memory: int | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """The account's own endpoint ends at Amazon's roots: by older ones no device could connect to it."""
+        if self.mqtt_endpoint == "" and self.mqtt_roots is None:
+            object.__setattr__(self, "mqtt_roots", b"")
+
     def target(self, known: Mapping[str, str]) -> Target:
         """What the functions are to run on; ``known``: the stack's parameters. Raises InvalidSetting."""
         return Target(
