@@ -224,12 +224,16 @@ class Iot:
             self._forget_version(named, oldest)
             self._service.call("CreatePolicyVersion", **parameters)
 
-    def remove_policy(self, name: PolicyName) -> None:
-        """Delete a policy with all its versions; missing is fine."""
+    def remove_policy(self, name: PolicyName) -> bool:
+        """Delete a policy with all its versions; whether there was one."""
         named = self.account.policy(name)
         for one in self._others(named):
             self._forget_version(named, one)
-        self._tolerant(GONE, "DeletePolicy", policyName=named)
+        try:
+            self._service.call("DeletePolicy", expected={GONE}, policyName=named)
+        except Expected:
+            return False
+        return True
 
     def _others(self, named: str) -> list[Mapping[str, Any]]:
         """The versions of a policy that do not count now."""

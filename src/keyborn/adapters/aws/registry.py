@@ -25,6 +25,7 @@ from keyborn.domain.errors import (
     AwsRefused,
     EnrollmentInterrupted,
     KeybornError,
+    NotFound,
     ThingRevoked,
     Unavailable,
 )
@@ -245,9 +246,17 @@ class AwsRegistry(DynamoRegistry):
         return kept
 
     async def remove_policy(self, name: PolicyName, event: AuditEvent) -> None:
-        """See ``AccessPolicies.remove_policy``."""
-        await super().remove_policy(name, event)
-        await aside(self._iot.remove_policy, name)
+        """See ``AccessPolicies.remove_policy``. A repeat removes from AWS IoT what is left there."""
+        try:
+            await super().remove_policy(name, event)
+        except NotFound:
+            if not await aside(self._iot.remove_policy, name):
+                raise
+        else:
+            await aside(self._iot.remove_policy, name)
+        now = await self.policy(name)
+        if now is not None:  # it was put again meanwhile
+            await aside(self._iot.put_policy, name, now.document.text)
 
 
 def _undecided(refusal: Unavailable) -> bool:

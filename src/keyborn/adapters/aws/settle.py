@@ -11,7 +11,7 @@ from functools import partial
 from secrets import token_hex
 
 from keyborn.adapters.aws.errors import in_short
-from keyborn.adapters.aws.iot import Iot, aside
+from keyborn.adapters.aws.iot import GONE, Iot, aside
 from keyborn.adapters.aws.presence import Presence
 from keyborn.adapters.aws.strays import AFTER, Stray, StrayHunt
 from keyborn.adapters.aws.table import Dirt, DynamoRegistry, Owed, Waiting
@@ -19,7 +19,7 @@ from keyborn.adapters.aws.tempo import Tempo
 from keyborn.domain.access_policy.attaching import in_force
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.certificate import Certificate, CertificateStatus
-from keyborn.domain.errors import RegistryUnavailable, Unavailable
+from keyborn.domain.errors import AwsRefused, RegistryUnavailable, Unavailable
 from keyborn.domain.names import CertificateId
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.ports import MAX_PAGE, Clock, Sessions
@@ -66,14 +66,20 @@ def wish_of(one: Owed, certificate: Certificate | None, thing: Thing | None) -> 
     return Wish(certificate.status)
 
 
-async def carry_out(registry: DynamoRegistry, iot: Iot, one: Owed) -> Thing | None:
+async def carry_out(registry: DynamoRegistry, iot: Iot, one: Owed, *, ordered: bool = True) -> Thing | None:
     """Do what an entry is about, until the table wished nothing else meanwhile, and strike it off.
 
-    Returns the thing's record. Raises leaves of Unavailable; then the entry stays.
+    A certificate that somebody deleted in AWS IoT has nothing to follow any more. Only who has just ordered
+    it to be active is told. Returns the thing's record. Raises leaves of Unavailable; then the entry stays.
     """
     wish, thing = await _look(registry, one)
     for _ in range(_ROUNDS):
-        await _fulfil(iot, one, wish)
+        try:
+            await _fulfil(iot, one, wish)
+        except AwsRefused as refusal:
+            told = ordered and wish.status is CertificateStatus.ACTIVE
+            if told or not await aside(_is_gone, iot, one, refusal):
+                raise
         before = wish
         wish, thing = await _look(registry, one)
         if wish == before:
@@ -101,6 +107,11 @@ def _tell(iot: Iot, one: Owed, wish: Wish) -> None:
         iot.set_status(one.certificate, wish.status)
     if wish.policies is not None:
         reconcile(iot, one.certificate, wish.policies)
+
+
+def _is_gone(iot: Iot, one: Owed, refusal: AwsRefused) -> bool:
+    """Whether it was refused since there is no such certificate, and not for want of a policy."""
+    return refusal.facts.get("reason") == GONE and iot.der_of(one.certificate) is None
 
 
 def reconcile(iot: Iot, certificate: CertificateId, policies: Iterable[PolicyName]) -> None:
@@ -208,7 +219,7 @@ class Settlement:
             await self._try(partial(self._tell_one, one), done)
 
     async def _tell_one(self, one: Owed, done: Settled) -> None:
-        thing = await carry_out(self._registry, self._iot, one)
+        thing = await carry_out(self._registry, self._iot, one, ordered=False)
         done.told += 1
         await self._close(one, thing)
 
