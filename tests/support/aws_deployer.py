@@ -37,6 +37,8 @@ from support.registry_cases import event, make_token
 
 STACK = "kb"
 BUCKET = "keyborn-000000000000-eu-central-1"
+PARAMETERS = {"CodeBucket": BUCKET, "CodeKey": "none", "MqttEndpoint": "mqtt.example"}
+"""Enough for a change set that is not carried out."""
 EVERYTHING = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 CODE = b"""
 def handler(event, context):

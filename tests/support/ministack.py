@@ -21,6 +21,7 @@ from typing import Any
 
 import botocore.session
 from botocore.config import Config
+from botocore.loaders import Loader
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = os.environ.get("KEYBORN_MINISTACK_PYTHON") or str(ROOT / ".venv-ministack" / "bin" / "python")
@@ -63,7 +64,9 @@ class Ministack:
         """A client of its own session, as root unless ``key`` says otherwise; it repeats nothing."""
         settings: dict[str, Any] = {"connect_timeout": 5, "read_timeout": 20, "max_pool_connections": 32}
         retries = {"mode": "standard", "total_max_attempts": 1}
-        return botocore.session.Session().create_client(
+        session_of_its_own = botocore.session.Session()
+        session_of_its_own.register_component("data_loader", _descriptions())
+        return session_of_its_own.create_client(
             service,
             region_name=REGION,
             endpoint_url=self.url,
@@ -93,6 +96,12 @@ class Ministack:
             self.process.kill()
             self.process.wait(STOP_SECONDS)
         self.folder.cleanup()
+
+
+@cache
+def _descriptions() -> Loader:
+    """What botocore knows of services, read once for all clients."""
+    return Loader()
 
 
 def start(**settings: str) -> Ministack:

@@ -154,6 +154,7 @@ def _finish(work: "Deployment", draft: "Draft", *, changed: bool, profile: str |
 
     session = work.session
     found = read_outputs(session.client("cloudformation"), work.stack.name)
+    work.require_genuine(draft)
     work.reopen(found)
     ship_default_policy(session, found)
     if as_json:

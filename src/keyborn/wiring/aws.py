@@ -35,7 +35,7 @@ from keyborn.domain.errors import InvalidSetting, Unavailable
 from keyborn.domain.quota import IOT_QUOTAS, Pacing, pacing_under
 from keyborn.domain.token import TokenId
 from keyborn.http.app import Service, build_app
-from keyborn.http.bodies import AWS_FALLBACK, BrokerAddress
+from keyborn.http.bodies import AWS_FALLBACK, BrokerAddress, MqttFallback
 from keyborn.http.lambda_handler import LambdaContext, LambdaHandler
 from keyborn.ports import MAX_PAGE, Clock
 from keyborn.service.authenticate import TokenAuthenticator
@@ -50,6 +50,8 @@ ClientOf = Callable[[str], object]
 
 MQTT_PORT = 8883
 _ENDPOINT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,5}))?")
+_AWS_ENDPOINT = re.compile(r"[a-z0-9-]+\.iot\.[a-z0-9-]+\.amazonaws\.com(\.cn)?")
+"""AWS IoT's own data endpoints (AWS General Reference, "AWS IoT Core endpoints and quotas")."""
 _ARN = re.compile(r"arn:[a-z-]+:iot:([a-z0-9-]+):[0-9]{12}")
 _SWEEP_RESERVE = 5.0
 _FAR = timedelta(days=1)
@@ -70,6 +72,12 @@ class StackSettings:
     topic_prefix: str = "certtest"
     pacing: Pacing = field(default_factory=lambda: pacing_under(IOT_QUOTAS))
     """How many enrolments a second all instances together admit."""
+
+    @property
+    def fallback(self) -> MqttFallback | None:
+        """Port 443, if the name is AWS IoT's own: what answers behind another, only its owner knows."""
+        own = self.port == MQTT_PORT and _AWS_ENDPOINT.fullmatch(self.endpoint.lower())
+        return AWS_FALLBACK if own else None
 
 
 def read_stack(environment: Mapping[str, str]) -> StackSettings:
@@ -160,7 +168,7 @@ def build_enrollment(
         topic_prefix=stack.topic_prefix,
         roots_pem=authority.roots_pem(),
         chain_pem=authority.chain_pem(),
-        fallback=AWS_FALLBACK if stack.port == MQTT_PORT else None,
+        fallback=stack.fallback,
     )
 
     async def _reachable(_at: datetime) -> None:

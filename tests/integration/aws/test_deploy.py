@@ -5,19 +5,22 @@ import hashlib
 import io
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from keyborn.adapters.aws.roots import ROOTS_NAME
+from keyborn.adapters.aws.session import AwsSession
+from keyborn.adapters.aws.stack.orders import Orders
 from keyborn.adapters.aws.stack.stacks import Stack, Standing
 from keyborn.cli.failures import run
 from keyborn.cli.main import cli
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy
 from keyborn.domain.errors import AwsDenied, StackFailed, StackForeign, StackMissing, StackNotReady
 from keyborn.policies import device_policy
-from support.aws_deployer import BUCKET, EVERYTHING, STACK, Deployer, target_words, tiny
+from support.aws_deployer import BUCKET, EVERYTHING, PARAMETERS, STACK, Deployer, target_words, tiny
 from support.pki import new_pki, pem
 from support.registry_cases import document, event
 from support.stack import everything
@@ -320,15 +323,20 @@ def test_a_stack_that_fails_is_rolled_back_and_says_where_and_why(deployer: Depl
 
 
 def test_a_plan_that_nobody_carried_out_is_in_nobodys_way(deployer: Deployer) -> None:
-    deployer.aws.client("cloudformation").create_change_set(
-        StackName=STACK,
-        ChangeSetName="left",
-        ChangeSetType="CREATE",
-        TemplateBody=json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}}),
-    )
+    plan = Stack(Orders(AwsSession()), STACK, print).plan(None, PARAMETERS, {})
+    assert plan is not None
     assert deployer.stack()["StackStatus"] == "REVIEW_IN_PROGRESS"
     assert "REVIEW_IN_PROGRESS" in deployer.deploy().stderr
     assert deployer.stack()["StackStatus"] == "CREATE_COMPLETE"
+
+
+def test_a_deploy_without_bytecode_says_so_and_what_would_help(deployer: Deployer) -> None:
+    said = deployer.deploy().stderr
+    assert "The code goes without bytecode, for there is no Python 3." in said
+    assert "functions start about twice as slowly. Install Python 3." in said
+    assert "without bytecode" not in deployer.deploy().stderr
+    deployer.build(lambda target, *, roots=None: replace(tiny(target, roots=roots), compiled=True))
+    assert "without bytecode" not in deployer.deploy("--memory", "256").stderr
 
 
 def test_a_broken_off_deploy_is_completed(deployer: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.names import NameScope
 from keyborn.domain.quota import Pacing
 from keyborn.domain.token import encode_secret
+from keyborn.http.bodies import AWS_FALLBACK, MqttFallback
 from keyborn.http.lambda_handler import LambdaHandler
 from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.wiring.aws import StackSettings, SweepHandler, build_enrollment, metrics, read_stack
@@ -160,6 +161,24 @@ def test_the_template_s_variables_are_read() -> None:
     assert stack.account == Account(ARN, "kb_device", "kb_")
     own = read_stack(ENVIRONMENT | {"KEYBORN_MQTT_ENDPOINT": "mq.example:443"})
     assert (own.endpoint, own.port) == ("mq.example", 443)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fallback"),
+    [
+        ("a1b2c3-ats.iot.eu-central-1.amazonaws.com", AWS_FALLBACK),
+        ("A1B2C3-ats.iot.cn-north-1.amazonaws.com.cn:8883", AWS_FALLBACK),
+        ("a1b2c3-ats.iot.eu-central-1.amazonaws.com:443", None),
+        ("mqtt.example.com", None),
+        ("mqtt.example.com:8883", None),
+        ("a1b2c3-ats.iot.eu-central-1.amazonaws.com.example.com", None),
+        ("iot.eu-central-1.amazonaws.com", None),
+    ],
+)
+def test_port_443_is_offered_where_the_name_is_aws_iots_own(
+    endpoint: str, fallback: MqttFallback | None
+) -> None:
+    assert read_stack(ENVIRONMENT | {"KEYBORN_MQTT_ENDPOINT": endpoint}).fallback == fallback
 
 
 def test_the_rate_is_the_template_s_or_what_a_fresh_account_allows() -> None:

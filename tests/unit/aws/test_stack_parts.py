@@ -116,7 +116,7 @@ def test_every_parameter_of_an_option_is_declared_in_the_template() -> None:
         log_retention_days=1,
         memory=128,
     )
-    named = {*wishes.parameters(), "CodeBucket", "CodeKey", "MqttRoots", "FirstTopicPrefix"}
+    named = {*wishes.parameters(), "CodeBucket", "CodeKey", "CodeSha256", "MqttRoots", "FirstTopicPrefix"}
     assert named <= stacks._declared()
 
 
@@ -278,6 +278,7 @@ def standing_in(monkeypatch: pytest.MonkeyPatch, state: str | None) -> tuple[Sta
     done: list[str] = []
     found = None if state is None else Standing("arn", state)
     monkeypatch.setattr(Stack, "settled", lambda _stack: found)
+    monkeypatch.setattr(Stack, "plans", lambda _stack: ["keyborn-1"])
     monkeypatch.setattr(Stack, "delete_leftover", lambda _stack: done.append("deleted"))
     return stack(), done
 
@@ -293,6 +294,24 @@ def test_a_stack_in_order_is_planned_from(monkeypatch: pytest.MonkeyPatch, state
 def test_where_there_is_none_one_is_made(monkeypatch: pytest.MonkeyPatch, state: str | None) -> None:
     one, done = standing_in(monkeypatch, state)
     assert ready(one, print) is None
+    assert done == []
+
+
+def test_a_name_without_a_plan_is_planned_for_and_not_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, done = standing_in(monkeypatch, "REVIEW_IN_PROGRESS")
+    monkeypatch.setattr(Stack, "plans", lambda _stack: [])
+    assert ready(one, print) is None
+    assert done == []
+
+
+@pytest.mark.parametrize("plans", [["theirs"], ["keyborn-1", "theirs"]])
+def test_where_somebody_elses_plan_waits_nothing_is_deleted(
+    monkeypatch: pytest.MonkeyPatch, plans: list[str]
+) -> None:
+    one, done = standing_in(monkeypatch, "REVIEW_IN_PROGRESS")
+    monkeypatch.setattr(Stack, "plans", lambda _stack: plans)
+    with pytest.raises(StackNotReady, match="another name with --stack"):
+        ready(one, print)
     assert done == []
 
 

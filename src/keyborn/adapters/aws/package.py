@@ -7,6 +7,7 @@ with it, without what is not called, so that the functions do not depend on the 
 bring.
 """
 
+import base64
 import hashlib
 import io
 import re
@@ -111,6 +112,11 @@ class Package:
         """Where it belongs in a bucket: other contents are another key."""
         return f"keyborn/{self.digest}.zip"
 
+    @property
+    def sha256(self) -> str:
+        """Of the zip itself, base64, as Lambda and Amazon S3 tell it."""
+        return sha256_of(self.data)
+
 
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
@@ -128,6 +134,11 @@ def build_package(target: Target, *, roots: bytes | None = None, run: Run | None
     if roots is not None:
         contents[ROOTS_NAME] = roots
     return pack(contents)
+
+
+def sha256_of(data: bytes) -> str:
+    """SHA-256, base64."""
+    return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
 
 def require_pip(run: Run | None = None) -> None:

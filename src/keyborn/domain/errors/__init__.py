@@ -41,6 +41,7 @@ from keyborn.domain.errors.clouds import (
 from keyborn.domain.errors.deploying import (
     AwsAccountDiffers,
     CodeBucketTaken,
+    CodeDiffers,
     StackFailed,
     StackNotReady,
     StackSlow,
@@ -210,6 +211,7 @@ __all__ = [
     "ClockUnusable",
     "ClosePrimes",
     "CodeBucketTaken",
+    "CodeDiffers",
     "Conflict",
     "CredentialMissing",
     "CredentialRefused",

@@ -41,12 +41,23 @@ class StackSlow(OperatorError):
 
 
 class CodeBucketTaken(OperatorError):
-    """The bucket's name is somebody else's, or its owner does not let us in."""
+    """The bucket's name is somebody else's, or its owner does not let us in, or it is not one of ours."""
 
     code = "code_bucket_taken"
     sentence = (
         "The bucket {bucket} cannot be used: it belongs to another account, or these credentials may not "
-        "look at it. Nothing was changed."
+        "look at it, or it holds what is not Keyborn's (no tag keyborn:bucket). Nothing was changed."
+    )
+
+
+class CodeDiffers(OperatorError):
+    """A function runs other code than was sent to it."""
+
+    code = "code_differs"
+    sentence = (
+        "{functions} runs code that is not the one deployed: Lambda says SHA-256 {found}, and it was "
+        "{wanted}. Somebody may have changed the bucket {bucket}, or the function itself. Both functions are "
+        "stopped. Find out who, then repeat the command: it sends the code anew and starts them again."
     )
 
 

@@ -1,6 +1,7 @@
 """The bucket that holds the functions' code: private, encrypted, one for an account and a region.
 
-Its contents are named by their digest, so that it needs no versions, and what is there is not sent again.
+Its contents are named by their digest, so that it needs no versions, and what is there is not sent again: if
+Amazon S3 says that it is that. Nothing here is trusted for being here; who deploys compares what Lambda runs.
 """
 
 import json
@@ -8,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from keyborn.adapters.aws.calls import Expected
-from keyborn.adapters.aws.package import Package
+from keyborn.adapters.aws.package import sha256_of
 from keyborn.adapters.aws.stack.orders import Orders, Place
 from keyborn.domain.errors import CodeBucketTaken
 
@@ -40,13 +41,18 @@ class CodeBucket:
         return True
 
     def make(self) -> None:
-        """Make it, or complete what an interrupted command began; the tag comes last and says it is done."""
+        """Make it, or complete what an interrupted command began; the tag comes last and says it is done.
+
+        Raises CodeBucketTaken for one that is not ours: without the tag, and not empty.
+        """
         if not self.exists():
             there = {"LocationConstraint": self._place.region}
             where = {} if self._place.region == _NO_LOCATION else {"CreateBucketConfiguration": there}
             self._order("CreateBucket", Bucket=self.name, ObjectOwnership="BucketOwnerEnforced", **where)
-        elif self._is_complete():
+        elif self.is_ours():
             return
+        elif next(self._keys(), None) is not None:
+            raise CodeBucketTaken(bucket=self.name)
         closed = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
         rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
         mine = self._ours
@@ -57,9 +63,12 @@ class CodeBucket:
         self._order("PutBucketPolicy", Policy=json.dumps(self._tls_only()), **mine)
         self._order("PutBucketTagging", Tagging={"TagSet": [_TAG]}, **mine)
 
-    def _is_complete(self) -> bool:
+    def is_ours(self) -> bool:
+        """Whether it is there and carries our tag; what does not was made by somebody else, or half made."""
         try:
-            found = self._orders.ask("s3", "GetBucketTagging", expected={"NoSuchTagSet"}, **self._ours)
+            found = self._orders.ask(
+                "s3", "GetBucketTagging", expected={"NoSuchTagSet", *_MISSING}, **self._ours
+            )
         except Expected:
             return False
         return _TAG in found["TagSet"]
@@ -76,24 +85,23 @@ class CodeBucket:
         }
         return {"Version": "2012-10-17", "Statement": [statement]}
 
-    def holds(self, key: str) -> bool:
-        """Whether something lies under ``key``."""
+    def holds(self, key: str, sha256: str) -> bool:
+        """Whether what lies under ``key`` has this SHA-256, base64, by Amazon S3's own word."""
         try:
-            self._orders.ask("s3", "HeadObject", expected=_MISSING, Key=key, **self._ours)
+            found = self._orders.ask(
+                "s3", "HeadObject", expected=_MISSING, Key=key, ChecksumMode="ENABLED", **self._ours
+            )
         except Expected:
             return False
-        return True
+        return found.get("ChecksumSHA256") == sha256
 
     def put(self, key: str, data: bytes) -> bool:
-        """Keep ``data`` under a key that names it; whether it was sent."""
-        if self.holds(key):
+        """Keep ``data`` under a key; whether it was sent. What lies there and is not that is written over."""
+        sha256 = sha256_of(data)
+        if self.holds(key, sha256):
             return False
-        self._order("PutObject", Key=key, Body=data, **self._ours)
+        self._order("PutObject", Key=key, Body=data, ChecksumSHA256=sha256, **self._ours)
         return True
-
-    def keep(self, package: Package) -> bool:
-        """Keep the functions' code; whether it was sent."""
-        return self.put(package.key, package.data)
 
     def read(self, key: str) -> bytes:
         """What lies there."""
@@ -101,7 +109,7 @@ class CodeBucket:
         return data
 
     def remove(self) -> None:
-        """Empty it and delete it."""
+        """Empty it and delete it. Only for one that is ours."""
         batch: list[dict[str, str]] = []
         for key in list(self._keys()):
             batch.append({"Key": key})

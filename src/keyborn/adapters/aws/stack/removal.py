@@ -49,7 +49,7 @@ class Removal:
             if not self._table_stands():
                 self._there.pop("Table", None)
             return standing
-        if not self.bucket.exists() or self.users():
+        if not self.bucket.exists() or not self.bucket.is_ours() or self.users():
             raise StackMissing(stack=self.name, region=self._region)
         return None
 
@@ -127,9 +127,12 @@ class Removal:
         ]
 
     def remove_bucket(self) -> list[str]:
-        """Delete the code's bucket unless other stacks need it: those."""
+        """Delete the code's bucket unless other stacks need it, those, or it is not ours."""
         users = self.users()
         if not users and self.bucket.exists():
+            if not self.bucket.is_ours():
+                self._tell(f"The bucket {self.bucket.name} stays: it has no tag that says it is Keyborn's.")
+                return users
             self.bucket.remove()
             self._tell(f"The bucket {self.bucket.name} is removed.")
         return users

@@ -15,6 +15,8 @@ NOTHING = ("didn't contain changes", "No updates are to be performed")
 """How CloudFormation says so (no code: it calls the change set FAILED)."""
 MINUTES = 45
 _MISSING = "ValidationError"
+_PLAN = "keyborn-"
+"""How the names of our change sets begin."""
 _OURS = frozenset({"CodeBucket", "CodeKey", "MqttEndpoint"})
 """Parameters of every template of ours: a stack that lacks one of them is somebody else's."""
 _BARE = frozenset({"REVIEW_IN_PROGRESS", "DELETE_IN_PROGRESS", "DELETE_COMPLETE"})
@@ -106,7 +108,7 @@ class Stack:
         self, standing: Standing | None, parameters: Mapping[str, str], tags: Mapping[str, str]
     ) -> Plan | None:
         """What would change; None if nothing would. What ``parameters`` does not name stays as it is."""
-        name = f"keyborn-{time.time_ns():x}"
+        name = f"{_PLAN}{time.time_ns():x}"
         known = {} if standing is None else standing.parameters
         rows: list[dict[str, object]] = [
             {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
@@ -156,8 +158,17 @@ class Stack:
     def discard(self, plan: Plan) -> None:
         """Forget a plan; of a stack that would have been new, nothing is left."""
         self._order("DeleteChangeSet", StackName=self.name, ChangeSetName=plan.name)
-        if plan.creates:
+        if plan.creates and not self.plans():
             self.delete_leftover()
+
+    def plans(self) -> list[str]:
+        """The names of all change sets of the stack, whoever made them."""
+        which: dict[str, Any] = {"StackName": self.name, "expected": {_MISSING}}
+        try:
+            found = list(self._orders.pages("cloudformation", "ListChangeSets", "Summaries", **which))
+        except Expected:
+            return []
+        return [one["ChangeSetName"] for one in found]
 
     def delete_leftover(self) -> None:
         """Remove a stack that was never made, or whose making was undone: it holds nothing.
@@ -286,6 +297,12 @@ def ready(stack: Stack, tell: Tell) -> Standing | None:
     standing = stack.settled()
     if standing is None or standing.state == "DELETE_COMPLETE":
         return None
+    if standing.state == "REVIEW_IN_PROGRESS":
+        plans = stack.plans()
+        if not all(name.startswith(_PLAN) for name in plans):
+            raise StackNotReady(stack=stack.name, state=standing.state, remedy=_SOMEBODYS)
+        if not plans:
+            return None  # a name and nothing else, whoever took it: a plan is made for that
     if standing.state in _NEVER_MADE:
         tell(f"{stack.name} was begun before and did not become a stack ({standing.state}); clearing that.")
         stack.delete_leftover()
@@ -297,6 +314,12 @@ def ready(stack: Stack, tell: Tell) -> Standing | None:
 
 _GOOD = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"})
 _NEVER_MADE = frozenset({"REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED"})
+
+
+_SOMEBODYS = (
+    "It has a change set that is not Keyborn's: somebody is about to make another stack of this name. Choose "
+    "another name with --stack, or delete that stack in CloudFormation's console."
+)
 
 
 def _remedy(state: str) -> str:
