@@ -15,6 +15,7 @@ PRICES: Mapping[str, tuple[float, str]] = {
     "AWS IoT, a call of the registry": (1.25e-6, "1.25 per million"),
     "AWS IoT, a minute connected": (0.08e-6, "0.08 per million"),
     "AWS IoT, a message of up to 5 KB": (1.00e-6, "1.00 per million"),
+    "AWS IoT, a rule with its action": (0.30e-6, "0.15 + 0.15 per million"),
     "CloudWatch, a GB of logs taken in": (0.50, "0.50"),
     "CloudWatch, a metric": (0.30, "0.30 a month"),
     "CloudWatch, an alarm": (0.10, "0.10 a month"),
@@ -32,6 +33,8 @@ REQUEST_LOG, SWEEP_LOG = 350, 700
 """Bytes of log for a request and for a sweep."""
 METRICS, ALARMS = 8, 8
 MESSAGES_A_DAY = 144
+CONNECTIONS_A_DAY, CONNECTION_WRITES, CONNECTION_READS = 1, 2, 2
+"""Each is put down and struck off again, and its certificate is looked at in one snapshot with others."""
 STORM = {1_000: (3.3, 3.4), 100_000: (5.5, 3.5)}
 """For each device of a fleet that powers on at once: answers of 429 by the function, writes of the line
 (ADR 15)."""
@@ -86,6 +89,9 @@ def running(counted: Counted, devices: Sequence[int]) -> Iterator[Line]:
     spoken = MESSAGES_A_DAY * 30.4 * price("AWS IoT, a message of up to 5 KB")
     how = f"{MESSAGES_A_DAY * 30.4:,.0f} messages a device, one in ten minutes"
     yield Line("messages", how, [one * spoken for one in devices])
+    noted = CONNECTIONS_A_DAY * 30.4 * _connection()
+    how = f"a rule, {CONNECTION_WRITES} write and {CONNECTION_READS} read units, once a day"
+    yield Line("noting who connects", how, [one * noted for one in devices])
     gigabyte = counted.enrollment.stored / 1e9 * price("DynamoDB, a GB stored, with point-in-time recovery")
     how = f"{counted.enrollment.stored / 1000:.1f} KB a device"
     yield Line("the table, at rest", how, [one * gigabyte for one in devices])
@@ -99,6 +105,13 @@ def running(counted: Counted, devices: Sequence[int]) -> Iterator[Line]:
     watching = METRICS * price("CloudWatch, a metric") + ALARMS * price("CloudWatch, an alarm")
     how = f"{METRICS} metrics, {ALARMS} alarms, one dashboard (three are free)"
     yield Line("being watched", how, [watching for _ in devices])
+
+
+def _connection() -> float:
+    """One connection that is put down, whosoever it is."""
+    units = CONNECTION_WRITES * price("DynamoDB, on demand, a write unit")
+    units += CONNECTION_READS * price("DynamoDB, on demand, a read unit")
+    return units + price("AWS IoT, a rule with its action")
 
 
 def prices_table() -> list[str]:

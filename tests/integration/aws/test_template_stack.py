@@ -112,6 +112,32 @@ def test_the_enrolment_role_may_not_delete_read_lists_or_leave_its_table(stack: 
     assert decision("iot:DeleteThing", f"{outputs['IotArn']}:thing/dev-1") == "implicitDeny"
 
 
+def test_the_rule_s_role_may_put_items_and_nothing_else(stack: Stack) -> None:
+    outputs = create(stack)
+    iam = stack.aws.client("iam")
+    (role,) = [one for one in iam.list_roles()["Roles"] if "SeenRole" in one["RoleName"]]
+    arn = stack.aws.client("dynamodb").describe_table(TableName=outputs["Table"])["Table"]["TableArn"]
+    leading = {
+        "ContextKeyName": "dynamodb:LeadingKeys",
+        "ContextKeyValues": ["seen"],
+        "ContextKeyType": "stringList",
+    }
+
+    def decision(action: str, resource: str) -> str:
+        answer = iam.simulate_principal_policy(
+            PolicySourceArn=role["Arn"],
+            ActionNames=[action],
+            ResourceArns=[resource],
+            ContextEntries=[leading],
+        )
+        return str(answer["EvaluationResults"][0]["EvalDecision"])
+
+    assert decision("dynamodb:PutItem", arn) == "allowed"
+    assert decision("dynamodb:PutItem", f"{arn}-of-another") == "implicitDeny"
+    for action in ("dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query"):
+        assert decision(action, arn) == "implicitDeny"
+
+
 def test_a_second_deploy_changes_nothing(stack: Stack) -> None:
     create(stack)
     runtime = packages.own_target().runtime

@@ -74,8 +74,8 @@ def _revoked(lab: Lab) -> _Revoked:
 @check(
     "presence-event",
     "A connection is told on $aws/events/presence/connected with client id, certificate and time.",
-    relied="docs/threats.md (who was connected, and with which certificate)",
-    means="Rules and programs that listen there learn less than our documents say.",
+    relied="template.yaml (SeenRule), adapters.aws.presence (the certificate and the time of a connection)",
+    means="The stack does not learn who has connected: a replaced key's certificate stays active.",
 )
 def _presence_event(lab: Lab) -> Verdict:
     one, ear = device(lab, "beta"), watcher(lab)
