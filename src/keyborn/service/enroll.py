@@ -7,6 +7,7 @@ leaves at most an inactive leftover that the next attempt or the sweeper settles
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.attributes import parse_attributes
@@ -153,7 +154,7 @@ class RegistrationAuthority:
         self, request: EnrollmentRequest, applicant: Applicant
     ) -> tuple[Verdict, CertificateRequest]:
         """Wait for the turn, then claim. A turn that brings no new certificate is the next caller's."""
-        await self._quota.admit(_place(applicant, request.thing_name))
+        await self._quota.admit(_place(applicant, request.thing_name, self._clock.now()))
         issuing = False
         try:
             verdict, csr = await self._claim(request, applicant)
@@ -231,8 +232,11 @@ class RegistrationAuthority:
         return AuditEvent(self._clock.now(), "enroll", refusal.code, subject, actor, request.source)
 
 
-def _place(applicant: Applicant, asked: object) -> str:
-    """In line a token has a place for each name that it is good for, and one for all others together."""
-    likely = isinstance(asked, str) and len(asked) <= MAX_THING_NAME
+def _place(applicant: Applicant, asked: object, now: datetime) -> str:
+    """In line a token has a place for each name that it is good for, and one for all others together.
+
+    It is good for none once it has expired: then an answer is repeated at most.
+    """
+    likely = isinstance(asked, str) and len(asked) <= MAX_THING_NAME and applicant.fresh(now)
     good = likely and applicant.scope.covers(ThingName(str(asked)))
     return place_name(applicant.token, asked if good else None)

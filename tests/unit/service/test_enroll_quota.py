@@ -1,6 +1,7 @@
 """Whose turn it is: a quota is asked for each caller that was proved, and pays only for certificates."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,21 @@ async def test_a_token_has_one_place_for_all_names_that_it_is_not_good_for(door:
         with pytest.raises(Queued):
             await door.enroll(name, "any", token)
     assert len(set(door.quota.asked)) == 3
+
+
+async def test_an_expired_token_has_one_place_for_all_its_names(door: Door) -> None:
+    """It enrolls nobody any more; what it gave before is repeated from that place, too."""
+    token, (_, csr) = await door.world.token("sensor-*", uses=None), make_csr("sensor-0")
+    given = await door.enroll("sensor-0", csr, token)
+    door.world.clock.turn(timedelta(hours=1))
+    assert (await door.enroll("sensor-0", csr, token)).certificate == given.certificate
+
+    door.quota.asked.clear()
+    door.quota.closed = True
+    for name in ("sensor-0", "sensor-1", "sensor-2", "other"):
+        with pytest.raises(Queued):
+            await door.enroll(name, "any", token)
+    assert len(set(door.quota.asked)) == 1
 
 
 async def test_two_tokens_for_one_name_have_two_places(door: Door) -> None:
