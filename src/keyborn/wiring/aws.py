@@ -181,8 +181,19 @@ _NOBODY = TokenId("0" * 16)
 """A token that is asked for to see whether the table answers."""
 
 
+def hush() -> None:
+    """Whatever level is switched on for all, what logs the bodies of calls to AWS tells no more than INFO.
+
+    Those bodies hold certificate requests and digests of tokens.
+    """
+    for name in ("botocore", "urllib3"):
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logging.INFO, logger.getEffectiveLevel()))
+
+
 def enroll_handler(environment: Mapping[str, str]) -> LambdaHandler:
     """What answers devices; its clients are made now, while Lambda gives a whole processor."""
+    hush()
     stack = read_stack(environment)
     roots = roots_for(Path(environment.get("LAMBDA_TASK_ROOT", ".")))
     return LambdaHandler(build_enrollment(stack, clients(stack.region), roots=roots), within=within)
@@ -279,5 +290,6 @@ def metrics(stack: str, at: float, done: Settled, left: Mapping[str, float]) -> 
 
 def sweep_handler(environment: Mapping[str, str]) -> SweepHandler:
     """What Lambda calls every minute."""
+    hush()
     stack = read_stack(environment)
     return SweepHandler(stack, clients(stack.region))
