@@ -174,6 +174,16 @@ def shared() -> Ministack:
         return _shared()
 
 
+def forget_things() -> None:
+    """Take the things away that other tests left on the shared one: their names are free again."""
+    iot = shared().root("iot")
+    for one in iot.list_things()["things"]:
+        name = one["thingName"]
+        for principal in iot.list_thing_principals(thingName=name)["principals"]:
+            iot.detach_thing_principal(thingName=name, principal=principal)
+        iot.delete_thing(thingName=name)
+
+
 @cache
 def _shared() -> Ministack:
     stack = start()

@@ -27,4 +27,4 @@ def carry_out(
     sessions = f" Open sessions closed: {closed}." if closed else ""
     click.echo(f"{done['thingName']} is {done['status']}.{sessions}")
     if done["warning"]:
-        click.echo(f"keyborn: {done['warning']['detail']} [{done['warning']['code']}]", err=True)
+        click.echo(f"warning: {done['warning']['detail']} [{done['warning']['code']}]", err=True)

@@ -42,6 +42,7 @@ ENVIRONMENT = {
 @pytest.fixture(scope="module")
 def stack() -> StackSettings:
     """A table, a thing type and the default policy: of what the template makes, all they need."""
+    ministack.forget_things()
     aws, table = ministack.shared(), ministack.new_table()
     iot = aws.client("iot")
     iot.create_thing_type(thingTypeName=f"{table}_device")

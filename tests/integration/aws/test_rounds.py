@@ -122,6 +122,7 @@ def wires() -> Wires:
 
 @pytest.fixture
 def bench(wires: Wires) -> Iterator[Bench]:
+    ministack.forget_things()
     table = ministack.new_table()
     iot: Any = wires.client("iot")
     iot.create_thing_type(thingTypeName=f"{table}_device")

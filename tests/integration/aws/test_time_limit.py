@@ -69,6 +69,7 @@ def clients() -> dict[str, Faults]:
 
 @pytest.fixture
 def bench(clients: dict[str, Faults]) -> Iterator[Bench]:
+    ministack.forget_things()
     table, iot = ministack.new_table(), clients["iot"].client
     iot.create_thing_type(thingTypeName=f"{table}_device")
     document = json.dumps({"Version": "2012-10-17", "Statement": []})

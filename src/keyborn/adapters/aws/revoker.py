@@ -56,8 +56,14 @@ class OrderedRevoker(Revoker):
         self._clock = clock
 
     async def evict(self, name: ThingName, reason: str) -> int:
-        """See ``Revoker.evict``; raises SessionLeftOpen, and no other leaf."""
+        """See ``Revoker.evict``; raises SessionLeftOpen, and no other leaf of Unavailable.
+
+        Who never had a certificate here has no session here: a client id is the account's, and the session
+        under it may be that of another stack's thing.
+        """
         try:
+            if not await self._registry.certificates(name):
+                return 0
             return await super().evict(name, reason)
         except Unavailable as trouble:
             with suppress(Unavailable):

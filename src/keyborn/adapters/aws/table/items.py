@@ -189,8 +189,8 @@ def _waiting(item: Item, thing: ThingName) -> Waiting:
         _held(item.get("staged"), thing, one.slot),
         _maybe_moment(item.get("leasedUntil")),
         item.get("holder"),
-        item.get("clean", False),
-        item.get("repoliced", False),
+        bool(item.get("clean")),
+        bool(item.get("repoliced")),
     )
 
 
