@@ -7,6 +7,7 @@ must say so in the right place, give nobody an active certificate, and work agai
 
 import asyncio
 import json
+import os
 import ssl
 import time
 import urllib.error
@@ -40,6 +41,8 @@ UNCHECKED = {"logs:CreateLogStream", "logs:PutLogEvents"}
 """The stand-in writes the functions' logs by itself."""
 LATER, MUCH_LATER = timedelta(minutes=20), timedelta(minutes=27)
 """Past the sweeper's horizon; and past the time in which an answer may still be under way."""
+SHARE = 1 if os.environ.get("KEYBORN_FULL") else 3
+"""Of the sweeper's actions, whose scenes are long, `make test` takes one of so many."""
 numbers = count(1)
 
 
@@ -332,20 +335,22 @@ class Context:
         return 40_000
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_without_any_one_action_the_sweeper_says_so_and_settles_everything_later(
     scene: Scene, figure: Figure, caplog: pytest.LogCaptureFixture
 ) -> None:
     role = role_of(scene.party.aws, scene.party.outputs["SweepRole"])
     tried = [one for one in role.actions if one not in UNCHECKED]
     sweeping = Sweeping(scene.root.stack, role.clients())
-    for action in tried:
+    taken = tried[::SHARE]
+    for action in taken:
         caplog.clear()
         swept_without(action, scene, role, sweeping)
         assert any(named(action, line) for line in caplog.messages), (action, caplog.messages)
     assert set(role.actions) - set(tried) == UNCHECKED
     figure(
-        f"least privilege: {len(tried)} actions of the sweeper's role taken away one by one, "
+        f"least privilege: {len(taken)} of {len(tried)} actions of the sweeper's role taken away one by one, "
         f"{len(UNCHECKED)} that the stand-in does not check"
     )
 
