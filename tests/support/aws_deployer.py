@@ -66,7 +66,7 @@ class Deployer:
 
     def sign_in(self, *statements: Mapping[str, object], name: str = "deployer") -> None:
         """Become a user who may do this and nothing else."""
-        iam = self.aws.client("iam")
+        iam = self.aws.root("iam")
         iam.create_user(UserName=name)
         document = json.dumps({"Version": "2012-10-17", "Statement": statements})
         iam.put_user_policy(UserName=name, PolicyName="given", PolicyDocument=document)
@@ -133,7 +133,7 @@ class Deployer:
 
     def stack(self, name: str = STACK) -> dict[str, Any]:
         """What CloudFormation says of a stack."""
-        found: dict[str, Any] = self.aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        found: dict[str, Any] = self.aws.root("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         return found
 
     def parameters(self, name: str = STACK) -> dict[str, str]:
@@ -142,14 +142,14 @@ class Deployer:
 
     def outputs(self, name: str = STACK) -> StackOutputs:
         """The outputs of a stack."""
-        return read_outputs(self.aws.client("cloudformation"), name)
+        return read_outputs(self.aws.root("cloudformation"), name)
 
     def trace(self, name: str = STACK) -> list[tuple[str, str]]:
         """Everything that ever happened to a stack and its resources, and to the code's bucket."""
-        cloud = self.aws.client("cloudformation")
+        cloud = self.aws.root("cloudformation")
         events = cloud.describe_stack_events(StackName=name)["StackEvents"]
         resources = cloud.describe_stack_resources(StackName=name)["StackResources"]
-        objects = self.aws.client("s3").list_objects_v2(Bucket=BUCKET).get("Contents", [])
+        objects = self.aws.root("s3").list_objects_v2(Bucket=BUCKET).get("Contents", [])
         return [
             *((one["EventId"], one["ResourceStatus"]) for one in events),
             *((one["PhysicalResourceId"], one["ResourceStatus"]) for one in resources),
@@ -159,11 +159,11 @@ class Deployer:
 
     def buckets(self) -> list[str]:
         """Every bucket of the account."""
-        return [one["Name"] for one in self.aws.client("s3").list_buckets()["Buckets"]]
+        return [one["Name"] for one in self.aws.root("s3").list_buckets()["Buckets"]]
 
     def certificates(self) -> dict[str, str]:
         """Every certificate of the account, with its status."""
-        found = self.aws.client("iot").list_certificates()["certificates"]
+        found = self.aws.root("iot").list_certificates()["certificates"]
         return {one["certificateId"]: one["status"] for one in found}
 
     # ── the registry ──────────────────────────────────────────────────────────────────────────────────
@@ -171,8 +171,8 @@ class Deployer:
     def registry(self, name: str = STACK) -> AwsRegistry:
         """The registry of a stack, with root's rights."""
         found = self.outputs(name)
-        iot = Iot(self.aws.client("iot"), account_of(found))
-        return AwsRegistry(self.aws.client("dynamodb"), found.table, iot)
+        iot = Iot(self.aws.root("iot"), account_of(found))
+        return AwsRegistry(self.aws.root("dynamodb"), found.table, iot)
 
     async def enroll(self, name: str, *, stack: str = STACK, kind: ThingKind = ThingKind.DEVICE) -> str:
         """Enroll a device or service as its function would; the certificate's id."""
@@ -180,7 +180,7 @@ class Deployer:
             now, secret = datetime.now(UTC), f"{stack} {name}"
             token = make_token(secret, ttl=timedelta(days=1), now=now, kind=kind)
             await registry.add(token, event("token.create", ThingName(name), now))
-            iot = Iot(self.aws.client("iot"), account_of(self.outputs(stack)))
+            iot = Iot(self.aws.root("iot"), account_of(self.outputs(stack)))
             authority = RegistrationAuthority(
                 authenticator=TokenAuthenticator(registry),
                 enrollments=registry,

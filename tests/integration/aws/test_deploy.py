@@ -28,7 +28,7 @@ from support.stack import everything
 
 def policy_text(deployer: Deployer) -> str:
     """The default policy as AWS IoT has it."""
-    found = deployer.aws.client("iot").get_policy(policyName=f"{STACK}_keyborn-default")
+    found = deployer.aws.root("iot").get_policy(policyName=f"{STACK}_keyborn-default")
     return str(found["policyDocument"])
 
 
@@ -56,7 +56,7 @@ def test_the_change_set_is_shown_before_and_every_resource_while_it_is_made(depl
 
 def test_the_endpoint_is_the_accounts_own_unless_one_is_named(deployer: Deployer) -> None:
     deployer.deploy()
-    own = deployer.aws.client("iot").describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
+    own = deployer.aws.root("iot").describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
     assert deployer.parameters()["MqttEndpoint"] == own
     deployer.deploy("--mqtt-endpoint", "mqtt.example:443")
     assert deployer.outputs().mqtt_host == "mqtt.example"
@@ -67,7 +67,7 @@ def test_the_endpoint_is_the_accounts_own_unless_one_is_named(deployer: Deployer
 
 def test_the_bucket_of_the_code_is_private_encrypted_and_takes_only_tls(deployer: Deployer) -> None:
     deployer.deploy()
-    s3 = deployer.aws.client("s3")
+    s3 = deployer.aws.root("s3")
     closed = s3.get_public_access_block(Bucket=BUCKET)["PublicAccessBlockConfiguration"]
     assert all(closed.values())
     (rule,) = s3.get_bucket_encryption(Bucket=BUCKET)["ServerSideEncryptionConfiguration"]["Rules"]
@@ -82,11 +82,11 @@ def test_the_bucket_of_the_code_is_private_encrypted_and_takes_only_tls(deployer
 
 
 def test_a_bucket_that_an_interrupted_deploy_left_bare_is_completed(deployer: Deployer) -> None:
-    deployer.aws.client("s3").create_bucket(
+    deployer.aws.root("s3").create_bucket(
         Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
     )
     deployer.deploy()
-    assert deployer.aws.client("s3").get_bucket_policy(Bucket=BUCKET)["Policy"]
+    assert deployer.aws.root("s3").get_bucket_policy(Bucket=BUCKET)["Policy"]
 
 
 def test_tags_are_on_the_stack_beside_its_own(deployer: Deployer) -> None:
@@ -126,14 +126,14 @@ def test_a_deploy_without_options_keeps_every_value(deployer: Deployer, tmp_path
     }
     deployer.deploy(*(word for pair in given.items() for word in pair))
     before = deployer.parameters()
-    code = deployer.aws.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]
+    code = deployer.aws.root("s3").list_objects_v2(Bucket=BUCKET)["Contents"]
     said = deployer.keyborn("deploy", "--stack", STACK, "--yes")
     assert "Nothing changes" in said.stderr
     assert deployer.parameters() == before
     assert before["Url"] == "https://enroll.example"
     assert before["TopicPrefix"] == before["FirstTopicPrefix"] == "plant/one"
     assert deployer.built[0] == deployer.built[1]
-    assert deployer.aws.client("s3").list_objects_v2(Bucket=BUCKET)["Contents"] == code
+    assert deployer.aws.root("s3").list_objects_v2(Bucket=BUCKET)["Contents"] == code
 
 
 def test_the_roots_of_a_custom_broker_go_with_the_code_and_stay(deployer: Deployer, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_roots_of_a_custom_broker_go_with_the_code_and_stay(deployer: Deploy
     deployer.deploy("--memory", "256")
     parameters = deployer.parameters()
     assert parameters["MqttRoots"] == hashlib.sha256(root.read_bytes()).hexdigest()
-    code = deployer.aws.client("s3").get_object(Bucket=BUCKET, Key=parameters["CodeKey"])["Body"].read()
+    code = deployer.aws.root("s3").get_object(Bucket=BUCKET, Key=parameters["CodeKey"])["Body"].read()
     with zipfile.ZipFile(io.BytesIO(code)) as archive:
         assert archive.read(ROOTS_NAME) == root.read_bytes()
     deployer.deploy("--mqtt-roots", "")
@@ -175,7 +175,7 @@ def test_a_change_of_an_option_changes_what_hangs_on_it_and_replaces_nothing(dep
     assert not changed & {"Table", "ThingType", "DefaultPolicy", "EnrollRole", "Api"}
     assert not [one for one in told["changes"] if one["replacement"] == "True"]
     assert told["outputs"]["table"] == deployer.outputs().table
-    function = deployer.aws.client("lambda").get_function_configuration(FunctionName=f"{STACK}-enroll")
+    function = deployer.aws.root("lambda").get_function_configuration(FunctionName=f"{STACK}-enroll")
     assert function["MemorySize"] == 256
 
 
@@ -217,7 +217,7 @@ def test_a_dry_run_shows_the_changes_and_makes_none(deployer: Deployer) -> None:
     assert told["changed"] is False
     assert "EnrollFunction" in {one["resource"] for one in told["changes"]}
     assert deployer.trace() == trace
-    plans = deployer.aws.client("cloudformation").list_change_sets(StackName=STACK)["Summaries"]
+    plans = deployer.aws.root("cloudformation").list_change_sets(StackName=STACK)["Summaries"]
     assert [one for one in plans if one["ExecutionStatus"] == "AVAILABLE"] == []
 
 
@@ -298,7 +298,7 @@ def test_an_operators_own_default_policy_outlives_every_deploy(deployer: Deploye
 def test_what_somebody_changed_in_aws_iot_alone_is_brought_back_to_the_registry(deployer: Deployer) -> None:
     deployer.deploy()
     own = put_own(deployer)
-    deployer.aws.client("iot").create_policy_version(
+    deployer.aws.root("iot").create_policy_version(
         policyName=f"{STACK}_keyborn-default", policyDocument=device_policy(), setAsDefault=True
     )
     deployer.deploy()
@@ -309,7 +309,7 @@ def test_what_somebody_changed_in_aws_iot_alone_is_brought_back_to_the_registry(
 
 
 def test_a_stack_that_fails_is_rolled_back_and_says_where_and_why(deployer: Deployer) -> None:
-    iot = deployer.aws.client("iot")
+    iot = deployer.aws.root("iot")
     iot.create_policy(policyName=f"{STACK}_keyborn-default", policyDocument=device_policy())
     error = deployer.refusal("deploy", "--stack", STACK, *target_words(), "--yes")
     assert isinstance(error, StackFailed)
@@ -355,7 +355,7 @@ def test_code_that_cannot_be_sent_leaves_no_plan_behind(deployer: Deployer) -> N
     assert isinstance(error, AwsDenied)
     assert error.facts["action"] == "s3:PutObject"
     assert (
-        deployer.aws.client("cloudformation").list_stacks(
+        deployer.aws.root("cloudformation").list_stacks(
             StackStatusFilter=["REVIEW_IN_PROGRESS", "CREATE_COMPLETE"]
         )["StackSummaries"]
         == []
@@ -363,7 +363,7 @@ def test_code_that_cannot_be_sent_leaves_no_plan_behind(deployer: Deployer) -> N
 
 
 def test_somebody_elses_stack_is_left_alone(deployer: Deployer) -> None:
-    cloud = deployer.aws.client("cloudformation")
+    cloud = deployer.aws.root("cloudformation")
     template = json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
     cloud.create_stack(StackName=STACK, TemplateBody=template)
     for command in ("deploy", "destroy"):

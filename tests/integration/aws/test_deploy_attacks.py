@@ -41,7 +41,7 @@ def test_of_a_first_deploy_that_is_called_off_nothing_is_left(deployer: Deployer
 
 def somebodys(deployer: Deployer) -> None:
     """A change set for another stack of our name, which somebody is looking at."""
-    deployer.aws.client("cloudformation").create_change_set(
+    deployer.aws.root("cloudformation").create_change_set(
         StackName=STACK,
         ChangeSetName="theirs",
         ChangeSetType="CREATE",
@@ -54,7 +54,7 @@ def test_a_change_set_of_somebody_elses_stack_is_left_alone(deployer: Deployer) 
     error = deployer.refusal("deploy", "--stack", STACK, *target_words(), "--yes")
     assert isinstance(error, StackNotReady)
     assert "a change set that is not Keyborn's" in str(error)
-    cloud = deployer.aws.client("cloudformation")
+    cloud = deployer.aws.root("cloudformation")
     (left,) = cloud.list_change_sets(StackName=STACK)["Summaries"]
     assert left["ChangeSetName"] == "theirs"
 
@@ -81,13 +81,13 @@ def other_code() -> bytes:
 
 def running(deployer: Deployer) -> dict[str, str]:
     """The SHA-256 of what each function runs."""
-    functions = deployer.aws.client("lambda")
+    functions = deployer.aws.root("lambda")
     return {name: functions.get_function_configuration(FunctionName=name)["CodeSha256"] for name in FUNCTIONS}
 
 
 def limits(deployer: Deployer) -> list[int | None]:
     """How many of each function may run at once; None: no limit of its own."""
-    functions = deployer.aws.client("lambda")
+    functions = deployer.aws.root("lambda")
     found = [functions.get_function_concurrency(FunctionName=name) for name in FUNCTIONS]
     return [one.get("ReservedConcurrentExecutions") for one in found]
 
@@ -96,7 +96,7 @@ def test_the_functions_run_what_was_built_and_the_stack_says_its_digest(deployer
     deployer.deploy()
     (code,) = set(running(deployer).values())
     assert deployer.parameters()["CodeSha256"] == code
-    found = deployer.aws.client("s3").get_object(Bucket=BUCKET, Key=deployer.parameters()["CodeKey"])
+    found = deployer.aws.root("s3").get_object(Bucket=BUCKET, Key=deployer.parameters()["CodeKey"])
     assert sha256_of(found["Body"].read()) == code
 
 
@@ -106,7 +106,7 @@ def test_code_that_was_exchanged_on_its_way_runs_for_nobody_until_a_deploy_sends
     apply = Stack.apply
 
     def exchanged(self: Stack, plan: Plan) -> Standing:
-        s3 = deployer.aws.client("s3")
+        s3 = deployer.aws.root("s3")
         (one,) = s3.list_objects_v2(Bucket=BUCKET)["Contents"]
         s3.put_object(Bucket=BUCKET, Key=one["Key"], Body=other_code())
         return apply(self, plan)
@@ -129,14 +129,14 @@ def test_code_that_was_exchanged_on_its_way_runs_for_nobody_until_a_deploy_sends
 def test_a_function_whose_code_somebody_changed_gets_its_own_again(deployer: Deployer) -> None:
     deployer.deploy()
     before = running(deployer)
-    deployer.aws.client("lambda").update_function_code(FunctionName=FUNCTIONS[0], ZipFile=other_code())
+    deployer.aws.root("lambda").update_function_code(FunctionName=FUNCTIONS[0], ZipFile=other_code())
     deployer.deploy()
     assert running(deployer) == before
 
 
 def test_what_lies_under_the_codes_key_and_is_not_the_code_is_written_over(deployer: Deployer) -> None:
     deployer.deploy(stack="kb2")
-    key, s3 = deployer.parameters("kb2")["CodeKey"], deployer.aws.client("s3")
+    key, s3 = deployer.parameters("kb2")["CodeKey"], deployer.aws.root("s3")
     s3.put_object(Bucket=BUCKET, Key=key, Body=other_code())
     deployer.deploy()
     assert deployer.parameters()["CodeKey"] == key
@@ -149,7 +149,7 @@ def test_what_lies_under_the_codes_key_and_is_not_the_code_is_written_over(deplo
 
 def foreign_bucket(deployer: Deployer) -> None:
     """A bucket of our account and of the code's name that holds something of somebody's."""
-    s3 = deployer.aws.client("s3")
+    s3 = deployer.aws.root("s3")
     s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
     s3.put_object(Bucket=BUCKET, Key="theirs", Body=b"theirs")
 
@@ -160,12 +160,12 @@ def test_a_bucket_of_that_name_that_holds_something_else_is_not_used(deployer: D
     assert isinstance(error, CodeBucketTaken)
     assert isinstance(deployer.refusal("destroy", "--stack", STACK, "--yes"), StackMissing)
     with pytest.raises(ClientError, match="NoSuchTagSet"):
-        deployer.aws.client("s3").get_bucket_tagging(Bucket=BUCKET)
+        deployer.aws.root("s3").get_bucket_tagging(Bucket=BUCKET)
 
 
 def test_a_bucket_without_our_tag_is_not_emptied(deployer: Deployer) -> None:
     deployer.deploy()
-    s3 = deployer.aws.client("s3")
+    s3 = deployer.aws.root("s3")
     s3.put_bucket_tagging(Bucket=BUCKET, Tagging={"TagSet": []})
     before = s3.list_objects_v2(Bucket=BUCKET)["Contents"]
     said = deployer.destroy()
@@ -184,7 +184,7 @@ def test_roots_that_somebody_exchanged_in_the_bucket_are_not_given_to_devices(
     fingerprint = certificate.fingerprint(SHA256()).hex()
     digest = deployer.parameters()["MqttRoots"] if option == "--mqtt-roots" else fingerprint
     theirs = pem(new_pki().root.certificate).encode()
-    deployer.aws.client("s3").put_object(Bucket=BUCKET, Key=f"keyborn/roots/{digest}.pem", Body=theirs)
+    deployer.aws.root("s3").put_object(Bucket=BUCKET, Key=f"keyborn/roots/{digest}.pem", Body=theirs)
     error = deployer.refusal("deploy", "--stack", STACK, "--yes")
     assert isinstance(error, InvalidSetting)
     assert f"{option} is not usable: what lies in the bucket is not what was deployed" in str(error)

@@ -102,7 +102,7 @@ def test_a_destroy_without_a_permission_leaves_the_registry(deployer: Deployer, 
 
 
 def test_a_bucket_that_may_not_be_looked_at_is_not_used(deployer: Deployer) -> None:
-    deployer.aws.client("s3").create_bucket(
+    deployer.aws.root("s3").create_bucket(
         Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
     )
     deployer.sign_in(*without("s3:ListBucket"), GAPS, name="limited")
