@@ -13,8 +13,6 @@ from support.csr_make import DeviceKey
 from support.device_pki import Wanted, key_usage
 
 BACK = timedelta(minutes=2)
-_BEGUN = datetime.now(UTC)
-"""When the tests began: theirs is the time that certificates are held against."""
 END = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
 """The last moment that a UTCTime can say (RFC 5280 4.1.2.5.1)."""
 ISSUER = "Amazon Web Services O=Amazon.com Inc. L=Seattle ST=Washington C=US"
@@ -58,7 +56,7 @@ def certify_as_aws(public_key: object, shape: Shape | None = None) -> x509.Certi
         .subject_name(x509.Name(subject))
         .public_key(public_key)  # type: ignore[arg-type] # whatever kind the device made
         .serial_number(x509.random_serial_number())
-        .not_valid_before(shape.start or _BEGUN - BACK)
+        .not_valid_before(shape.start or datetime.now(UTC) - BACK)
         .not_valid_after(shape.end)
         .add_extension(key_id, critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)  # type: ignore[arg-type] # as above

@@ -70,14 +70,20 @@ def barred(home: Path) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize(("port", "second"), [(8883, AWS_FALLBACK), (18883, None)])
-def test_on_aws_it_is_443_unless_the_broker_has_a_port_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, port: int, second: MqttFallback | None
+AWS_OWN = "a1b2c3-ats.iot.eu-central-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "second"),
+    [(AWS_OWN, 8883, AWS_FALLBACK), (AWS_OWN, 18883, None), ("broker.example", 8883, None)],
+)
+def test_on_aws_it_is_443_unless_the_broker_has_a_name_or_a_port_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, host: str, port: int, second: MqttFallback | None
 ) -> None:
     services: list[Service] = []
     monkeypatch.setattr(aws, "build_app", services.append)
     account = Account("arn:aws:iot:eu-central-1:000000000000")
-    stack = aws.StackSettings("kb", "table", account, "eu-central-1", "broker.example", port)
+    stack = aws.StackSettings("kb", "table", account, "eu-central-1", host, port)
     aws.build_enrollment(stack, ministack.shared().client, roots="")
     (service,) = services
     assert (service.broker.port, service.broker.fallback) == (port, second)

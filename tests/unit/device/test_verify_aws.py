@@ -31,16 +31,17 @@ def answer(leaf: x509.Certificate, *chain: x509.Certificate) -> Enrolled:
     return Enrolled(THING, digest, pem(leaf), pem(*chain), "", BROKER)
 
 
-def check(enrolled: Enrolled, now: datetime = NOW, *, pinned: bool = False) -> x509.Certificate:
+def check(enrolled: Enrolled, now: datetime | None = None, *, pinned: bool = False) -> x509.Certificate:
     """As a device does whose code names a public authority, or a root of the operator's own."""
     anchors = [shared_pki().root.certificate] if pinned else []
-    window = Window(now, now)
+    at = now or datetime.now(UTC)
+    window = Window(at, at)
     return verify_enrolled(
         enrolled, thing=THING, public_key_der=public_der(KEY), anchors=anchors, window=window
     )
 
 
-def refused(enrolled: Enrolled, why: str, now: datetime = NOW) -> None:
+def refused(enrolled: Enrolled, why: str, now: datetime | None = None) -> None:
     for pinned in (False, True):
         with pytest.raises(WrongCertificate, match=why):
             check(enrolled, now, pinned=pinned)
@@ -78,7 +79,8 @@ def test_the_subject_may_hold_what_the_request_held() -> None:
 def test_every_kind_of_key_is_fine(key_type: str) -> None:
     key = shared_key(key_type)
     enrolled = answer(aws_certificate(key))
-    window = Window(NOW, NOW)
+    now = datetime.now(UTC)
+    window = Window(now, now)
     verify_enrolled(enrolled, thing=THING, public_key_der=public_der(key), anchors=[], window=window)
 
 
