@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from support.pki import SERVER, Leaf, Pki, pem, shared_pki
 
 SECRET = bytes(range(32))
 PROBLEM = "application/problem+json"
+_connections = count(1)
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: "Server"
 
+    def setup(self) -> None:
+        """A connection begins. It gets a number: the id of an object is given again to a later one."""
+        self.connection_number = next(_connections)
+        super().setup()
+
     def do_GET(self) -> None:
         self._serve()
 
@@ -226,7 +233,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
-        seen = Seen(self.command, self.path, dict(self.headers.items()), body, id(self))
+        seen = Seen(self.command, self.path, dict(self.headers.items()), body, self.connection_number)
         self.server.service.seen.append(seen)
         self.server.service.handle(Exchange(self, seen))
 
