@@ -1,6 +1,7 @@
 """What holds for every test: a missing program leaves tests out by name, and CI does not accept that."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Generator
 from functools import partial
@@ -14,8 +15,14 @@ LEFT_OUT = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin with nothing left out."""
+    """Begin with nothing left out, and with a keyboard: a shell starts background jobs deaf to Ctrl-C.
+
+    What these start would inherit that, and tests that interrupt it would wait in vain.
+    """
     config.stash[LEFT_OUT] = []
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -137,7 +137,7 @@ def prepare_environment(level: str) -> None:
 
 
 def prepare_stand_in() -> None:
-    """Build or refresh the environment of the stand-in for AWS, for the tests alone."""
+    """Build or refresh the environment of the stand-in for AWS, for tests and measurements alone."""
     lock = ROOT / "requirements" / "ministack.lock"
     stamp = STAND_IN / "keyborn-stamp"
     wanted = hashlib.sha256(maker().encode() + lock.read_bytes()).hexdigest()
@@ -177,7 +177,7 @@ def main() -> None:
         sys.exit(f"usage: bootstrap.py {'|'.join(LOCKS)}")
     prepare_machine(level)
     prepare_environment(level)
-    if level == "dev":
+    if level != "server":
         prepare_stand_in()
 
 

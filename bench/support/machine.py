@@ -28,6 +28,18 @@ def describe(folder: Path) -> list[str]:
     ]
 
 
+def interpreter() -> list[str]:
+    """Lines about this machine and its Python alone."""
+    system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    packages = ", ".join(
+        f"{name} {version(name)}" for name in ("boto3", "botocore", "cryptography", "starlette")
+    )
+    return [
+        f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}, {system}",
+        f"CPython {platform.python_version()}, {packages}",
+    ]
+
+
 def cfssl_version() -> str:
     """What cfssl says of itself, on one line."""
     if shutil.which("cfssl") is None:

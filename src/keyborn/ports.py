@@ -3,7 +3,9 @@
 At most three methods each; extras are separate capabilities. All registry ports are asynchronous, and a call
 that returns has made its effect durable. They raise leaves of the error tree, ``RegistryUnavailable`` among
 them; after that error the effect may or may not have happened, and repeating the call is safe
-(``append`` may then stand in the trail twice). An event is chained in the same effect as what it tells of.
+(``append`` may then stand in the trail twice). An event is recorded in the same effect as what it tells of:
+it is never lost. It joins the hash chain in that effect, too, or, on AWS, within a minute and before anybody
+reads it.
 Pages hold at most ``MAX_PAGE`` entries, whatever was asked for.
 """
 
@@ -295,7 +297,7 @@ class AuditTrail(Protocol):
     """The hash-chained record of decisions."""
 
     async def append(self, event: AuditEvent) -> None:
-        """Add an event at the end of the chain."""
+        """Record an event; whoever reads the trail from then on finds it chained."""
         ...
 
     async def records(self, *, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:

@@ -7,7 +7,7 @@ import pytest
 
 from keyborn.adapters.aws.admission import DynamoLine
 from keyborn.adapters.memory.line import MemoryLine
-from keyborn.domain.quota import Pacing
+from keyborn.domain.quota import AHEAD, Pacing
 from keyborn.ports import AdmissionLine
 from support import ministack
 
@@ -69,6 +69,26 @@ async def test_a_clock_that_is_behind_takes_later_slots_and_no_earlier_ones(line
     await line.take(NOON + 5, NOON + 5)
     assert (await line.take(NOON, NOON)).begins is None
     assert (await line.take(NOON, NOON + 10)).begins == pytest.approx(NOON + 4.7)
+
+
+async def test_a_slot_far_ahead_is_a_wrong_clock_s_and_counts_as_none(line: AdmissionLine) -> None:
+    await line.take(NOON + 3600, NOON + 3600)
+    again = [await line.take(NOON, NOON) for _ in range(6)]
+    assert again[0].begins == pytest.approx(NOON - 0.4)
+    assert again[0].free_at == pytest.approx(NOON - 0.3)
+    assert [one.begins is None for one in again] == [False] * 5 + [True]
+
+
+async def test_a_slot_a_little_ahead_is_kept_to(line: AdmissionLine) -> None:
+    await line.take(NOON + AHEAD - 1, NOON + AHEAD - 1)
+    refused = await line.take(NOON, NOON)
+    assert refused.begins is None
+    assert refused.free_at == pytest.approx(NOON + AHEAD - 1.3)
+
+
+async def test_an_end_of_the_line_far_ahead_is_kept_to(line: AdmissionLine) -> None:
+    await line.join("a", NOON + 3 * 3600)
+    assert (await line.join("b", NOON)).due == pytest.approx(NOON + 3 * 3600 + 0.15)
 
 
 async def test_who_never_joined_has_no_place(line: AdmissionLine) -> None:

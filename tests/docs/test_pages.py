@@ -1,11 +1,13 @@
 """The pages are true: their commands run, their links lead somewhere, the reference is what the code says."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 import reference
+from support.aws_pages import open_account
 from support.documents import run_page, steps
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,7 +19,9 @@ NOT_RUN = {"CONTRIBUTING.md"}
 
 RUN = {
     "README.md": [],
+    "docs/aws.md": [],
     "docs/tutorial.md": ["openssl"],
+    "docs/how-to/aws-run-it.md": ["curl"],
     "docs/how-to/denied.md": [],
     "docs/how-to/existing-clients.md": ["openssl", "curl", "mosquitto_pub"],
     "docs/how-to/look-and-audit.md": ["openssl"],
@@ -30,14 +34,23 @@ RUN = {
     "docs/how-to/write-a-policy.md": [],
 }
 """Every page with commands, and the programs that it starts beside keyborn."""
+ON_AWS = {name for name in RUN if "--aws keyborn" in BY_NAME[name].read_text()}
+"""The pages that are given an account of AWS."""
+DEPLOYING = {"README.md", "docs/aws.md"}
+"""Those of them that begin with nothing in it; others find the stack ``keyborn``."""
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.needs(*needs), id=name) for name, needs in RUN.items()]
 )
-def test_every_command_of_the_page_does_what_the_page_says(name: str, tmp_path: Path) -> None:
-    assert sum(step.mode != "not" for step in run_page(BY_NAME[name], tmp_path)) >= 5
+def test_every_command_of_the_page_does_what_the_page_says(
+    name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    deployed = name not in DEPLOYING
+    account = open_account(tmp_path_factory, stack=deployed) if name in ON_AWS else nullcontext()
+    with account as world:
+        assert sum(step.mode != "not" for step in run_page(BY_NAME[name], tmp_path, world)) >= 5
 
 
 def test_no_page_has_commands_that_no_test_runs() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.documents import Step, matches, real, replaced, run_page, served, shown, steps
+from support.documents import Step, World, matches, real, replaced, run_page, served, shown, steps
 
 PAGE = """
 Text.
@@ -121,3 +121,47 @@ def test_a_background_command_is_waited_for_and_ended(tmp_path: Path) -> None:
 
 def test_commands_read_no_input(tmp_path: Path) -> None:
     run_page(page(tmp_path, block("$ cat\n$ echo still here\nstill here")), tmp_path)
+
+
+# ── a page with more around it ──
+
+
+class Somewhere(World):
+    """A world that adds a word to one command, and remembers what was run."""
+
+    ran: list[str]
+
+    def command(self, line: str) -> str:
+        return line.replace("greet", "echo hello")
+
+    def done(self, line: str) -> None:
+        self.ran.append(line)
+
+
+def test_what_a_page_names_is_called_otherwise_here_and_comes_back(tmp_path: Path) -> None:
+    world = World(names={"far.example:8883": "localhost:50001", "far.example": "localhost"})
+    line = "$ echo far.example:8883 far.example | tee there\nfar.example:8883 far.example"
+    run_page(page(tmp_path, block(line)), tmp_path, world)
+    assert (tmp_path / "there").read_text() == "localhost:50001 localhost\n"
+
+
+def test_a_world_gives_its_environment_to_every_command(tmp_path: Path) -> None:
+    world = World({"PLACE": "somewhere"})
+    text = block("$ echo $PLACE\nsomewhere") + block(
+        "$ bash -c 'echo $PLACE; sleep 60'\nsomewhere", "background"
+    )
+    run_page(page(tmp_path, text), tmp_path, world)
+
+
+def test_a_world_has_its_own_way_to_say_a_command_and_is_told_what_was_run(tmp_path: Path) -> None:
+    world = Somewhere()
+    world.ran = []
+    run_page(page(tmp_path, block("$ greet world\nhello world") + block("$ false", "not")), tmp_path, world)
+    assert world.ran == ["greet world"]
+
+
+def test_where_a_session_cannot_be_closed_the_command_must_say_so(tmp_path: Path) -> None:
+    warns = "$ echo it may go on '[session_left_open]'\nit is suspended."
+    run_page(page(tmp_path, block(warns, "unclosed")), tmp_path)
+    with pytest.raises(AssertionError):
+        run_page(page(tmp_path, block("$ echo it is suspended.", "unclosed")), tmp_path)

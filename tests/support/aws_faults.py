@@ -31,6 +31,7 @@ class Fault(StrEnum):
     UNHEARD = "time-out after success"
     BROKEN_LATE = "500 after success"
     KILLED = "killed after"
+    KILLED_BEFORE = "killed before"
 
 
 class Killed(BaseException):
@@ -122,6 +123,8 @@ class Faults:
                 raise ConnectTimeoutError(endpoint_url=request.url)
             case Fault.UNSENT:
                 raise ReadTimeoutError(endpoint_url=request.url)
+            case Fault.KILLED_BEFORE:
+                raise Killed
             case Fault.THROTTLED | Fault.CONFLICT | Fault.BROKEN:
                 return refusal(request.url, call, fault)
             case _:

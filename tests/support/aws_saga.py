@@ -14,9 +14,11 @@ from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import Patience
 from keyborn.adapters.aws.iot import Account, Iot
+from keyborn.adapters.aws.registry import LEASE as LEASE  # noqa: PLC0414 - for the tests
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.settle import Settled, Settlement
+from keyborn.adapters.aws.tempo import Tempo
 from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent
@@ -34,7 +36,6 @@ from support.registry_cases import document, event, make_token
 
 ACCOUNT = Account(f"arn:aws:iot:{ministack.REGION}:000000000000", "keyborn-device", "kb-")
 LAMP = ThingName("lamp-1")
-LEASE = timedelta(seconds=12)
 IMPATIENT = Patience(whole=0.15, first=0.002, longest=0.01)
 SECRET = hashlib.sha256(b"secret").digest()
 
@@ -60,11 +61,15 @@ class Process:
     iot: Iot
 
     async def enroll(
-        self, csr: str, attributes: Mapping[str, str] | None = None, secret: bytes = SECRET
+        self,
+        csr: str,
+        attributes: Mapping[str, str] | None = None,
+        secret: bytes = SECRET,
+        name: str = LAMP,
     ) -> Enrollment:
         """What a device asks for, with the stage's token."""
         applicant = await self.authority.authenticate(Credential(encode_secret(secret), "192.0.2.1"))
-        request = EnrollmentRequest(LAMP, csr, "192.0.2.1", attributes)
+        request = EnrollmentRequest(name, csr, "192.0.2.1", attributes)
         return await self.authority.enroll(applicant, request)
 
 
@@ -82,6 +87,8 @@ class Stage:
     csr: str = ""
     closed: list[str] = field(default_factory=list)
     """URLs of the connections that were to be deleted."""
+    attached: list[str] = field(default_factory=list)
+    """How certificates were to be attached to things: the stand-in does not keep that."""
 
     async def prepare(self) -> None:
         """Begin anew."""
@@ -89,6 +96,7 @@ class Stage:
         self.dynamodb.plan()
         self.iot.plan()
         self.closed.clear()
+        self.attached.clear()
         self.clock = ShiftedClock()
         self.table = ministack.new_table(self.dynamodb.client)
         self.iot.client.create_thing_type(thingTypeName=ACCOUNT.thing_type)
@@ -172,6 +180,8 @@ class Stage:
                 clock=self.clock,
                 sweep=Sweeper(leftovers=one.registry, clock=self.clock).sweep,
                 sessions=Revoker(self.data),
+                updates=Tempo(200.0),
+                looks=Tempo(200.0),
             )
             return await settlement.settle()
 
@@ -202,6 +212,10 @@ class Stage:
         """All things."""
         return [one["thingName"] for one in self.iot.client.list_things()["things"]]
 
+    def statuses(self) -> set[str]:
+        """Which there are among those of ours."""
+        return set(self.certificates().values())
+
     def assert_foreign_untouched(self) -> None:
         """Somebody else's certificate is as it was."""
         found = self.iot.client.describe_certificate(certificateId=self.foreign)["certificateDescription"]
@@ -213,6 +227,7 @@ class Stage:
         assert self.policies(certificate) == [f"kb-{DEFAULT_POLICY}"]
         assert self.thing_names() == [LAMP]
         assert [one for one in self.principals() if one in self.active()] == [certificate]
+        assert set(self.attached) == {"EXCLUSIVE_THING"}
         self.assert_foreign_untouched()
 
 
@@ -221,6 +236,11 @@ def make_stage(stack: ministack.Ministack) -> Stage:
     data = stack.client("iot-data")
     stage = Stage(stack, Faults(stack.client("dynamodb")), Faults(stack.client("iot")), data)
     data.meta.events.register("before-send.iot-data.DeleteConnection", _answerer(stage.closed))
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        stage.attached.append(params.get("thingPrincipalType", "none"))
+
+    stage.iot.client.meta.events.register("provide-client-params.iot.AttachThingPrincipal", note)
     return stage
 
 

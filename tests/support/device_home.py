@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from keyborn.device import files, identity
-from keyborn.device.answer import Broker
+from keyborn.device.answer import Broker, Fallback
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore
@@ -83,6 +83,7 @@ def identify(
     pinned: bool = True,
     alpn: str | None = None,
     code: EnrollmentCode | None = None,
+    fallback: Fallback | None = None,
 ) -> Identity:
     """Give a home an identity as an enrolment (with ``code``) would, without a service."""
     pki = pki or shared_pki()
@@ -104,7 +105,7 @@ def identify(
         service_url=code.url if code else "https://localhost:8443",
         root_fingerprint=code.fingerprint.hex() if code else "ab" * 32 if pinned else "",
         proved_time=leaf.not_valid_before_utc,
-        broker=Broker(broker[0], broker[1], alpn, "mqtts", thing, f"certtest/{thing}"),
+        broker=Broker(broker[0], broker[1], alpn, "mqtts", thing, f"certtest/{thing}", fallback),
     )
     steps = identity.storage_steps(home, certificate_pem, pki.root_pem, made)
     files.run_steps(steps, files.no_checkpoint)

@@ -6,11 +6,14 @@ before the block changes that::
 
     <!-- run: background -->   its command keeps running; wait until what the page shows has been printed
     <!-- run: seen -->         no command: what the latest background command has printed since
-    <!-- run: not -->          shown, not run (clone, install, another machine)
+    <!-- run: not -->          shown, not run (clone, install, another machine, a custom domain)
+    <!-- run: unclosed -->     done, but the stand-in for AWS has no DeleteConnection: the command says so
+                               with the warning ``session_left_open``; the page shows what AWS would give
 
 One page is one Bash in one empty folder, so that variables last. Pages name the default ports and, for a
 machine on a network, ``192.0.2.10``, an address for documentation (RFC 5737); the runner lets the service
-pick free ports, puts an address of loopback in its place, and translates both ways.
+pick free ports, puts an address of loopback in its place, and translates both ways. Pages that need more
+around them, an account of AWS, are given a ``World``.
 """
 
 import os
@@ -28,7 +31,7 @@ FREE_PORTS = "--https 127.0.0.1:0 --mqtt 127.0.0.1:0"
 DEFAULTS = {"https": "8443", "mqtts": "8883"}
 LAN, STAND_IN = "192.0.2.10", "127.0.0.2"
 _BLOCK = re.compile(r"(?:<!-- run: (\w+) -->\n+)?```console\n(.*?)```", re.DOTALL)
-_MODES = {"", "background", "seen", "not"}
+_MODES = {"", "background", "seen", "not", "unclosed"}
 _MARK = "·done·"
 
 
@@ -88,18 +91,47 @@ def served(line: str) -> str:
 
 
 @dataclass
+class World:
+    """What a page has around it beside its folder."""
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Of every command."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What the page calls something, and what that is called here; both ways, as ports are."""
+
+    def command(self, line: str) -> str:
+        """A line as it has to be given here."""
+        return line
+
+    def done(self, line: str) -> None:
+        """Told after each line that was run."""
+
+    def real(self, text: str) -> str:
+        """A page's text as it holds here."""
+        for name, here in self.names.items():
+            text = text.replace(name, here)
+        return text
+
+    def shown(self, text: str) -> str:
+        """What came here, as the page shows it."""
+        for name, here in self.names.items():
+            text = text.replace(here, name)
+        return text
+
+
+@dataclass
 class Background:
     """A command that keeps running, and its output so far."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
 
-    def wait_for(self, prints: str, ports: Mapping[str, str]) -> str:
+    def wait_for(self, prints: str, ports: Mapping[str, str], world: World) -> str:
         """Wait until what the page shows has been printed; returns the output as it is."""
         deadline = time.monotonic() + PATIENCE
         while True:
             output = self.log.read_text()
-            if matches(prints, shown(output, ports)):
+            if matches(prints, world.shown(shown(output, ports))):
                 return output
             if time.monotonic() > deadline:
                 raise AssertionError(f"the page shows\n{prints}\nthis came\n{output}")
@@ -111,6 +143,7 @@ class Shell:
     """One page's shell: a folder, a Bash that lasts, and commands in the background."""
 
     folder: Path
+    world: World = field(default_factory=World)
     ports: dict[str, str] = field(default_factory=dict)
     """The free ports in place of the default ones."""
     backgrounds: list[Background] = field(default_factory=list)
@@ -142,21 +175,28 @@ class Shell:
         if step.mode == "background":
             self._start(step)
         elif step.mode == "seen":
-            self.backgrounds[-1].wait_for(f"…{step.prints}…", self.ports)
+            self.backgrounds[-1].wait_for(f"…{step.prints}…", self.ports, self.world)
         elif step.mode != "not":
             self._run(step)
 
     def _run(self, step: Step) -> None:
         stdin = _open(self._bash.stdin)
-        line = real(step.line, self.ports)
+        line = self._line(step.line)
         stdin.write(f"{{ {line}\n}} < /dev/null; __code=$?; echo; echo {_MARK} $__code\n")
         stdin.flush()
         code, output = self._answer()
-        printed = shown(output, self.ports)
+        printed = self.world.shown(shown(output, self.ports))
+        if step.mode == "unclosed":
+            assert (code, "[session_left_open]" in printed) == (0, True), f"$ {step.line}\n{code}\n{printed}"
+            return
         assert code == 0, f"$ {step.line}\nexit {code}\n{printed}"
         assert matches(step.prints, printed), (
             f"$ {step.line}\nprints\n{printed}\nthe page shows\n{step.prints}"
         )
+        self.world.done(step.line)
+
+    def _line(self, line: str) -> str:
+        return self.world.command(self.world.real(real(line, self.ports)))
 
     def _answer(self) -> tuple[int, str]:
         lines: list[str] = []
@@ -171,7 +211,7 @@ class Shell:
         line = served(step.line)
         with log.open("wb") as output:
             process = subprocess.Popen(
-                ["bash", "-c", f"exec {real(line, self.ports)}"],
+                ["bash", "-c", f"exec {self._line(line)}"],
                 cwd=self.folder,
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
@@ -182,10 +222,10 @@ class Shell:
         self.backgrounds.append(started)
         if line != step.line:
             self._learn_ports(started)
-        started.wait_for(f"{step.prints}…" if step.prints else "", self.ports)
+        started.wait_for(f"{step.prints}…" if step.prints else "", self.ports, self.world)
 
     def _learn_ports(self, started: Background) -> None:
-        output = started.wait_for("…https://…mqtts://…\n…", {})
+        output = started.wait_for("…https://…mqtts://…\n…", {}, self.world)
         for scheme, port in DEFAULTS.items():
             found = re.search(rf"{scheme}://127\.0\.0\.[12]:(\d+)", output)
             assert found is not None
@@ -193,11 +233,12 @@ class Shell:
 
     def _environment(self) -> dict[str, str]:
         return {
-            **{key: value for key, value in os.environ.items() if not key.startswith("KEYBORN")},
+            **{key: value for key, value in os.environ.items() if not key.startswith(("KEYBORN", "AWS_"))},
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "HOME": str(self.folder),
             "XDG_STATE_HOME": str(self.folder / "state"),
             "COLUMNS": "110",
+            **self.world.environment,
         }
 
 
@@ -206,10 +247,10 @@ def _open(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-def run_page(page: Path, folder: Path) -> Sequence[Step]:
+def run_page(page: Path, folder: Path, world: World | None = None) -> Sequence[Step]:
     """Run every step of a page; returns the steps."""
     found = list(steps(page.read_text()))
-    with Shell(folder) as shell:
+    with Shell(folder, world or World()) as shell:
         for step in found:
             shell.run(step)
     return found

@@ -21,6 +21,7 @@ from typing import Any
 
 import botocore.session
 from botocore.config import Config
+from botocore.loaders import Loader
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = os.environ.get("KEYBORN_MINISTACK_PYTHON") or str(ROOT / ".venv-ministack" / "bin" / "python")
@@ -39,6 +40,7 @@ class Ministack:
     mqtt_port: int
     folder: tempfile.TemporaryDirectory[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    _kept: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -50,19 +52,35 @@ class Ministack:
         """What it printed."""
         return (Path(self.folder.name) / "ministack.log").read_text(errors="replace")
 
-    def client(self, service: str, *, key: str = "test", secret: str = "test", **config: object) -> Any:  # noqa: ANN401 - botocore's clients have no types
+    def client(
+        self,
+        service: str,
+        *,
+        key: str = "test",
+        secret: str = "test",
+        session: str | None = None,
+        **config: object,
+    ) -> Any:  # noqa: ANN401 - botocore's clients have no types
         """A client of its own session, as root unless ``key`` says otherwise; it repeats nothing."""
-        session = botocore.session.Session()
         settings: dict[str, Any] = {"connect_timeout": 5, "read_timeout": 20, "max_pool_connections": 32}
         retries = {"mode": "standard", "total_max_attempts": 1}
-        return session.create_client(
+        session_of_its_own = botocore.session.Session()
+        session_of_its_own.register_component("data_loader", _descriptions())
+        return session_of_its_own.create_client(
             service,
             region_name=REGION,
             endpoint_url=self.url,
             aws_access_key_id=key,
             aws_secret_access_key=secret,
+            aws_session_token=session,
             config=Config(**settings | config, retries=retries),
         )
+
+    def root(self, service: str) -> Any:  # noqa: ANN401 - as above
+        """Root's client of a service, always the same one: making one takes longer than what it is asked."""
+        if service not in self._kept:
+            self._kept[service] = self.client(service)
+        return self._kept[service]
 
     def reset(self) -> None:
         """Forget everything."""
@@ -78,6 +96,12 @@ class Ministack:
             self.process.kill()
             self.process.wait(STOP_SECONDS)
         self.folder.cleanup()
+
+
+@cache
+def _descriptions() -> Loader:
+    """What botocore knows of services, read once for all clients."""
+    return Loader()
 
 
 def start(**settings: str) -> Ministack:
@@ -148,6 +172,16 @@ def shared() -> Ministack:
     """The one of this test process: started by who asks first, ended with the process."""
     with _starting:
         return _shared()
+
+
+def forget_things() -> None:
+    """Take the things away that other tests left on the shared one: their names are free again."""
+    iot = shared().root("iot")
+    for one in iot.list_things()["things"]:
+        name = one["thingName"]
+        for principal in iot.list_thing_principals(thingName=name)["principals"]:
+            iot.detach_thing_principal(thingName=name, principal=principal)
+        iot.delete_thing(thingName=name)
 
 
 @cache

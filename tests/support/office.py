@@ -15,6 +15,7 @@ from keyborn.service.admission import FailureBudget
 from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAuthority
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.quota import Quota
 from keyborn.service.saga import SagaStep
 from keyborn.service.things import ThingOffice
 from keyborn.service.tokens import FreshToken, TokenOffice, TokenWish
@@ -56,7 +57,7 @@ class OfficeWorld:
         )
         self.authority = self.build(TokenAuthenticator(self.registry))
 
-    def build(self, authenticator: Authenticator) -> RegistrationAuthority:
+    def build(self, authenticator: Authenticator, *, quota: Quota | None = None) -> RegistrationAuthority:
         return RegistrationAuthority(
             authenticator=authenticator,
             enrollments=self.registry,
@@ -66,6 +67,7 @@ class OfficeWorld:
             entropy=SystemEntropy(),
             reserved_names=frozenset({"localhost"}),
             failures=self.failures,
+            quota=quota,
             on_step=self._on_step,
         )
 

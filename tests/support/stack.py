@@ -11,7 +11,7 @@ from typing import Any
 
 from support.ministack import Ministack
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "deploy" / "aws" / "template.yaml"
+TEMPLATE = Path(__file__).resolve().parents[2] / "src/keyborn/adapters/aws/stack/template.yaml"
 SECONDS = 60.0
 NOTHING = ("didn't contain changes", "No updates are to be performed")
 
@@ -100,19 +100,20 @@ class Stack:
 
 def everything(aws: Ministack) -> dict[str, list[str]]:
     """What there is, by kind, listed by each service itself."""
-    logs, iam, iot = aws.client("logs"), aws.client("iam"), aws.client("iot")
-    watch, functions = aws.client("cloudwatch"), aws.client("lambda")
+    logs, iam, iot = aws.root("logs"), aws.root("iam"), aws.root("iot")
+    watch, functions = aws.root("cloudwatch"), aws.root("lambda")
     return {
-        "tables": aws.client("dynamodb").list_tables()["TableNames"],
+        "tables": aws.root("dynamodb").list_tables()["TableNames"],
         "functions": [one["FunctionName"] for one in functions.list_functions()["Functions"]],
         "roles": [one["RoleName"] for one in iam.list_roles()["Roles"]],
         "logs": [one["logGroupName"] for one in logs.describe_log_groups()["logGroups"]],
         "filters": [one["filterName"] for one in logs.describe_metric_filters()["metricFilters"]],
-        "apis": [one["Name"] for one in aws.client("apigatewayv2").get_apis()["Items"]],
+        "apis": [one["Name"] for one in aws.root("apigatewayv2").get_apis()["Items"]],
         "policies": [one["policyName"] for one in iot.list_policies()["policies"]],
         "types": [one["thingTypeName"] for one in iot.list_thing_types()["thingTypes"]],
-        "rules": [one["Name"] for one in aws.client("events").list_rules()["Rules"]],
-        "topics": [one["TopicArn"] for one in aws.client("sns").list_topics()["Topics"]],
+        "rules": [one["Name"] for one in aws.root("events").list_rules()["Rules"]],
+        "topic rules": [one["ruleName"] for one in iot.list_topic_rules()["rules"]],
+        "topics": [one["TopicArn"] for one in aws.root("sns").list_topics()["Topics"]],
         "alarms": [one["AlarmName"] for one in watch.describe_alarms()["MetricAlarms"]],
         "dashboards": [one["DashboardName"] for one in watch.list_dashboards()["DashboardEntries"]],
     }
@@ -120,7 +121,7 @@ def everything(aws: Ministack) -> dict[str, list[str]]:
 
 def policies_of(aws: Ministack, role: str) -> dict[str, Any]:
     """The inline policies of a role, by name."""
-    iam = aws.client("iam")
+    iam = aws.root("iam")
     names = iam.list_role_policies(RoleName=role)["PolicyNames"]
     documents = {
         name: iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in names

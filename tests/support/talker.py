@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from paho.mqtt.client import Client, MQTTMessage
@@ -63,11 +63,19 @@ def _enroll(server: Server, folder: Path, name: str, secret: str) -> Identity:
     return Identity(name, body["certificateId"], *paths)
 
 
+class Broker(Protocol):
+    """Where to connect."""
+
+    @property
+    def mqtt(self) -> tuple[str, int]:
+        """Host and port."""
+
+
 @dataclass
 class Talker:
     """A paho client with a thread of its own; everything that happens to it is noted with its time."""
 
-    server: Server
+    server: Broker
     identity: Identity
     client_id: str
     protocol: MQTTProtocolVersion

@@ -82,10 +82,14 @@ def test_each_server_side_leaf_becomes_a_problem_document(leaf: type[KeybornErro
         assert "www-authenticate" in answer.headers
 
 
-def test_every_branch_has_one_status() -> None:
+def test_every_branch_has_one_status_and_a_leaf_its_own_before_that() -> None:
     for leaf in LEAVES:
-        matches = [status for branch, status in STATUS if issubclass(leaf, branch)]
-        assert len(matches) == (0 if issubclass(leaf, errors.DeviceError) else 1), leaf
+        matches = [branch for branch, _ in STATUS if issubclass(leaf, branch)]
+        widest = [one for one in matches if not any(one is not it and issubclass(one, it) for it in matches)]
+        assert len(widest) == (0 if issubclass(leaf, errors.DeviceError) else 1), leaf
+    order = [branch for branch, _ in STATUS]
+    for number, branch in enumerate(order):
+        assert not any(issubclass(branch, earlier) for earlier in order[:number]), branch
 
 
 def test_a_fault_of_ours_says_nothing_more() -> None:

@@ -2,12 +2,11 @@
 
 import re
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
-from keyborn.cli.console import data_option, pages
+from keyborn.cli.desk import Desk, desk_options, pages
 from keyborn.cli.device import printable
 from keyborn.cli.output import json_option, show, table
 from keyborn.domain.audit import AuditEvent, AuditRecord
@@ -25,14 +24,14 @@ def audit() -> None:
 
 @audit.command("show")
 @click.option("--last", type=click.IntRange(1), help="Only so many of the newest records.")
-@data_option
+@desk_options
 @json_option
-def show_records(*, last: int | None, data: Path, as_json: bool) -> None:
+def show_records(*, last: int | None, desk: Desk, as_json: bool) -> None:
     """Show what was decided, oldest first.
 
     Example: keyborn audit show --last 20
     """
-    rows = list(pages(data, "/v1/audit", "sequence"))
+    rows = list(pages(desk, "/v1/audit", "sequence"))
     rows = rows[-last:] if last else rows
     if not as_json:
         rows = [row | {"details": _told(row["details"])} for row in rows]
@@ -41,16 +40,18 @@ def show_records(*, last: int | None, data: Path, as_json: bool) -> None:
 
 
 @audit.command("verify")
-@data_option
+@desk_options
 @json_option
-def verify_chain(*, data: Path, as_json: bool) -> None:
+def verify_chain(*, desk: Desk, as_json: bool) -> None:
     """Check the hash chain from the first record to the last.
 
     Example: keyborn audit verify
+
+    Example: keyborn audit verify --aws keyborn
     """
     from keyborn.domain.audit import verify
 
-    records = [_record(row) for row in pages(data, "/v1/audit", "sequence")]
+    records = [_record(row) for row in pages(desk, "/v1/audit", "sequence")]
     head = verify(records)
     show({"records": head.sequence, "head": head.hash, "chain": "unbroken"}, as_json=as_json)
 

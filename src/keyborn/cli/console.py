@@ -5,7 +5,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
@@ -51,14 +51,12 @@ class _ControlConnection(http.client.HTTPConnection):
 def ask(data: Path, method: str, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
     """Send one request; returns the decoded JSON. Raises Refused, or a leaf of OperatorError."""
     folder = DataFolder(data)
-    given = {name: value for name, value in query.items() if value is not None}
-    target = path + ("?" + urlencode(given) if given else "")
-    payload = _encode(body) if body is not None else b""
+    target, payload = request_of(path, body, query)
     deadline = time.monotonic() + _START_PATIENCE
     sock = _reach(folder)
     while sock is None:
         try:
-            return _decode(*asyncio.run(_ask_in_process(folder, method, target, payload)))
+            return decode(*asyncio.run(_ask_in_process(folder, method, target, payload)))
         except DataFolderInUse:  # a server is starting, or another command is at work
             if time.monotonic() > deadline:
                 raise
@@ -68,11 +66,18 @@ def ask(data: Path, method: str, path: str, body: Mapping[str, Any] | None = Non
     try:
         connection.request(method, target, body=payload, headers={"Content-Type": "application/json"})
         answer = connection.getresponse()
-        return _decode(answer.status, answer.read())
+        return decode(answer.status, answer.read())
     except (OSError, http.client.HTTPException):
         raise ServerNotRunning(path=data) from None
     finally:
         connection.close()
+
+
+def request_of(path: str, body: Mapping[str, Any] | None, query: Mapping[str, object]) -> tuple[str, bytes]:
+    """Target and payload of a request; what is None in ``query`` is left out."""
+    given = {name: value for name, value in query.items() if value is not None}
+    target = path + ("?" + urlencode(given) if given else "")
+    return target, _encode(body) if body is not None else b""
 
 
 def place(name: str) -> str:
@@ -86,36 +91,6 @@ def _encode(body: Mapping[str, Any]) -> bytes:
         return json.dumps(body, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise click.UsageError("An argument is not text in UTF-8.") from None
-
-
-def pages(data: Path, path: str, key: str, limit: int = 1000) -> Iterator[dict[str, Any]]:
-    """Every row of a paged list, in order; ``key`` is the member that pages continue after."""
-    after = None
-    while True:
-        page = ask(data, "GET", path, after=after, limit=limit)
-        yield from page
-        if len(page) < limit:
-            return
-        after = page[-1][key]
-
-
-def listen(data: Path, path: str, **query: str) -> Iterator[dict[str, Any]]:
-    """Lines of JSON for as long as the server sends them; raises ServerNotRunning without one."""
-    folder = DataFolder(data)
-    sock = _reach(folder)
-    if sock is None:
-        raise ServerNotRunning(path=data)
-    connection = _ControlConnection(sock)
-    try:
-        connection.request("GET", f"{path}?{urlencode(query)}")
-        answer = connection.getresponse()
-        if answer.status != http.client.OK:
-            _decode(answer.status, answer.read())
-        sock.settimeout(None)
-        for line in answer:
-            yield json.loads(line) if line.strip() else {}
-    finally:
-        connection.close()
 
 
 def require_running(data: Path) -> None:
@@ -142,11 +117,11 @@ async def _ask_in_process(folder: DataFolder, method: str, target: str, payload:
     from keyborn.wiring.offices import open_office
 
     async with open_office(folder) as office:
-        return await _call(build_admin(office), method, target, payload)
+        return await call_office(build_admin(office), method, target, payload)
 
 
-async def _call(app: Any, method: str, target: str, payload: bytes) -> tuple[int, bytes]:  # noqa: ANN401 - ASGI
-    """Call an ASGI application without a socket."""
+async def call_office(app: Any, method: str, target: str, payload: bytes) -> tuple[int, bytes]:  # noqa: ANN401 - ASGI
+    """Call an office's ASGI application without a socket; status and body."""
     path, _, query = target.partition("?")
     scope = {
         "type": "http",
@@ -177,7 +152,8 @@ async def _call(app: Any, method: str, target: str, payload: bytes) -> tuple[int
     return status, b"".join(chunks)
 
 
-def _decode(status: int, body: bytes) -> Any:  # noqa: ANN401 - JSON
+def decode(status: int, body: bytes) -> Any:  # noqa: ANN401 - JSON
+    """The JSON of an answer; raises Refused for what the service refused."""
     answer = json.loads(body)
     if status >= http.client.BAD_REQUEST:
         raise Refused(code=answer["code"], detail=answer["detail"])

@@ -19,12 +19,15 @@ COMMANDS = {
     "policy": ("keyborn.cli.policy:policy", "Access policies: put, attach, lint, simulate."),
     "service": ("keyborn.cli.service:service", "Broker identities for programs."),
     "watch": ("keyborn.cli.watch:watch", "Print the messages that match a filter, with thing and time."),
+    "aws": ("keyborn.cli.aws:aws", "The serverless stack on AWS: deploy, outputs, destroy."),
     "ca": ("keyborn.cli.ca:ca", "Roots, intermediates and their fingerprints."),
     "audit": ("keyborn.cli.audit:audit", "The audit trail: show and verify."),
 }
 
 # What the server extra brings and a bare install does not have.
 SERVER_PACKAGES = frozenset({"httptools", "msgspec", "starlette", "uvicorn"})
+# What the aws extra brings beside two of those.
+AWS_PACKAGES = frozenset({"boto3", "botocore"})
 
 
 class LazyGroup(click.Group):
@@ -58,11 +61,15 @@ class LazyGroup(click.Group):
             raise
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command; raises ServerPartsMissing where a bare install lacks the server's packages."""
+        """Run the command; raises ServerPartsMissing or AwsPartsMissing where a package is not installed."""
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
             package = (error.name or "").partition(".")[0]
+            if package in AWS_PACKAGES:
+                from keyborn.domain.errors import AwsPartsMissing
+
+                raise AwsPartsMissing(package=package) from None
             if package not in SERVER_PACKAGES:
                 raise
             from keyborn.domain.errors import ServerPartsMissing

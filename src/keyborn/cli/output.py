@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -28,11 +28,17 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json:
     if not rows:
         click.echo(empty)
         return
-    cells = [[_cell(row.get(column)) for column in columns] for row in rows]
-    lines = [[_title(column) for column in columns], *cells]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    for line in lines(rows, columns):
+        click.echo(line)
+
+
+def lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:
+    """The lines of a table: a heading, then a line for each row."""
+    cells = [[_title(column) for column in columns]]
+    cells += [[_cell(row.get(column)) for column in columns] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    for line in cells:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
 
 
 def _title(column: str) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from keyborn.cli.console import ask, data_option, pages, place
+from keyborn.cli.console import place
+from keyborn.cli.desk import Desk, desk_options, pages
 from keyborn.cli.device import printable, printable_lines
 from keyborn.cli.output import json_option, show, table
 from keyborn.cli.policy_file import document_option, finding_line, read_policy, require_sound
@@ -31,23 +32,25 @@ policy.add_command(lint_command, "lint")
 @click.argument("name")
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--strict", is_flag=True, help="Refuse a document of which lint has anything to say.")
-@data_option
+@desk_options
 @json_option
-def put_policy(*, name: str, file: Path, strict: bool, data: Path, as_json: bool) -> None:
+def put_policy(*, name: str, file: Path, strict: bool, desk: Desk, as_json: bool) -> None:
     """Keep the document in FILE (- is standard input) under NAME; over an older one it counts a version up.
 
-    A change is in force on every open session when the command ends. What lint has to say is printed; errors
-    are refused.
+    A change is in force on every open session when the command ends; on AWS within minutes. What lint has to
+    say is printed; errors are refused.
 
     Example: keyborn policy put narrow narrow.json
     """
     text = read_policy(file)
     require_sound(file, text, strict=strict)
-    kept = ask(data, "PUT", _place(name), {"document": text})
+    kept = desk.ask("PUT", _place(name), {"document": text})
     if as_json:
         show(kept, as_json=True)
         return
-    click.echo(f"{kept['policyName']} is kept, version {kept['version']}, in force for everybody who has it.")
+    when = "" if desk.at_once else f" {_when(desk)}"
+    count = f"version {kept['version']}"
+    click.echo(f"{kept['policyName']} is kept, {count}, in force{when} for everybody who has it.")
     if kept["version"] == 1:
         click.echo(f"Next: keyborn policy attach {kept['policyName']} --thing NAME")
     for finding in kept["findings"]:
@@ -55,14 +58,14 @@ def put_policy(*, name: str, file: Path, strict: bool, data: Path, as_json: bool
 
 
 @policy.command("list")
-@data_option
+@desk_options
 @json_option
-def list_policies(*, data: Path, as_json: bool) -> None:
+def list_policies(*, desk: Desk, as_json: bool) -> None:
     """List the policies, by name.
 
     Example: keyborn policy list
     """
-    rows = list(pages(data, "/v1/policies", "policyName"))
+    rows = list(pages(desk, "/v1/policies", "policyName"))
     columns = ["policyName", "version", "statements", "updated", "writtenBy"]
     table(rows, columns, as_json=as_json, empty="There are no policies. A service puts the default one.")
 
@@ -70,14 +73,14 @@ def list_policies(*, data: Path, as_json: bool) -> None:
 @policy.command("show")
 @click.argument("name")
 @click.option("--document", "only", is_flag=True, help="Print nothing but the document, for a file.")
-@data_option
+@desk_options
 @json_option
-def show_policy(*, name: str, only: bool, data: Path, as_json: bool) -> None:
+def show_policy(*, name: str, only: bool, desk: Desk, as_json: bool) -> None:
     """Show a policy: its document, who has it, and what lint says of it.
 
     Example: keyborn policy show keyborn-default
     """
-    shown = ask(data, "GET", _place(name))
+    shown = desk.ask("GET", _place(name))
     if only:
         click.echo(shown["document"].rstrip())
         return
@@ -95,47 +98,49 @@ def show_policy(*, name: str, only: bool, data: Path, as_json: bool) -> None:
 
 @policy.command("remove")
 @click.argument("name")
-@data_option
+@desk_options
 @json_option
-def remove_policy(*, name: str, data: Path, as_json: bool) -> None:
+def remove_policy(*, name: str, desk: Desk, as_json: bool) -> None:
     """Forget a policy that nobody has.
 
     Example: keyborn policy remove narrow
     """
-    removed = ask(data, "DELETE", _place(name))
+    removed = desk.ask("DELETE", _place(name))
     if as_json:
         show(removed, as_json=True)
         return
     click.echo(f"{name} is removed.")
 
 
-@policy.command("attach")
+@policy.command("attach", short_help="Give a thing one more policy.")
 @click.argument("name")
 @click.option("--thing", required=True, metavar="NAME", help="The device or service that gets it.")
-@data_option
+@desk_options
 @json_option
-def attach_policy(*, name: str, thing: str, data: Path, as_json: bool) -> None:
-    """Give a thing one more policy, in force at once.
+def attach_policy(*, name: str, thing: str, desk: Desk, as_json: bool) -> None:
+    """Give a thing one more policy, in force at once; on AWS within minutes.
 
     A thing without policies of its own has keyborn-default, and keeps it beside the new one until it is
     detached.
 
     Example: keyborn policy attach narrow --thing gateway-1
+
+    Example: keyborn policy attach narrow --thing gateway-1 --aws keyborn
     """
-    _tell(ask(data, "POST", f"{_thing(thing)}/policies", {"policyName": name}), as_json=as_json)
+    _tell(desk, desk.ask("POST", f"{_thing(thing)}/policies", {"policyName": name}), as_json=as_json)
 
 
-@policy.command("detach")
+@policy.command("detach", short_help="Take a policy away from a thing.")
 @click.argument("name")
 @click.option("--thing", required=True, metavar="NAME", help="The device or service that loses it.")
-@data_option
+@desk_options
 @json_option
-def detach_policy(*, name: str, thing: str, data: Path, as_json: bool) -> None:
-    """Take a policy away from a thing, at once; without any policy it may do nothing.
+def detach_policy(*, name: str, thing: str, desk: Desk, as_json: bool) -> None:
+    """Take a policy away from a thing, at once (on AWS within minutes); without any it may do nothing.
 
     Example: keyborn policy detach keyborn-default --thing gateway-1
     """
-    _tell(ask(data, "DELETE", f"{_thing(thing)}/policies/{place(name)}"), as_json=as_json)
+    _tell(desk, desk.ask("DELETE", f"{_thing(thing)}/policies/{place(name)}"), as_json=as_json)
 
 
 @policy.command("simulate", short_help="Say whether the broker would allow it, and why.")
@@ -149,7 +154,7 @@ def detach_policy(*, name: str, thing: str, data: Path, as_json: bool) -> None:
 @click.option("--persistent", is_flag=True, help="The connection wants a session that outlives it.")
 @click.option("--expect", type=click.Choice(["allowed", "denied"]), help="End with 1 for the other verdict.")
 @document_option
-@data_option
+@desk_options
 @json_option
 def simulate_policy(
     *,
@@ -161,7 +166,7 @@ def simulate_policy(
     persistent: bool,
     expect: str | None,
     document: Path | None,
-    data: Path,
+    desk: Desk,
     as_json: bool,
 ) -> None:
     """Say whether the broker would allow it, by which statement, and what the variables stand for.
@@ -181,7 +186,7 @@ def simulate_policy(
     body |= {"will": will, "persistent": persistent}
     if document is not None:
         body["document"] = read_policy(document)
-    said = ask(data, "POST", "/v1/simulations", body)
+    said = desk.ask("POST", "/v1/simulations", body)
     click.echo(json.dumps(said) if as_json else explained(said))
     if expect is not None and expect != said["verdict"]:
         raise UnexpectedVerdict(verdict=said["verdict"], expected=expect)
@@ -227,12 +232,17 @@ def _value(variable: dict[str, Any]) -> str:
     return f"does not resolve: {variable['because']}"
 
 
-def _tell(thing: dict[str, Any], *, as_json: bool) -> None:
+def _tell(desk: Desk, thing: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         show(thing, as_json=True)
         return
     held = ", ".join(thing["policies"]) or "no policy: it may do nothing"
-    click.echo(f"{thing['thingName']} has {held}. In force now.")
+    click.echo(f"{thing['thingName']} has {held}. In force {_when(desk)}.")
+
+
+def _when(desk: Desk) -> str:
+    """When a change is in force. AWS IoT keeps policies in mind for some minutes (its Developer Guide)."""
+    return "now" if desk.at_once else "within minutes"
 
 
 def _place(name: str) -> str:

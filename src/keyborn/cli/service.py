@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from keyborn.cli.console import ask, data_option, pages, place, require_running
+from keyborn.cli.console import place
+from keyborn.cli.desk import Desk, desk_options, pages
 from keyborn.cli.orders import carry_out, reason_option
 from keyborn.cli.output import json_option, show, table
 from keyborn.cli.policy_file import finding_line, read_policy, require_sound
@@ -32,11 +33,11 @@ def service() -> None:
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where its key and certificate go.  [default: DATA/services/NAME]",
+    help="Where its key and certificate go.  [default: DATA/services/NAME; with --aws in the state folder]",
 )
 @click.option("--code", "only_code", is_flag=True, help="Enrol nothing here: print the enrolment code last.")
 @click.option("--replace", is_flag=True, help="Let a new key take over the name, or free a revoked one.")
-@data_option
+@desk_options
 @json_option
 def add_service(
     *,
@@ -45,7 +46,7 @@ def add_service(
     home: Path | None,
     only_code: bool,
     replace: bool,
-    data: Path,
+    desk: Desk,
     as_json: bool,
 ) -> None:
     """Give a program its identity: key, certificate and policy, by the same enrolment as a device's.
@@ -54,22 +55,24 @@ def add_service(
     code into `keyborn enroll - --thing NAME` there.
 
     Example: keyborn service add dashboard --policy dashboard.json
+
+    Example: keyborn service add dashboard --policy dashboard.json --aws keyborn
     """
     from keyborn.cli.service_home import enroll_service, require_kept
 
     document = read_policy(policy)
     require_sound(policy, document)
     if not only_code:
-        require_running(data)
-        require_kept(data, home, name, "repeat the command with --replace")
+        desk.require_open()
+        require_kept(desk, home, name, "repeat the command with --replace")
     wish = {"name": name, "document": document, "replace": replace}
-    invited = ask(data, "POST", "/v1/services", wish)
+    invited = desk.ask("POST", "/v1/services", wish)
     for finding in invited["findings"]:
         click.echo(finding_line(finding), err=True)
     if only_code:
         _show_code(invited, as_json=as_json)
         return
-    enrolled = enroll_service(data, home, invited["thingName"], invited["code"], quiet=as_json)
+    enrolled = enroll_service(desk, home, invited["thingName"], invited["code"], quiet=as_json)
     report = {"name": name, "policy": invited["policyName"], **enrolled}
     if as_json:
         show(report, as_json=True)
@@ -81,14 +84,14 @@ def add_service(
 
 
 @service.command("list")
-@data_option
+@desk_options
 @json_option
-def list_services(*, data: Path, as_json: bool) -> None:
+def list_services(*, desk: Desk, as_json: bool) -> None:
     """List the services, by name.
 
     Example: keyborn service list
     """
-    rows = list(pages(data, "/v1/services", "thingName"))
+    rows = list(pages(desk, "/v1/services", "thingName"))
     for row in rows:
         row["name"] = row["thingName"]
     if as_json:
@@ -104,47 +107,49 @@ def list_services(*, data: Path, as_json: bool) -> None:
 @service.command("suspend")
 @click.argument("name")
 @reason_option
-@data_option
+@desk_options
 @json_option
-def suspend_service(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+def suspend_service(*, name: str, reason: str, desk: Desk, as_json: bool) -> None:
     """Take a service off the broker until it is activated again.
 
     Its open session is closed at once; its key and certificate stay, of no use meanwhile.
 
     Example: keyborn service suspend dashboard
     """
-    _order(data, name, "suspended", reason=reason, as_json=as_json)
+    _order(desk, name, "suspended", reason=reason, as_json=as_json)
 
 
 @service.command("activate")
 @click.argument("name")
 @reason_option
-@data_option
+@desk_options
 @json_option
-def activate_service(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+def activate_service(*, name: str, reason: str, desk: Desk, as_json: bool) -> None:
     """Give a suspended service its place back.
 
     Example: keyborn service activate dashboard
     """
-    _order(data, name, "active", reason=reason, as_json=as_json)
+    _order(desk, name, "active", reason=reason, as_json=as_json)
 
 
 @service.command("revoke")
 @click.argument("name")
 @reason_option
-@data_option
+@desk_options
 @json_option
-def revoke_service(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+def revoke_service(*, name: str, reason: str, desk: Desk, as_json: bool) -> None:
     """Take a service's identity away for good, and close its session at once.
 
     Example: keyborn service revoke dashboard
     """
-    _order(data, name, "revoked", reason=reason, as_json=as_json)
+    _order(desk, name, "revoked", reason=reason, as_json=as_json)
 
 
-def _order(data: Path, name: str, status: str, *, reason: str, as_json: bool) -> None:
-    known = ask(data, "GET", f"/v1/services/{place(name)}")
-    carry_out(data, known["thingName"], status, reason=reason, as_json=as_json, kind="service")
+def _order(desk: Desk, name: str, status: str, *, reason: str, as_json: bool) -> None:
+    known = desk.ask("GET", f"/v1/services/{place(name)}")
+    carry_out(desk, known["thingName"], status, reason=reason, as_json=as_json, kind="service")
+    if status != "active" and not desk.at_once:  # it chose its client id itself, and nobody lists sessions
+        click.echo("AWS IoT closes the sessions that it has open within minutes.", err=True)
 
 
 def _show_code(invited: dict[str, Any], *, as_json: bool) -> None:

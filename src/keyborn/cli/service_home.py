@@ -1,14 +1,16 @@
-"""Where services keep their identities on the server's machine, and how they get them.
+"""Where services keep their identities on the operator's machine, and how they get them.
 
 ``DATA/services/NAME`` is a home like a device's, with a lock of its own: it is the program's folder, not the
-server's, though it lies in the same place so that one backup and one set of permissions cover both.
+server's, though it lies in the same place so that one backup and one set of permissions cover both. The
+services of a stack on AWS have theirs in a folder of that stack in the operator's state.
 """
 
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from keyborn.cli.console import Refused, ask, place
+from keyborn.cli.console import Refused, place
+from keyborn.cli.desk import Desk
 from keyborn.cli.device import surroundings
 from keyborn.domain.errors import IdentityTakenAway, NotFound
 
@@ -19,20 +21,20 @@ if TYPE_CHECKING:
 WATCH = "keyborn-watch"
 
 
-def service_home(data: Path, home: Path | None, name: str) -> "Home":
-    """The folder of a service: ``home``, or the one in the data folder."""
+def service_home(desk: Desk, home: Path | None, name: str) -> "Home":
+    """The folder of a service: ``home``, or its own among the office's."""
     from keyborn.device.home import Home
 
-    return Home(Path(os.path.realpath(home if home is not None else data / "services" / name)))
+    return Home(Path(os.path.realpath(home if home is not None else desk.services() / name)))
 
 
-def enroll_service(data: Path, home: Path | None, name: str, code: str, *, quiet: bool) -> dict[str, Any]:
+def enroll_service(desk: Desk, home: Path | None, name: str, code: str, *, quiet: bool) -> dict[str, Any]:
     """Enrol a service into its folder, unless it has its identity; what a person wants to know of it."""
     from keyborn.device.enroll import Wish, enroll
     from keyborn.domain.moment import shown
     from keyborn.domain.token import EnrollmentCode
 
-    folder = service_home(data, home, name)
+    folder = service_home(desk, home, name)
     decoded = EnrollmentCode.decode(code)
     outcome = enroll(folder, Wish(name, service=True), lambda: decoded, surroundings(quiet=quiet))
     identity = outcome.identity
@@ -45,21 +47,21 @@ def enroll_service(data: Path, home: Path | None, name: str, code: str, *, quiet
     }
 
 
-def require_kept(data: Path, home: Path | None, name: str, remedy: str) -> None:
+def require_kept(desk: Desk, home: Path | None, name: str, remedy: str) -> None:
     """Raise IdentityTakenAway where the folder's identity is one that has been revoked."""
     from keyborn.adapters.system import SystemClock
     from keyborn.device.identity import assess
 
-    folder = service_home(data, home, name)
+    folder = service_home(desk, home, name)
     held = None if folder.missing() else assess(folder, SystemClock().now()).identity
-    if held is not None and held.thing == name and held.certificate_id in _revoked(data, name):
+    if held is not None and held.thing == name and held.certificate_id in _revoked(desk, name):
         raise IdentityTakenAway(service=name, path=folder.path, remedy=remedy)
 
 
-def _revoked(data: Path, name: str) -> set[str]:
+def _revoked(desk: Desk, name: str) -> set[str]:
     """The revoked certificates of a record; none where there is no such record."""
     try:
-        rows = ask(data, "GET", f"/v1/things/{place(name)}")["certificates"]
+        rows = desk.ask("GET", f"/v1/things/{place(name)}")["certificates"]
     except Refused as refused:
         if refused.code != NotFound.code:
             raise
@@ -67,7 +69,7 @@ def _revoked(data: Path, name: str) -> set[str]:
     return {row["certificateId"] for row in rows if row["status"] == "revoked"}
 
 
-def watcher(data: Path) -> "tuple[Home, Identity]":
+def watcher(desk: Desk) -> "tuple[Home, Identity]":
     """The identity of ``keyborn watch``, made at first use and again when it has expired.
 
     Raises IdentityTakenAway.
@@ -76,10 +78,10 @@ def watcher(data: Path) -> "tuple[Home, Identity]":
     from keyborn.device.identity import State, assess, require_identity
     from keyborn.policies import watch_policy
 
-    require_kept(data, None, WATCH, "watch again: it gets a new one")
-    home, clock = service_home(data, None, WATCH), SystemClock()
+    require_kept(desk, None, WATCH, "watch again: it gets a new one")
+    home, clock = service_home(desk, None, WATCH), SystemClock()
     if home.missing() or assess(home, clock.now()).state is not State.READY:
         wish = {"name": WATCH, "document": watch_policy(), "replace": True, "own": True}
-        invited = ask(data, "POST", "/v1/services", wish)
-        enroll_service(data, None, WATCH, invited["code"], quiet=True)
+        invited = desk.ask("POST", "/v1/services", wish)
+        enroll_service(desk, None, WATCH, invited["code"], quiet=True)
     return home, require_identity(home, clock.now())

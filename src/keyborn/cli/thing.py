@@ -1,10 +1,9 @@
 """``keyborn thing``: the fleet."""
 
-from pathlib import Path
-
 import click
 
-from keyborn.cli.console import ask, data_option, pages, place
+from keyborn.cli.console import place
+from keyborn.cli.desk import Desk, desk_options, pages
 from keyborn.cli.orders import carry_out, reason_option
 from keyborn.cli.output import json_option, show, table
 
@@ -18,14 +17,16 @@ def thing() -> None:
 
 
 @thing.command("list")
-@data_option
+@desk_options
 @json_option
-def list_things(*, data: Path, as_json: bool) -> None:
+def list_things(*, desk: Desk, as_json: bool) -> None:
     """List the fleet, by name; services have a list of their own.
 
     Example: keyborn thing list --json
+
+    Example: keyborn thing list --aws keyborn
     """
-    rows = list(pages(data, "/v1/things", "thingName"))
+    rows = list(pages(desk, "/v1/things", "thingName"))
     if not as_json:
         rows = [row | {"policies": ", ".join(row["policies"]) or None} for row in rows]
     columns = ["thingName", "status", "policies", "created"]
@@ -35,14 +36,14 @@ def list_things(*, data: Path, as_json: bool) -> None:
 
 @thing.command("show")
 @click.argument("name")
-@data_option
+@desk_options
 @json_option
-def show_thing(*, name: str, data: Path, as_json: bool) -> None:
+def show_thing(*, name: str, desk: Desk, as_json: bool) -> None:
     """Show one thing and every certificate it ever had.
 
     Example: keyborn thing show sensor-1
     """
-    report = ask(data, "GET", f"/v1/things/{place(name)}")
+    report = desk.ask("GET", f"/v1/things/{place(name)}")
     if as_json:
         show(report, as_json=True)
         return
@@ -58,9 +59,9 @@ def show_thing(*, name: str, data: Path, as_json: bool) -> None:
 @thing.command("suspend")
 @click.argument("name")
 @reason_option
-@data_option
+@desk_options
 @json_option
-def suspend_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+def suspend_thing(*, name: str, reason: str, desk: Desk, as_json: bool) -> None:
     """Take a thing off the broker until it is activated again.
 
     Its open session is closed at once and its will is not sent; what it left on the broker is purged. Key
@@ -68,46 +69,48 @@ def suspend_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
 
     Example: keyborn thing suspend sensor-1
     """
-    carry_out(data, name, "suspended", reason=reason, as_json=as_json)
+    carry_out(desk, name, "suspended", reason=reason, as_json=as_json)
 
 
 @thing.command("activate")
 @click.argument("name")
 @reason_option
-@data_option
+@desk_options
 @json_option
-def activate_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+def activate_thing(*, name: str, reason: str, desk: Desk, as_json: bool) -> None:
     """Give a suspended thing its place back.
 
     It connects with the key and certificate it has. NAME may also be a certificate id.
 
     Example: keyborn thing activate sensor-1
     """
-    carry_out(data, name, "active", reason=reason, as_json=as_json)
+    carry_out(desk, name, "active", reason=reason, as_json=as_json)
 
 
 @thing.command("revoke")
 @click.argument("name")
 @reason_option
-@data_option
+@desk_options
 @json_option
-def revoke_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+def revoke_thing(*, name: str, reason: str, desk: Desk, as_json: bool) -> None:
     """Take a thing's certificates and keys away for good.
 
     Its open session is closed at once and its will is not sent; what it left on the broker is purged. The key
     never returns; the name only by a token made with --replace. NAME may also be a certificate id.
 
     Example: keyborn thing revoke sensor-1
+
+    Example: keyborn thing revoke sensor-1 --aws keyborn
     """
-    carry_out(data, name, "revoked", reason=reason, as_json=as_json)
+    carry_out(desk, name, "revoked", reason=reason, as_json=as_json)
 
 
 @thing.command("retire")
 @click.argument("name")
 @reason_option
-@data_option
+@desk_options
 @json_option
-def retire_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
+def retire_thing(*, name: str, reason: str, desk: Desk, as_json: bool) -> None:
     """End a thing that is out of use.
 
     As revoke, with the other word in the books: nothing went wrong, the device is gone. NAME may also be a
@@ -115,4 +118,4 @@ def retire_thing(*, name: str, reason: str, data: Path, as_json: bool) -> None:
 
     Example: keyborn thing retire sensor-1
     """
-    carry_out(data, name, "retired", reason=reason, as_json=as_json)
+    carry_out(desk, name, "retired", reason=reason, as_json=as_json)

@@ -1,12 +1,12 @@
 """``keyborn token``: permissions to enrol."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import click
 
-from keyborn.cli.console import ask, data_option, pages, place
+from keyborn.cli.console import place
+from keyborn.cli.desk import Desk, desk_options, pages
 from keyborn.cli.output import json_option, show, table
 from keyborn.domain.names import RESERVED_PREFIX
 
@@ -44,21 +44,23 @@ def token() -> None:
 )
 @click.option("--ttl", type=Duration(), default="1h", show_default=True, help="How long it is valid.")
 @click.option("--replace", is_flag=True, help="May replace the thing's key; goes with --thing.")
-@data_option
+@desk_options
 @json_option
 def create(  # one parameter per option
-    *, thing: str | None, match: str | None, uses: int, ttl: int, replace: bool, data: Path, as_json: bool
+    *, thing: str | None, match: str | None, uses: int, ttl: int, replace: bool, desk: Desk, as_json: bool
 ) -> None:
     """Make a token; prints its enrolment code once, on the last line.
 
     Example: keyborn token create --thing sensor-1 --ttl 1h
+
+    Example: keyborn token create --thing sensor-1 --aws keyborn
     """
     if thing is not None and match is not None:
         raise click.UsageError("--thing and --match exclude each other.")
     if replace and thing is None:
         raise click.UsageError("--replace goes with --thing NAME.")
     wish = {"thing": thing, "match": match, "uses": uses, "ttl": ttl, "replace": replace}
-    made = ask(data, "POST", "/v1/tokens", {name: value for name, value in wish.items() if value is not None})
+    made = desk.ask("POST", "/v1/tokens", {name: value for name, value in wish.items() if value is not None})
     if as_json:
         show(made, as_json=True)
         return
@@ -72,28 +74,28 @@ def create(  # one parameter per option
 
 @token.command("list")
 @click.option("--all", "everything", is_flag=True, help="Those of Keyborn's own services too.")
-@data_option
+@desk_options
 @json_option
-def list_tokens(*, everything: bool, data: Path, as_json: bool) -> None:
+def list_tokens(*, everything: bool, desk: Desk, as_json: bool) -> None:
     """Show the tokens; never a secret.
 
     Example: keyborn token list
     """
-    rows = [row for row in pages(data, "/v1/tokens", "id") if everything or not _is_own(row)]
+    rows = [row for row in pages(desk, "/v1/tokens", "id") if everything or not _is_own(row)]
     columns = ["id", "state", "things", "kind", "uses", "usesTaken", "replace", "expires"]
     table(rows, columns, as_json=as_json, empty="There are no tokens. Make one with: keyborn token create")
 
 
 @token.command()
 @click.argument("token_id", metavar="ID")
-@data_option
+@desk_options
 @json_option
-def withdraw(*, token_id: str, data: Path, as_json: bool) -> None:
+def withdraw(*, token_id: str, desk: Desk, as_json: bool) -> None:
     """End a token now: nothing that depends on it works any more.
 
     Example: keyborn token withdraw t0123456789abcdef
     """
-    show(ask(data, "DELETE", f"/v1/tokens/{place(token_id)}"), as_json=as_json)
+    show(desk.ask("DELETE", f"/v1/tokens/{place(token_id)}"), as_json=as_json)
 
 
 def _is_own(row: dict[str, Any]) -> bool:

@@ -3,20 +3,19 @@
 import json
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from keyborn.cli.console import ask, data_option
+from keyborn.cli.desk import Desk, desk_options
 from keyborn.cli.device import printable
 from keyborn.cli.output import json_option
 from keyborn.cli.service_home import WATCH, watcher
-from keyborn.domain.errors import ServerNotRunning, ServerStopped, SessionLost
+from keyborn.domain.errors import SessionLost
 
 if TYPE_CHECKING:
     from keyborn.device.session import Received, Session
@@ -28,43 +27,56 @@ _GLANCE = 1.0
 @click.argument("topic_filter", metavar="FILTER")
 @click.option("--count", type=click.IntRange(1), help="Stop after so many messages.")
 @click.option("--retained", is_flag=True, help="Begin with the retained messages.")
-@data_option
+@desk_options
 @json_option
-def watch(*, topic_filter: str, count: int | None, retained: bool, data: Path, as_json: bool) -> None:
+def watch(*, topic_filter: str, count: int | None, retained: bool, desk: Desk, as_json: bool) -> None:
     """Print the messages that match FILTER, with thing and time, until interrupted.
 
     It connects as the service keyborn-watch, whose key and certificate are made at first use, in the data
-    folder, and which may receive everything and publish nothing.
+    folder, and which may receive everything and publish nothing. AWS IoT does not say who published: with
+    --aws the thing is the one whose topic it is, and the key and certificate are in the state folder.
 
     Example: keyborn watch 'certtest/#'
+
+    Example: keyborn watch 'certtest/#' --aws keyborn
     """
     from keyborn.device.topics import check_filter
 
     check_filter(topic_filter)
-    with closing(_session(data)) as session:
+    about = _about(desk)
+    prefix = None if desk.tells_publishers else str(about["topicPrefix"])
+    with closing(_session(desk, about["mqtt"])) as session:
         session.subscribe(topic_filter, retained=retained)
         click.echo(f"Watching {topic_filter} (interrupt to end)", err=True)
+        if prefix is not None:
+            click.echo("AWS IoT tells no publisher: the thing is the one whose topic it is.", err=True)
         try:
             for seen, received in enumerate(_messages(session), start=1):
-                row = _row(received)
+                row = _row(received, prefix)
                 click.echo(json.dumps(row) if as_json else _line(row))
                 if seen == count:
                     return
-        except SessionLost:
-            raise ServerStopped(path=data) from None
+        except SessionLost as lost:
+            raise desk.ended(lost) from None
 
 
-def _session(data: Path) -> "Session":
+def _about(desk: Desk) -> Mapping[str, Any]:
+    """What the service says of itself; raises a leaf of OperatorError where none runs."""
+    about: Mapping[str, Any] = desk.ask("GET", "/v1/about")
+    if not about:  # nothing runs, or it has only just begun to
+        desk.require_open()
+        about = desk.ask("GET", "/v1/about")
+    return about
+
+
+def _session(desk: Desk, address: str) -> "Session":
     """A session of the watch service; every watcher has a client id of its own."""
     from keyborn.adapters.system import SystemClock
     from keyborn.device.keystore import FileKeyStore
     from keyborn.device.session import connect, tls_context
 
-    about = ask(data, "GET", "/v1/about")
-    if not about:
-        raise ServerNotRunning(path=data)
-    home, identity = watcher(data)
-    host, port = _reachable(about["mqtt"])
+    home, identity = watcher(desk)
+    host, port = _reachable(address)
     client_id = f"{WATCH}-{os.getpid()}-{secrets.token_hex(4)}"
     broker = replace(identity.broker, endpoint=host, port=port, client_id=client_id)
     context = tls_context(home, FileKeyStore(home.key), identity, SystemClock().now())
@@ -86,10 +98,16 @@ def _messages(session: "Session") -> "Iterator[Received]":
             yield received
 
 
-def _row(received: "Received") -> dict[str, object]:
-    """One message; a payload that is no text is hex."""
+def _row(received: "Received", prefix: str | None = None) -> dict[str, object]:
+    """One message; a payload that is no text is hex.
+
+    Where the broker does not tell publishers, ``prefix`` is what stands before a thing's name in its topics.
+    """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    row: dict[str, object] = {"time": now, "thing": received.publisher, "topic": received.topic}
+    thing = received.publisher if prefix is None else _owner(received.topic, prefix)
+    row: dict[str, object] = {"time": now, "thing": thing, "topic": received.topic}
+    if prefix is not None and thing is not None:
+        row["thingFrom"] = "topic"
     try:
         row["payload"] = received.payload.decode()
     except UnicodeDecodeError:
@@ -97,6 +115,13 @@ def _row(received: "Received") -> dict[str, object]:
     if received.retain:
         row["retained"] = True
     return row
+
+
+def _owner(topic: str, prefix: str) -> str | None:
+    """The thing whose topic it is, by the default policy; None for any other topic."""
+    if not topic.startswith(f"{prefix}/"):
+        return None
+    return topic.removeprefix(f"{prefix}/").partition("/")[0] or None
 
 
 def _line(row: dict[str, object]) -> str:

@@ -22,6 +22,14 @@ class Malformed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Fallback:
+    """A second port of the same endpoint, and the ALPN name to ask for there."""
+
+    port: int
+    alpn: str
+
+
+@dataclass(frozen=True, slots=True)
 class Broker:
     """Where and how the device connects."""
 
@@ -31,6 +39,8 @@ class Broker:
     protocol: str
     client_id: str
     topic: str
+    fallback: Fallback | None = None
+    """Tried where ``port`` cannot be reached; older services and files name none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +71,12 @@ def parse_enrolled(body: bytes) -> Enrolled:
 
 def is_reachable(broker: Broker) -> bool:
     """Whether nothing of it would make a connection impossible to try; for what was read from a file."""
-    return is_host(broker.endpoint) and broker.port in _PORTS
+    places = [(broker.port, broker.alpn)]
+    if broker.fallback is not None:
+        places.append((broker.fallback.port, broker.fallback.alpn))
+    return is_host(broker.endpoint) and all(
+        port in _PORTS and (name is None or _WORD.fullmatch(name) is not None) for port, name in places
+    )
 
 
 def parse_problem(body: bytes, secret: str) -> tuple[str | None, str]:
@@ -106,6 +121,12 @@ class _Members:
             raise Malformed(f"its {self._path}{name} is missing or unusable")
         return value
 
+    def inner(self, name: str) -> "_Members | None":
+        """An object that may be missing or null."""
+        if self._members.get(name) is None:
+            return None
+        return _Members(self.take(name, _is_object), f"{self._path}{name}.")
+
     def optional(self, name: str, fits: Callable[[str], bool]) -> str | None:
         """A text that may be missing or null."""
         return None if self._members.get(name) is None else self.text(name, fits)
@@ -126,7 +147,14 @@ def _broker(members: _Members) -> Broker:
         protocol=members.text("protocol", _matches(_WORD)),
         client_id=members.text("clientId", _matches(_WORD)),
         topic=members.text("topic", _matches(_TOPIC)),
+        fallback=_fallback(members.inner("fallback")),
     )
+
+
+def _fallback(members: _Members | None) -> Fallback | None:
+    if members is None:
+        return None
+    return Fallback(members.port("port"), members.text("alpn", _matches(_WORD)))
 
 
 def _object(body: bytes) -> dict[str, object]:

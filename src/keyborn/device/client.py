@@ -9,6 +9,7 @@ from http import HTTPStatus
 from keyborn.device import https, tls
 from keyborn.device.answer import Enrolled, Malformed, parse_enrolled, parse_problem
 from keyborn.device.pace import Deadline
+from keyborn.device.strangers import status_words, stranger_words
 from keyborn.device.surroundings import Say
 from keyborn.device.trust import Trust, check_clock, clock_trouble, fetch_root
 from keyborn.domain.errors import (
@@ -125,23 +126,31 @@ class EnrollmentClient:
         if answer.status == HTTPStatus.ACCEPTED:
             pause = answer.retry_after or APPROVAL_POLL
             return _Again("a person must approve this device", ApprovalPending(seconds=pause), pause)
-        if answer.status in _PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if _is_passing(answer):
             return _Again(f"the service answered {answer.status}", self._refusal(answer), answer.retry_after)
         raise self._refusal(answer)
 
     def _judge_bundle(self, answer: https.Answer) -> https.Answer | _Again:
         """On the connection that trusts nobody only an overload is worth a second try."""
-        if answer.status in _PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        if _is_passing(answer):
             why = f"the service answered {answer.status}"
             return _Again(why, ServiceUnreachable(url=self.code.url, detail=why), answer.retry_after)
         return answer
 
     def _refusal(self, answer: https.Answer) -> DeviceError:
         code, detail = parse_problem(answer.body, encode_secret(self.code.secret))
+        if code is None and _is_passing(answer):
+            only = f"for the whole time it said only {status_words(answer.status)}"
+            return ServiceUnreachable(url=self.code.url, detail=only)
         if code is None:
-            return WrongAnswer(url=self.code.url, detail=f"status {answer.status}")
+            return WrongAnswer(url=self.code.url, detail=stranger_words(answer.status))
         refusal = EnrollmentRefused(
             status=answer.status, detail=detail or f"status {answer.status}", code=code
         )
         refusal.retry_after = answer.retry_after
         return refusal
+
+
+def _is_passing(answer: https.Answer) -> bool:
+    """Whether the same request may be answered better later."""
+    return answer.status in _PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR

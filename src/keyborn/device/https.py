@@ -126,7 +126,8 @@ class _Connection(http.client.HTTPSConnection):
 
     def connect(self) -> None:
         """Connect, bound by the deadline; then look at what the peer's certificate is for."""
-        super().connect()
+        assert self.timeout is not None
+        self.sock = tls.dial(self._tls, self.host, self.port, self.timeout)
         assert isinstance(self.sock, tls.DeadlineSocket)
         self.sock.deadline, self.sock.budget = self._deadline, MAX_TRAFFIC
         if self._tls.verify_mode is ssl.CERT_REQUIRED:

@@ -9,12 +9,12 @@ import hashlib
 import json
 import ssl
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 
 from keyborn.device import files
-from keyborn.device.answer import Broker, is_reachable
+from keyborn.device.answer import Broker, Fallback, is_reachable
 from keyborn.device.home import Home
 from keyborn.device.keystore import FileKeyStore
 from keyborn.domain.errors import FileNotPrivate, KeybornError, KeyUnusable, NoIdentity
@@ -64,6 +64,13 @@ class Identity:
     def time(self, wall: datetime) -> datetime:
         """The wall clock, unless a later time has been proved."""
         return max(wall, self.proved_time)
+
+    def on_fallback(self) -> "Identity | None":
+        """The same identity with the broker's second port in the place of the first, where there is one."""
+        second = self.broker.fallback
+        if second is None:
+            return None
+        return replace(self, broker=replace(self.broker, port=second.port, alpn=second.alpn, fallback=None))
 
     def in_dates(self, moment: datetime) -> bool:
         """Whether the certificate is valid at ``moment`` (RFC 5280 4.1.2.5: both ends count)."""
@@ -147,6 +154,7 @@ def to_toml(identity: Identity) -> str:
             "protocol": broker.protocol,
             "client_id": broker.client_id,
             "topic": broker.topic,
+            **_second(broker.fallback),
         },
     }
     lines = ["# Written by `keyborn enroll`, which also repairs it. Do not edit.", f"version = {_VERSION}"]
@@ -154,6 +162,10 @@ def to_toml(identity: Identity) -> str:
     for name, members in sections.items():
         lines += ["", f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in members.items())]
     return "\n".join(lines) + "\n"
+
+
+def _second(fallback: Fallback | None) -> dict[str, object]:
+    return {} if fallback is None else {"fallback_port": fallback.port, "fallback_alpn": fallback.alpn}
 
 
 def from_toml(text: str) -> Identity:
@@ -195,7 +207,15 @@ def _broker(broker: "_Table") -> Broker:
         protocol=broker.text("protocol"),
         client_id=broker.text("client_id"),
         topic=broker.text("topic"),
+        fallback=_fallback(broker),
     )
+
+
+def _fallback(broker: "_Table") -> Fallback | None:
+    """The second port; files from before there was one name none."""
+    if not broker.has("fallback_port"):
+        return None
+    return Fallback(broker.number("fallback_port"), broker.text("fallback_alpn"))
 
 
 class _Table:
@@ -203,6 +223,10 @@ class _Table:
 
     def __init__(self, members: dict[str, object]) -> None:
         self._members = members
+
+    def has(self, name: str) -> bool:
+        """Whether there is a member of that name."""
+        return name in self._members
 
     def text(self, name: str) -> str:
         """A string."""

@@ -30,6 +30,8 @@ from keyborn.domain.errors import (
 CONNECT_TIMEOUT = 10.0
 OPERATION_TIMEOUT = 5.0
 KEEP_ALIVE = 60
+"""Seconds; AWS IoT takes 30 to 1200."""
+_SHORTEST = 0.05
 MQTT_5, MQTT_3_1_1 = 5, 4
 PUBLISHER = "keyborn:thing"
 """The user property in which the embedded broker tells a service who published."""
@@ -39,6 +41,8 @@ _NO_END = datetime.max.replace(tzinfo=UTC)
 _WRONG_VERSION = 0x84
 _NEVER = frozenset({0x87, 0x90, 0x95, 0x99})
 """Not authorized, topic invalid, packet too large, payload format invalid: sending it again will not help."""
+_FOR_NOW = frozenset({0x88, 0x89, 0x97, 0x9F})
+"""Unavailable, busy, quota or rate exceeded: AWS IoT lets one client id connect once a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,35 +84,45 @@ def tls_context(home: Home, store: KeyStore, identity: Identity, wall: datetime)
         context = tls.verifying_context(roots, instead=instead)
     except OSError as wrong:
         raise files.trouble(home.roots, wrong) from None
-    if identity.broker.alpn:
-        context.set_alpn_protocols([identity.broker.alpn])
     store.authenticate(context, home.certificate)
     return context
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds after ``begun`` (on the monotonic clock) in which hands are shaken, and the broker answers."""
+
+    begun: float
+    shake: float
+    answer: float
+
+    def left(self, seconds: float) -> float:
+        """How many of ``seconds`` are left; always a few to try with."""
+        return max(self.begun + seconds - time.monotonic(), _SHORTEST)
 
 
 class Session:
     """An open session; make one with ``connect``, and close it."""
 
-    def __init__(
-        self, identity: Identity, context: ssl.SSLContext, version: int, patience: float | None = None
-    ) -> None:
-        from paho.mqtt.client import Client
+    def __init__(self, identity: Identity, context: ssl.SSLContext, version: int, limits: Limits) -> None:
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+        from keyborn.device.mqtt import TimedClient
+
         self._identity = identity
-        self._patience = CONNECT_TIMEOUT if patience is None else patience
+        self._limits = limits
         self._accepted: Reason | None = None
         self._ended: Reason | None = None
         self._answers: dict[tuple[str, int], list[Reason]] = {}
         self._inbox: deque[Received] = deque()
-        self._client = Client(
+        self._client = TimedClient(
             CallbackAPIVersion.VERSION2,
             client_id=identity.broker.client_id,
             protocol=MQTTProtocolVersion(version),
             reconnect_on_failure=False,
         )
+        context.set_alpn_protocols([identity.broker.alpn] if identity.broker.alpn else [])
         self._client.tls_set_context(context)
-        self._client.connect_timeout = self._patience
         self._listen()
 
     @property
@@ -119,20 +133,21 @@ class Session:
     def open(self) -> Reason | None:
         """Connect; returns the broker's answer, or None if it hung up without one.
 
-        Raises BrokerUnreachable, BrokerUntrusted.
+        Raises BrokerUnreachable, whose cause is what the network said, and BrokerUntrusted.
         """
-        broker = self._identity.broker
+        broker, limits = self._identity.broker, self._limits
+        self._client.connect_timeout = limits.left(limits.shake)
         try:
             self._client.connect(broker.endpoint, broker.port, KEEP_ALIVE)
-            answered = self._pump(lambda: self._accepted is not None, self._patience)
+            answered = self._pump(lambda: self._accepted is not None, limits.left(limits.answer))
         except SessionLost:
             return self._accepted or self._ended
         except ssl.SSLCertVerificationError as wrong:
             raise BrokerUntrusted(broker=self._name, detail=tls.explain(wrong)) from None
         except OSError as wrong:
-            raise BrokerUnreachable(broker=self._name, detail=_explain(wrong, self._patience)) from None
+            raise BrokerUnreachable(broker=self._name, detail=_explain(wrong, limits.shake)) from wrong
         if not answered:
-            detail = f"it did not answer within {self._patience:.3g} s"
+            detail = f"it did not answer within {limits.answer:.3g} s"
             raise BrokerUnreachable(broker=self._name, detail=detail)
         return self._accepted
 
@@ -262,13 +277,40 @@ class Session:
 
 
 def connect(identity: Identity, context: ssl.SSLContext, *, patience: float | None = None) -> Session:
-    """Open a session, with MQTT 5 first and 3.1.1 where that is refused; ``patience`` bounds each step.
+    """Open a session, with MQTT 5 first and 3.1.1 where that is refused; ``patience`` bounds all of it.
 
+    Where the network does not let it shake hands with the broker, the broker's second port is tried, in the
+    time that is left: networks that know only the web's ports are common. Nothing of that is remembered.
     Raises BrokerUnreachable, BrokerUntrusted, SessionRefused.
     """
+    seconds = CONNECT_TIMEOUT if patience is None else patience
+    begun, second = time.monotonic(), identity.on_fallback()
+    if second is None:
+        return _connect(identity, context, Limits(begun, seconds, seconds))
+    try:
+        return _connect(identity, context, Limits(begun, seconds / 2, seconds))
+    except BrokerUnreachable as first:
+        if not _is_barred(first.__cause__):
+            raise
+        return _connect_second(second, context, begun + seconds - time.monotonic(), first)
+
+
+def _connect_second(
+    identity: Identity, context: ssl.SSLContext, seconds: float, first: BrokerUnreachable
+) -> Session:
+    """Open a session on the second port; who does not prove to be the broker there is only in the way."""
+    try:
+        return _connect(identity, context, Limits(time.monotonic(), seconds, seconds))
+    except (BrokerUnreachable, BrokerUntrusted) as wrong:
+        broker = f"{first.facts['broker']} or {wrong.facts['broker']}"
+        detail = f"{first.facts['detail']}; on port {identity.broker.port}, {wrong.facts['detail']}"
+        raise BrokerUnreachable(broker=broker, detail=detail) from None
+
+
+def _connect(identity: Identity, context: ssl.SSLContext, limits: Limits) -> Session:
     answer = None
     for version in (MQTT_5, MQTT_3_1_1):
-        session = Session(identity, context, version, patience)
+        session = Session(identity, context, version, limits)
         try:
             answer = session.open()
             if answer is not None and answer.code == 0:
@@ -282,15 +324,27 @@ def connect(identity: Identity, context: ssl.SSLContext, *, patience: float | No
     raise _refused(identity, answer)
 
 
+def _is_barred(cause: BaseException | None) -> bool:
+    """Whether the network is at fault: no way, no answer, or a connection cut in the handshake.
+
+    A name without addresses has none for the other port either, and who answers in TLS is there.
+    """
+    if isinstance(cause, ssl.SSLError):
+        return isinstance(cause, ssl.SSLEOFError)
+    return isinstance(cause, OSError) and not isinstance(cause, socket.gaierror)
+
+
 def _publisher(properties: Any) -> str | None:  # noqa: ANN401 - paho's, None before MQTT 5
     """What the broker says of the publisher; it refuses messages that say it themselves."""
     told: list[tuple[str, str]] = getattr(properties, "UserProperty", [])
     return next((value for name, value in told if name == PUBLISHER), None)
 
 
-def _refused(identity: Identity, answer: Reason | None) -> SessionRefused:
+def _refused(identity: Identity, answer: Reason | None) -> SessionRefused | BrokerUnreachable:
     silent = "it closed the connection without a reason, as brokers do with a certificate they do not know"
     name = f"{identity.broker.endpoint}:{identity.broker.port}"
+    if answer is not None and answer.code in _FOR_NOW:
+        return BrokerUnreachable(broker=name, detail=f"it takes no session just now ({answer.name})")
     return SessionRefused(broker=name, detail=answer.name if answer else silent, thing=identity.thing)
 
 

@@ -3,6 +3,7 @@
 TLS 1.2 or newer (RFC 8996). Where a root is pinned it is the only one trusted.
 """
 
+import socket
 import ssl
 import time
 from datetime import datetime
@@ -108,6 +109,48 @@ def blind_context() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def dial(context: ssl.SSLContext, host: str, port: int, seconds: float) -> ssl.SSLSocket:
+    """Connect and shake hands, both within ``seconds``; ``host`` goes into SNI, which AWS IoT insists on.
+
+    Raises OSError, of which ssl.SSLError is one.
+    """
+    until = time.monotonic() + seconds
+    plain = _reach(host, port, until)
+    try:
+        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        plain.settimeout(_left(until))
+        return context.wrap_socket(plain, server_hostname=host)  # its handshake ends by that time-out
+    except BaseException:
+        plain.close()
+        raise
+
+
+def _reach(host: str, port: int, until: float) -> socket.socket:
+    """A TCP connection to the first address that answers.
+
+    A name may have many addresses, AWS's have eight; behind a firewall that drops packets none of them
+    answers. Each gets its share of the time, so that the last is tried before the time is up.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    trouble: OSError = TimeoutError("no address answered")
+    for place, (family, kind, protocol, _, address) in enumerate(found):
+        plain = socket.socket(family, kind, protocol)
+        try:
+            plain.settimeout(_left(until) / (len(found) - place))
+            plain.connect(address)
+        except OSError as wrong:
+            plain.close()
+            trouble = wrong
+        else:
+            return plain
+    raise trouble
+
+
+def _left(until: float) -> float:
+    """Seconds; never none at all, which sockets take for no blocking."""
+    return max(until - time.monotonic(), 0.001)
 
 
 def explain(wrong: ssl.SSLError) -> str:

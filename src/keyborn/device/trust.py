@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keyborn.device import https, tls
+from keyborn.device.strangers import stranger_words
 from keyborn.domain.errors import ClockUnusable, UntrustedService, WrongAnswer
 from keyborn.domain.moment import shown
 from keyborn.domain.profile import BACKDATE
@@ -84,7 +85,7 @@ def fetch_root(code: EnrollmentCode, fetch: Callable[[https.Request], https.Answ
     """
     answer = fetch(https.Request("GET", BUNDLE_PATH, headers={"Accept": "application/pem-certificate-chain"}))
     if answer.status != _OK:
-        raise WrongAnswer(url=code.url, detail=f"status {answer.status} instead of its trust bundle")
+        raise WrongAnswer(url=code.url, detail=stranger_words(answer.status))
     for pem, der in _certificates(answer.body):
         if hmac.compare_digest(hashlib.sha256(der).digest(), code.fingerprint):
             return pem

@@ -6,6 +6,7 @@ CA:TRUE, path lengths, keyCertSign, extended key usages on the way down, no unkn
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import pairwise
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from keyborn.device.trust import Window
 from keyborn.domain.errors import WrongCertificate
 from keyborn.domain.moment import shown
 from keyborn.domain.names import ThingName, certificate_id
+from keyborn.domain.profile import BACKDATE
 
 E = TypeVar("E", bound=x509.ExtensionType)
 
@@ -44,14 +46,17 @@ def verify_enrolled(
 ) -> x509.Certificate:
     """Return the leaf if it is this thing's, for this key, usable as a client now, and led to by ``anchors``.
 
-    Where the authority publishes no chain (AWS IoT), the leaf alone is checked. Raises WrongCertificate.
+    Where the authority publishes no chain (AWS IoT), the leaf alone is checked, under a pinned root too: it
+    may be the root of a custom domain before AWS. That takes nothing from the device. TLS has proved the
+    service by now; who could speak in its place would hand on a good certificate with a bad broker. The chain
+    is checked against mistakes: a service that shows one must show the right one. Raises WrongCertificate.
     """
     leaf = read_one(answer.certificate_pem)
     chain = read_many(answer.chain_pem)
     with _parsing():
         _check_whose(answer, leaf, thing, public_key_der)
         _check_leaf(leaf, strict=bool(chain))
-        _check_dates(leaf, window)
+        _check_dates(leaf, window, early=BACKDATE)
         if chain:
             _check_path([leaf, *chain], anchors, window)
     return leaf
@@ -115,9 +120,10 @@ def _check_leaf(leaf: x509.Certificate, *, strict: bool) -> None:
         raise WrongCertificate(detail="it is not a client's (clientAuth)")
 
 
-def _check_dates(certificate: x509.Certificate, window: Window) -> None:
+def _check_dates(certificate: x509.Certificate, window: Window, *, early: timedelta = timedelta(0)) -> None:
+    """``early``: how far the clock may be behind, as ``check_clock`` lets it; AWS IoT dates 2 min back."""
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    if window.meets(begin, end):
+    if window.meets(begin - early, end):
         return
     if window.latest < begin:
         raise WrongCertificate(detail=f"it is valid only from {shown(begin)}")

@@ -24,6 +24,10 @@ IOT_QUOTAS: Mapping[str, float] = MappingProxyType(
 "AWS IoT Core endpoints and quotas"; all of them can be raised)."""
 
 
+AHEAD = 60.0
+"""Seconds that clocks of instances may differ by. Whose clock is further ahead must not stop all others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Pacing:
     """How admission goes about one quota."""
@@ -96,6 +100,14 @@ def place_name(token: str, thing: object) -> str:
 def floor_of(pacing: Pacing, now: float) -> float:
     """The earliest slot that can still be had: what lies before was not kept."""
     return now - pacing.burst
+
+
+def ceiling_of(pacing: Pacing, now: float) -> float:
+    """Beyond this no next slot lies but by a wrong clock: it counts as none.
+
+    Nobody takes one further ahead than ``hold_for`` says, some seconds.
+    """
+    return now + AHEAD + pacing.slot
 
 
 def pause_before(pacing: Pacing, remaining: float) -> float:

@@ -11,7 +11,7 @@ import hmac
 import re
 import struct
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NewType
 from urllib.parse import urlsplit
 
@@ -28,6 +28,8 @@ FINGERPRINT_BYTES = 32
 CODE_PREFIX = "kb1."
 MAX_CODE = 1024
 _HEADER = struct.Struct(">QQB")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+"""``fromtimestamp`` ends in 2038 where the C library's time has 32 bits, as on small boards."""
 _CHECK_BYTES = 4
 _URL = re.compile(
     r"https://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)?"
@@ -136,7 +138,7 @@ def _read_body(body: bytes) -> EnrollmentCode:
         raise InvalidCode(detail="its fingerprint is not a SHA-256")
     try:
         url = rest[size + SECRET_BYTES :].decode()
-        issued_at, expires_at = datetime.fromtimestamp(issued, UTC), datetime.fromtimestamp(expires, UTC)
+        issued_at, expires_at = (_EPOCH + timedelta(seconds=each) for each in (issued, expires))
     except (ValueError, OverflowError, OSError):
         raise InvalidCode(detail="its times or its URL make no sense") from None
     require_service_url(url)

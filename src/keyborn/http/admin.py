@@ -140,7 +140,9 @@ class _Routes:
             request.path_params["name"], ThingStatus(body.status), ThingKind(body.kind), body.reason
         )
         done = await self._office.things.carry_out(order)
-        return answer_json(thing_row(done.thing) | {"sessionsClosed": done.closed})
+        left = done.left_open
+        warning = None if left is None else {"code": left.code, "detail": str(left)}
+        return answer_json(thing_row(done.thing) | {"sessionsClosed": done.closed, "warning": warning})
 
     async def authorities(self, _request: Request) -> Response:
         """Root and intermediates."""

@@ -30,12 +30,20 @@ class LegacyBody(msgspec.Struct, rename="camel"):
     csr: Csr
 
 
+class MqttFallback(msgspec.Struct, rename="camel", frozen=True):
+    """A second port of the same endpoint, for networks that let the first one not through."""
+
+    port: int
+    alpn: str
+
+
 class MqttAnswer(msgspec.Struct, rename="camel"):
     """Where and how the device connects."""
 
     endpoint: str
     port: int
     alpn: str | None
+    fallback: MqttFallback | None
     protocol: str
     client_id: str
     topic: str
@@ -53,6 +61,10 @@ class EnrollAnswer(msgspec.Struct, rename="camel"):
     mqtt: MqttAnswer
 
 
+AWS_FALLBACK = MqttFallback(443, "x-amzn-mqtt-ca")
+"""AWS IoT Core's second port (its Developer Guide, "Device communication protocols": ALPN is required)."""
+
+
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
     """Where devices find the broker, and the topic that is theirs."""
@@ -63,6 +75,8 @@ class BrokerAddress:
     roots_pem: str
     chain_pem: str
     alpn: str | None = None
+    fallback: MqttFallback | None = None
+    """Where the same broker answers too, for those who cannot reach ``port``."""
 
 
 def pem_of(der: bytes) -> str:
@@ -85,6 +99,7 @@ def answer_enrollment(certificate: Certificate, broker: BrokerAddress) -> Enroll
             endpoint=broker.endpoint,
             port=broker.port,
             alpn=broker.alpn,
+            fallback=broker.fallback,
             protocol="mqtts",
             client_id=thing,
             topic=f"{broker.topic_prefix}/{thing}",

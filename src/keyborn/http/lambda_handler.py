@@ -10,6 +10,7 @@ import base64
 import binascii
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypedDict
 from urllib.parse import unquote
@@ -21,8 +22,11 @@ from starlette.types import Message
 from keyborn.domain.errors import MalformedRequest, Overloaded
 from keyborn.http import problems
 
-RESERVE = 1.0
-"""Seconds before the function's time limit at which no further call to AWS may begin."""
+RESERVE = 4.6
+"""Seconds before the function's time limit at which nothing is tried again: as long as one call to AWS takes
+that gets no answer (wiring/aws.py: one to connect, three to read), and the answer to the caller."""
+THREADS = 16
+"""What one request may do side by side: ten policies of a certificate, its thing, its status, some more."""
 _LAST = 0.4
 """Seconds before the time limit at which the answer is given, whatever is still under way."""
 _OURS_ALONE = frozenset({b"connection", b"content-length"})
@@ -61,6 +65,8 @@ class LambdaHandler:
         self._app = app
         self._within = within
         self._runner = asyncio.Runner()
+        # The loop's own pool has four threads more than the machine has processors.
+        self._runner.get_loop().set_default_executor(ThreadPoolExecutor(THREADS))
 
     def __call__(self, event: Mapping[str, Any], context: LambdaContext) -> Answer:
         """Answer one request; raises nothing. Not for two threads at once: Lambda never does that."""

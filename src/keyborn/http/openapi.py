@@ -15,7 +15,7 @@ _PROBLEMS = {
     "403": "The credential is not good for this, or the thing or key was revoked.",
     "409": "The name or the key belongs to somebody else.",
     "413": "More than 16 KiB.",
-    "429": "Too many failures from this address, or others are first; Retry-After says when to come back.",
+    "429": "Too many failures, others are first, or AWS throttles; Retry-After says when to come back.",
     "503": "Busy, or the registry cannot write; Retry-After says when to come back.",
     "500": "A fault of the service.",
 }

@@ -28,10 +28,11 @@ STATUS: tuple[tuple[type[errors.KeybornError], HTTPStatus], ...] = (
     (errors.Conflict, HTTPStatus.CONFLICT),
     (errors.Throttled, HTTPStatus.TOO_MANY_REQUESTS),
     (errors.Queued, HTTPStatus.TOO_MANY_REQUESTS),
+    (errors.AwsThrottled, HTTPStatus.TOO_MANY_REQUESTS),
     (errors.Unavailable, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.OperatorError, HTTPStatus.CONFLICT),
 )
-"""Branches of the error tree, and the status their leaves answer with."""
+"""Branches of the error tree, and the status their leaves answer with; the first that fits counts."""
 
 
 class Problem(msgspec.Struct, omit_defaults=True):

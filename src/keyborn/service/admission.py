@@ -1,4 +1,4 @@
-"""How many enrolments run at once, and how often one source may fail.
+"""How many enrolments run at once, how often one source may fail, and how much of strangers is recorded.
 
 Order matters (design PROTOCOL "Refusing well"): a slot is taken after authentication, never before, and the
 failure budget is charged only by failures, so that nobody locks out a neighbour behind the same NAT.
@@ -60,3 +60,29 @@ class FailureBudget:
             self._left.popitem(last=False)
         if refilled < 1:
             raise Throttled(seconds=max(1, round((1 - refilled) / self._per_second)))
+
+
+class RecordBudget:
+    """A token bucket of records of callers who proved nothing, whatever their addresses.
+
+    A record stays for ever, and a stranger has any number of addresses: what is beyond is counted only.
+    """
+
+    def __init__(self, *, burst: int = 10, per_minute: float = 6.0) -> None:
+        self._burst = float(burst)
+        self._per_second = per_minute / 60
+        self._left = self._burst
+        self._since: datetime | None = None
+        self._unrecorded = 0
+
+    def take(self, now: datetime) -> int | None:
+        """Whether there is room for one: how many had none since the last one that did; None: no room."""
+        elapsed = 0.0 if self._since is None else (now - self._since).total_seconds()
+        self._left = min(self._burst, self._left + max(0.0, elapsed) * self._per_second)
+        self._since = now
+        if self._left < 1:
+            self._unrecorded += 1
+            return None
+        self._left -= 1
+        more, self._unrecorded = self._unrecorded, 0
+        return more

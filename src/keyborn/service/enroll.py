@@ -1,25 +1,27 @@
 """The registration authority: who may have which certificate. It decides; it never signs.
 
-Order (design PROTOCOL "Enroll"): authenticate, admission slot, parse, decide and record the intent, sign,
-store, activate and audit, answer. Each is one durable effect; a crash between any two leaves at most an
-inactive leftover that the next attempt or the sweeper settles.
+Order (design PROTOCOL "Enroll"): authenticate, admission slot, turn under a quota, parse, decide and record
+the intent, sign, store, activate and audit, answer. Each is one durable effect; a crash between any two
+leaves at most an inactive leftover that the next attempt or the sweeper settles.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.attributes import parse_attributes
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.csr import CertificateRequest, parse_csr
-from keyborn.domain.enrollment import Attempt, Issue, Repeat
-from keyborn.domain.errors import KeybornError, Unavailable
+from keyborn.domain.enrollment import Attempt, Issue, Repeat, Verdict
+from keyborn.domain.errors import KeybornError, Queued, Unavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.issuance import approve, require_own_name
 from keyborn.domain.issued import read_issued
-from keyborn.domain.names import ThingName, parse_thing_name
+from keyborn.domain.names import MAX_THING_NAME, ThingName, parse_thing_name
 from keyborn.domain.profile import CertificateProfile
+from keyborn.domain.quota import place_name
 from keyborn.domain.thing import ThingKind
 from keyborn.ports import (
     AuditTrail,
@@ -30,8 +32,10 @@ from keyborn.ports import (
     Enrollments,
     Entropy,
 )
-from keyborn.service.admission import Admission, FailureBudget
+from keyborn.service.admission import Admission, FailureBudget, RecordBudget
+from keyborn.service.quota import NoQuota, Quota
 from keyborn.service.saga import SagaStep, StepListener, ignore
+from keyborn.service.together import beside
 
 _SHOWN = 128
 _SERIAL_BYTES = 20
@@ -73,11 +77,15 @@ class RegistrationAuthority:
         profile: CertificateProfile | None = None,
         reserved_names: frozenset[str] = frozenset(),
         admission: Admission | None = None,
+        quota: Quota | None = None,
         failures: FailureBudget | None = None,
         refusals: FailureBudget | None = None,
         on_step: StepListener = ignore,
     ) -> None:
-        """``failures`` of each address to prove itself; ``refusals`` of what each token asks for."""
+        """``failures`` of each address to prove itself; ``refusals`` of what each token asks for.
+
+        ``quota``: whose turn it is where a quota of somebody else bounds enrolments; None: nobody waits.
+        """
         self._authenticator = authenticator
         self._enrollments = enrollments
         self._authority = authority
@@ -87,8 +95,10 @@ class RegistrationAuthority:
         self._profile = profile or CertificateProfile()
         self._reserved = reserved_names
         self._admission = admission or Admission()
+        self._quota = quota or NoQuota()
         self._failures = failures or FailureBudget()
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
+        self._strangers = RecordBudget()
         self._on_step = on_step
 
     async def authenticate(self, credential: Credential) -> Applicant:
@@ -101,32 +111,62 @@ class RegistrationAuthority:
         except Unavailable:
             raise
         except KeybornError as refusal:
-            now = self._clock.now()
-            self._failures.charge(credential.source, now)
-            event = AuditEvent(now, "enroll", refusal.code, "", "unproved", credential.source)
-            await self._audit.append(event)
+            await self._record_stranger(credential.source, refusal)
             raise
         self._on_step(SagaStep.AUTHENTICATED)
         return applicant
 
+    async def _record_stranger(self, source: str, refusal: KeybornError) -> None:
+        """As long as there is room for it; the next record says how many had none. Raises Throttled."""
+        now = self._clock.now()
+        self._failures.charge(source, now)
+        more = self._strangers.take(now)
+        if more is not None:
+            details = {"more": str(more)} if more else {}
+            event = AuditEvent(now, "enroll", refusal.code, "", "unproved", source, details)
+            await self._audit.append(event)
+
     async def enroll(self, applicant: Applicant, request: EnrollmentRequest) -> Enrollment:
         """Give the applicant the one certificate of this thing and key.
 
-        Raises a leaf of Unauthenticated, Forbidden, InputError, Conflict or Unavailable, or Throttled after
-        too many of those with one token; whatever it raises, no new certificate is active.
+        Raises a leaf of Unauthenticated, Forbidden, InputError, Conflict or Unavailable, Throttled after too
+        many of those with one token, or Queued; whatever it raises, no new certificate is active.
         """
         async with self._admission.slot():
             self._on_step(SagaStep.ADMITTED)
             try:
                 return await self._decide(request, applicant)
-            except Unavailable:
-                raise  # the registry could not write: there is nowhere to record it
+            except (Unavailable, Queued):
+                raise  # the registry could not write: there is nowhere to record it; a turn will come
             except KeybornError as refusal:
                 self._refusals.charge(applicant.token, self._clock.now())
                 await self._audit.append(self._refusal(request, applicant.token, refusal))
                 raise
 
     async def _decide(self, request: EnrollmentRequest, applicant: Applicant) -> Enrollment:
+        verdict, csr = await self._at_its_turn(request, applicant)
+        if isinstance(verdict, Repeat):
+            return Enrollment(verdict.certificate, repeated=True)
+        self._on_step(SagaStep.CLAIMED)
+        return await self._issue(verdict, csr, request.source)
+
+    async def _at_its_turn(
+        self, request: EnrollmentRequest, applicant: Applicant
+    ) -> tuple[Verdict, CertificateRequest]:
+        """Wait for the turn, then claim. A turn that brings no new certificate is the next caller's."""
+        await self._quota.admit(_place(applicant, request.thing_name, self._clock.now()))
+        issuing = False
+        try:
+            verdict, csr = await self._claim(request, applicant)
+            issuing = isinstance(verdict, Issue)
+        finally:
+            if not issuing:
+                self._quota.give_back()
+        return verdict, csr
+
+    async def _claim(
+        self, request: EnrollmentRequest, applicant: Applicant
+    ) -> tuple[Verdict, CertificateRequest]:
         name, csr = self._parse(request, applicant)
         self._on_step(SagaStep.PARSED)
         attempt = Attempt(
@@ -135,11 +175,7 @@ class RegistrationAuthority:
             now=self._clock.now(),
             attributes=parse_attributes(request.attributes),
         )
-        verdict = await self._enrollments.claim(attempt)
-        if isinstance(verdict, Repeat):
-            return Enrollment(verdict.certificate, repeated=True)
-        self._on_step(SagaStep.CLAIMED)
-        return await self._issue(verdict, csr, request.source)
+        return await beside(self._enrollments.claim(attempt), self._quota.stock()), csr
 
     def _parse(
         self, request: EnrollmentRequest, applicant: Applicant
@@ -194,3 +230,13 @@ class RegistrationAuthority:
             ascii(asked)[1 : _SHOWN + 1].removesuffix("'") if isinstance(asked, str) else type(asked).__name__
         )
         return AuditEvent(self._clock.now(), "enroll", refusal.code, subject, actor, request.source)
+
+
+def _place(applicant: Applicant, asked: object, now: datetime) -> str:
+    """In line a token has a place for each name that it is good for, and one for all others together.
+
+    It is good for none once it has expired: then an answer is repeated at most.
+    """
+    likely = isinstance(asked, str) and len(asked) <= MAX_THING_NAME and applicant.fresh(now)
+    good = likely and applicant.scope.covers(ThingName(str(asked)))
+    return place_name(applicant.token, asked if good else None)

@@ -8,11 +8,20 @@ claims in turn are for whoever asks, so that places of devices that never return
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from random import SystemRandom
 from time import time
+from typing import Protocol
 
-from keyborn.domain.errors import Queued, RegistryUnavailable
-from keyborn.domain.quota import Pacing, hold_for, pause_before, pause_late, pause_unplaced
+from keyborn.domain.errors import (
+    AwsConflict,
+    AwsOutage,
+    AwsThrottled,
+    Queued,
+    RegistryUnavailable,
+    Unavailable,
+)
+from keyborn.domain.quota import Pacing, ceiling_of, hold_for, pause_before, pause_late, pause_unplaced
 from keyborn.ports import AdmissionLine
 
 _random = SystemRandom()
@@ -20,6 +29,37 @@ _CALM = 300.0
 """Places a second given by all instances together from which on each of them holds back."""
 _FIRST_INTERVAL, _LONGEST_INTERVAL = 1.0, 8.0
 _STOCK_KEPT = 5.0
+_PASSING = (AwsThrottled, AwsConflict, AwsOutage, RegistryUnavailable)
+"""What passes by waiting, and by that alone."""
+
+
+class Quota(Protocol):
+    """What the registration authority asks: a turn for each enrolment."""
+
+    async def admit(self, who: str) -> None:
+        """Return at the turn of ``who``; raises Queued with the time to return."""
+        ...
+
+    async def stock(self) -> None:
+        """Prepare the next caller's turn, beside the work for this one. Raises nothing."""
+        ...
+
+    def give_back(self) -> None:
+        """The last turn was not needed: it is for the next caller."""
+        ...
+
+
+class NoQuota:
+    """A service of one's own: everybody's turn is now."""
+
+    async def admit(self, who: str) -> None:
+        """Return at once."""
+
+    async def stock(self) -> None:
+        """Do nothing."""
+
+    def give_back(self) -> None:
+        """Do nothing."""
 
 
 class QuotaGate:
@@ -40,13 +80,14 @@ class QuotaGate:
         self._seconds = seconds
         self._fraction = fraction
         self._sleep = sleep
-        self._free_at = -math.inf  # neither of the two ever goes back: what was seen is a lower bound
+        self._free_at = -math.inf  # neither of the two goes back, but from a wrong clock's: lower bounds
         self._end = -math.inf
         self._joined_at = 0.0
         self._joined_end = 0.0
         self._asked_at = -math.inf
         self._interval = 0.0
         self._stock_until = -math.inf
+        self._proved = True
 
     async def admit(self, who: str) -> None:
         """Return when ``who`` may enroll, at most ``patience`` later; raises Queued with the time to return.
@@ -55,26 +96,41 @@ class QuotaGate:
         operator must mend, AwsRefused and its like, as it is.
         """
         now = self._seconds()
+        self._proved = True
         if self._use_stock(now):
             return
         try:
             await self._admit(who, now)
-        except RegistryUnavailable:  # throttled or out: nothing is known but that waiting helps
+        except _PASSING:  # throttled or out: nothing is known but that waiting helps
             raise self._away(2 + 8 * self._fraction()) from None
+
+    async def ahead(self) -> None:
+        """Take a slot ahead while it is looked up who asks; as ``stock``, which it then saves the caller.
+
+        It may be a stranger. So it is done once for each caller that was proved, and strangers cost no slots
+        beyond that one. An instance that has just begun has this much credit.
+        """
+        if self._proved:
+            self._proved = False
+            await self.stock()
 
     async def stock(self) -> None:
         """Take a slot ahead for the next caller of this instance, if one is spare; may run beside a claim.
 
         Raises nothing: without it the next caller takes one for itself.
         """
-        now = self._seconds()
+        now, cold = self._seconds(), math.isinf(self._free_at)
         if now < self._stock_until:
             return
-        try:
+        with suppress(Unavailable):
             if await self._take(now, now - self._pacing.spare) is not None:
                 self._stock_until = now + _STOCK_KEPT
-        except RegistryUnavailable:
-            self._stock_until = -math.inf
+            elif cold:
+                self._begin(now)
+
+    def give_back(self) -> None:
+        """The slot of the last caller brought no certificate: it is the next one's, as if taken ahead."""
+        self._stock_until = self._seconds() + _STOCK_KEPT
 
     def _use_stock(self, now: float) -> bool:
         there = now < self._stock_until
@@ -83,11 +139,13 @@ class QuotaGate:
 
     async def _admit(self, who: str, now: float) -> None:
         pacing = self._pacing
-        cold, may_ask = math.isinf(self._free_at), now >= self._asked_at + self._interval
+        cold = math.isinf(self._free_at)
+        may_ask = not self._asked_at <= now < self._asked_at + self._interval  # nor if the clock went back
         if may_ask and await self._take(now, now - pacing.spare) is not None:
             return
-        if cold:  # a thousand instances may begin in one moment: each asks the line one thing at first
-            self._asked_at, self._interval, may_ask = now, _FIRST_INTERVAL, False
+        if cold:
+            self._begin(now)
+            may_ask = False
         due = await self._line.find(who, now)
         if due is None and not may_ask:
             raise self._away(pause_unplaced(pacing, self._end - now, self._fraction()))
@@ -101,11 +159,16 @@ class QuotaGate:
         if begins > now:
             await self._sleep(begins - now)
 
+    def _begin(self, now: float) -> None:
+        """A thousand instances may begin in one moment: each asks the line one thing at first."""
+        self._asked_at, self._interval = now, _FIRST_INTERVAL
+
     async def _take(self, now: float, latest: float) -> float | None:
-        if self._free_at > latest:
+        if latest < self._free_at <= ceiling_of(self._pacing, now):
             return None
         slice_ = await self._line.take(now, latest)
-        self._free_at = max(self._free_at, slice_.free_at)
+        known = self._free_at if self._free_at <= ceiling_of(self._pacing, now) else -math.inf
+        self._free_at = max(known, slice_.free_at)
         self._end = max(self._end, slice_.end)
         return slice_.begins
 

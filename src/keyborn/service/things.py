@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate, CertificateStatus
-from keyborn.domain.errors import CertificateNotHeld, InvalidSetting, KindMismatch, NotFound
+from keyborn.domain.errors import CertificateNotHeld, InvalidSetting, KindMismatch, NotFound, SessionLeftOpen
 from keyborn.domain.names import CertificateId, ThingName, is_certificate_id
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.ports import Clock, DeviceDirectory, Fleet, Lifecycle, Sessions
@@ -46,6 +46,8 @@ class Done:
 
     thing: Thing
     closed: int
+    left_open: SessionLeftOpen | None = None
+    """Why a session may go on for minutes, although the thing is barred: the order stands all the same."""
 
 
 class ThingOffice:
@@ -82,7 +84,10 @@ class ThingOffice:
         moved = await self._lifecycle.set_status(thing.name, order.status, event)
         if order.status is ThingStatus.ACTIVE or self._sessions is None:
             return Done(moved, 0)
-        return Done(moved, await self._sessions.evict(moved.name, f"the operator says {moved.status}"))
+        try:
+            return Done(moved, await self._sessions.evict(moved.name, f"the operator says {moved.status}"))
+        except SessionLeftOpen as left:
+            return Done(moved, 0, left)
 
     async def _find(self, name: str) -> tuple[Thing, Certificate | None]:
         """A thing by a certificate that it holds, else by name.

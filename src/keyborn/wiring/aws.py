@@ -6,12 +6,13 @@ One instance holds one set of clients, one event loop and one application for as
 import asyncio
 import json
 import logging
+import math
 import re
 import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -20,30 +21,37 @@ import botocore.session
 from botocore.config import Config
 from starlette.applications import Starlette
 
+from keyborn.adapters.aws.admission import DynamoLine
 from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import within
+from keyborn.adapters.aws.errors import in_short
 from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.roots import roots_for
 from keyborn.adapters.aws.settle import Settled, Settlement
 from keyborn.adapters.system import SystemClock, SystemEntropy
-from keyborn.domain.errors import InvalidSetting
+from keyborn.domain.errors import InvalidSetting, Unavailable
+from keyborn.domain.quota import IOT_QUOTAS, Pacing, pacing_under
 from keyborn.domain.token import TokenId
 from keyborn.http.app import Service, build_app
-from keyborn.http.bodies import BrokerAddress
+from keyborn.http.bodies import AWS_FALLBACK, BrokerAddress, MqttFallback
 from keyborn.http.lambda_handler import LambdaContext, LambdaHandler
 from keyborn.ports import MAX_PAGE, Clock
 from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
+from keyborn.service.quota import QuotaGate
 from keyborn.service.readiness import Readiness
 from keyborn.service.sweep import Sweeper
+from keyborn.service.token_memory import TokenMemory
 
 ClientOf = Callable[[str], object]
 """Makes a botocore client for a service: ``dynamodb``, ``iot``, ``iot-data``."""
 
 MQTT_PORT = 8883
 _ENDPOINT = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::([0-9]{1,5}))?")
+_AWS_ENDPOINT = re.compile(r"[a-z0-9-]+\.iot\.[a-z0-9-]+\.amazonaws\.com(\.cn)?")
+"""AWS IoT's own data endpoints (AWS General Reference, "AWS IoT Core endpoints and quotas")."""
 _ARN = re.compile(r"arn:[a-z-]+:iot:([a-z0-9-]+):[0-9]{12}")
 _SWEEP_RESERVE = 5.0
 _FAR = timedelta(days=1)
@@ -62,6 +70,14 @@ class StackSettings:
     """The broker's host."""
     port: int = MQTT_PORT
     topic_prefix: str = "certtest"
+    pacing: Pacing = field(default_factory=lambda: pacing_under(IOT_QUOTAS))
+    """How many enrolments a second all instances together admit."""
+
+    @property
+    def fallback(self) -> MqttFallback | None:
+        """Port 443, if the name is AWS IoT's own: what answers behind another, only its owner knows."""
+        own = self.port == MQTT_PORT and _AWS_ENDPOINT.fullmatch(self.endpoint.lower())
+        return AWS_FALLBACK if own else None
 
 
 def read_stack(environment: Mapping[str, str]) -> StackSettings:
@@ -82,12 +98,13 @@ def read_stack(environment: Mapping[str, str]) -> StackSettings:
         account=Account(
             arn[0],
             thing_type=_need("KEYBORN_THING_TYPE"),
-            policy_prefix=environment.get("KEYBORN_POLICY_PREFIX", ""),
+            policy_prefix=_need("KEYBORN_POLICY_PREFIX"),  # without one every policy would be ours
         ),
         region=arn[1],
         endpoint=host,
         port=port,
         topic_prefix=environment.get("KEYBORN_TOPIC_PREFIX") or "certtest",
+        pacing=_pacing(environment.get("KEYBORN_ENROLLMENTS_PER_SECOND", "")),
     )
 
 
@@ -99,6 +116,19 @@ def _endpoint(text: str) -> tuple[str, int]:
     if found is None:
         raise InvalidSetting(setting="KEYBORN_MQTT_ENDPOINT", detail="it takes HOST or HOST:PORT")
     return found[1], int(found[2] or MQTT_PORT)
+
+
+def _pacing(text: str) -> Pacing:
+    """The template's rate; what a fresh account allows for the functions that admit nobody."""
+    if not text:
+        return pacing_under(IOT_QUOTAS)
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < math.inf:
+        raise InvalidSetting(setting="KEYBORN_ENROLLMENTS_PER_SECOND", detail="it takes a number above 0")
+    return Pacing(rate)
 
 
 def clients(region: str) -> ClientOf:
@@ -118,17 +148,19 @@ def build_enrollment(
 ) -> Starlette:
     """The application that devices reach: the same routes and rules as on a server of one's own."""
     clock = clock or SystemClock()
-    iot = Iot(client("iot"), stack.account)
-    registry = AwsRegistry(client("dynamodb"), stack.table, iot)
+    iot, dynamodb = Iot(client("iot"), stack.account), client("dynamodb")
+    registry = AwsRegistry(dynamodb, stack.table, iot)
     authority = IotAuthority(iot, registry, roots_pem=roots)
+    gate = QuotaGate(DynamoLine(dynamodb, stack.table, stack.pacing), stack.pacing)
     registration = RegistrationAuthority(
-        authenticator=TokenAuthenticator(registry),
+        authenticator=TokenAuthenticator(TokenMemory(registry, meanwhile=gate.ahead)),
         enrollments=registry,
         authority=authority,
         audit=registry,
         clock=clock,
         entropy=SystemEntropy(),
         reserved_names=frozenset({stack.endpoint.lower(), "localhost"}),
+        quota=gate,
     )
     broker = BrokerAddress(
         endpoint=stack.endpoint,
@@ -136,6 +168,7 @@ def build_enrollment(
         topic_prefix=stack.topic_prefix,
         roots_pem=authority.roots_pem(),
         chain_pem=authority.chain_pem(),
+        fallback=stack.fallback,
     )
 
     async def _reachable(_at: datetime) -> None:
@@ -148,8 +181,19 @@ _NOBODY = TokenId("0" * 16)
 """A token that is asked for to see whether the table answers."""
 
 
+def hush() -> None:
+    """Whatever level is switched on for all, what logs the bodies of calls to AWS tells no more than INFO.
+
+    Those bodies hold certificate requests and digests of tokens.
+    """
+    for name in ("botocore", "urllib3"):
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logging.INFO, logger.getEffectiveLevel()))
+
+
 def enroll_handler(environment: Mapping[str, str]) -> LambdaHandler:
     """What answers devices; its clients are made now, while Lambda gives a whole processor."""
+    hush()
     stack = read_stack(environment)
     roots = roots_for(Path(environment.get("LAMBDA_TASK_ROOT", ".")))
     return LambdaHandler(build_enrollment(stack, clients(stack.region), roots=roots), within=within)
@@ -188,6 +232,8 @@ class SweepHandler:
         seconds = context.get_remaining_time_in_millis() / 1000 - _SWEEP_RESERVE
         try:
             return self._runner.run(self._sweep(seconds))
+        except Unavailable as trouble:
+            _log.error("the sweep ended with %s", in_short(trouble))
         except Exception as fault:  # noqa: BLE001 - what it says may hold what a caller sent
             _log.error("the sweep ended with %s", type(fault).__name__)
         raise RuntimeError("the sweep failed; the line before says with what")
@@ -244,5 +290,6 @@ def metrics(stack: str, at: float, done: Settled, left: Mapping[str, float]) -> 
 
 def sweep_handler(environment: Mapping[str, str]) -> SweepHandler:
     """What Lambda calls every minute."""
+    hush()
     stack = read_stack(environment)
     return SweepHandler(stack, clients(stack.region))

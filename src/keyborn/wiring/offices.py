@@ -1,6 +1,6 @@
-"""The operator's use cases put together, with a running broker or, where none runs, in process."""
+"""The operator's office on a data folder where no server runs, and what a server's office shares with it."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,73 +12,8 @@ from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import ServerNotRunning
 from keyborn.http.admin import Office
 from keyborn.http.bodies import fingerprint_text
-from keyborn.ports import Clock, Entropy, Sessions
-from keyborn.service.fleet import FleetView
-from keyborn.service.policies import PolicyOffice
-from keyborn.service.services import ServiceOffice
-from keyborn.service.things import ThingOffice
-from keyborn.service.tokens import TokenOffice
 from keyborn.settings import Address, ServerSettings, read_settings
-
-
-class Offices:
-    """The operator's use cases over one registry, with or without a running broker."""
-
-    def __init__(
-        self, registry: SqliteRegistry, clock: Clock, entropy: Entropy, settings: ServerSettings
-    ) -> None:
-        self._registry = registry
-        self._clock = clock
-        self._entropy = entropy
-        self._settings = settings
-
-    def office(
-        self,
-        sessions: Sessions | None,
-        *,
-        trust: Callable[[], tuple[str, bytes]],
-        authorities: Sequence[Mapping[str, Any]],
-        about: Callable[[], Mapping[str, Any]],
-    ) -> Office:
-        """All of them together; ``sessions`` is None where no broker runs."""
-        registry, tokens, policies = self._registry, self.tokens(trust), self.policies(sessions)
-        return Office(
-            tokens=tokens,
-            fleet=FleetView(fleet=registry, trail=registry),
-            things=ThingOffice(
-                fleet=registry, directory=registry, lifecycle=registry, sessions=sessions, clock=self._clock
-            ),
-            policies=policies,
-            services=ServiceOffice(
-                fleet=registry, policies=policies, tokens=tokens, reserved=self._settings.reserved_names
-            ),
-            clock=self._clock,
-            authorities=authorities,
-            about=about,
-        )
-
-    def tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:
-        """Tokens whose codes name the service that ``trust`` tells."""
-        return TokenOffice(
-            tokens=self._registry,
-            listing=self._registry,
-            clock=self._clock,
-            entropy=self._entropy,
-            trust=trust,
-        )
-
-    def policies(self, sessions: Sessions | None) -> PolicyOffice:
-        """Policies, in force on ``sessions`` at once."""
-        registry = self._registry
-        return PolicyOffice(
-            policies=registry,
-            listing=registry,
-            use=registry,
-            fleet=registry,
-            directory=registry,
-            sessions=sessions,
-            clock=self._clock,
-        )
+from keyborn.wiring.use_cases import Offices
 
 
 @asynccontextmanager
@@ -96,7 +31,7 @@ async def open_office(folder: DataFolder) -> AsyncIterator[Office]:
 
     with folder.lock():
         async with registry:
-            offices = Offices(registry, clock, entropy, settings)
+            offices = Offices(registry, clock, entropy, settings.reserved_names)
             yield offices.office(AbsentBroker(folder.broker), trust=_trust, authorities=rows, about=dict)
 
 

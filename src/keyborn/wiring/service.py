@@ -15,7 +15,7 @@ from typing import Any
 
 from keyborn.adapters.broker.gateway import Gateway
 from keyborn.adapters.broker.journal import Journal
-from keyborn.adapters.broker.tls import server_context
+from keyborn.adapters.broker.tls import AWS_ALPN, server_context
 from keyborn.adapters.ca import (
     EmbeddedAuthority,
     ServiceIdentity,
@@ -31,7 +31,7 @@ from keyborn.domain.errors import AddressUnavailable, InvalidSetting, KeybornErr
 from keyborn.domain.names import NameScope
 from keyborn.http.admin import Office, build_admin
 from keyborn.http.app import Service, build_app
-from keyborn.http.bodies import BrokerAddress, fingerprint_text
+from keyborn.http.bodies import BrokerAddress, MqttFallback, fingerprint_text
 from keyborn.http.protocol import HttpLimits
 from keyborn.http.server import HttpServer, quiet_uvicorn
 from keyborn.policies import device_policy
@@ -43,7 +43,8 @@ from keyborn.service.saga import StepListener, ignore
 from keyborn.service.sweep import Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
-from keyborn.wiring.offices import Offices, authority_rows, public_url
+from keyborn.wiring.offices import authority_rows, public_url
+from keyborn.wiring.use_cases import Offices
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
 SWEEP_EVERY = 60.0
@@ -90,7 +91,7 @@ class LocalService:
         self._clock: Clock = SystemClock()
         self._entropy: Entropy = SystemEntropy()
         self._registry = SqliteRegistry(folder.registry)
-        self._offices = Offices(self._registry, self._clock, self._entropy, settings)
+        self._offices = Offices(self._registry, self._clock, self._entropy, settings.reserved_names)
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -163,7 +164,7 @@ class LocalService:
             identity.server_chain_path, identity.server_key_path, authority.client_ca_pem()
         )
         identity.serve(context)
-        server = HttpServer(build_app(await self._service(authority, brokers.plain)))
+        server = HttpServer(build_app(await self._service(authority, brokers)))
         stack.push_async_callback(server.stop)
         wanted = self._settings.https
         with _listening(wanted):
@@ -176,7 +177,7 @@ class LocalService:
         await control.listen_unix(self._folder.bind_control())
         return running
 
-    async def _service(self, authority: EmbeddedAuthority, mqtt: Address) -> Service:
+    async def _service(self, authority: EmbeddedAuthority, brokers: "_Brokers") -> Service:
         registration = RegistrationAuthority(
             authenticator=await self._authenticator(),
             enrollments=self._registry,
@@ -189,11 +190,12 @@ class LocalService:
             on_step=self._options.on_step,
         )
         broker = BrokerAddress(
-            endpoint=self._settings.public_host(mqtt),
-            port=mqtt.port,
+            endpoint=self._settings.public_host(brokers.plain),
+            port=brokers.plain.port,
             topic_prefix=self._settings.topic_prefix,
             roots_pem=authority.roots_pem(),
             chain_pem=authority.chain_pem(),
+            fallback=_fallback(self._settings, brokers),
         )
         readiness = Readiness(self._registry.prove_writable, self._clock)
         return Service(registration, broker, readiness.check)
@@ -236,6 +238,14 @@ class LocalService:
             except KeybornError as trouble:
                 _log.warning("the sweeper will try again: %s", trouble)
             await asyncio.sleep(SWEEP_EVERY)
+
+
+def _fallback(settings: ServerSettings, brokers: _Brokers) -> MqttFallback | None:
+    """The second port, as devices are told; nothing for one that the endpoint's name does not lead to."""
+    plain, second = brokers.plain, brokers.alpn
+    if second is None or settings.public_host(second) != settings.public_host(plain):
+        return None
+    return MqttFallback(second.port, AWS_ALPN)
 
 
 def about_row(running: Running) -> dict[str, Any]:

@@ -17,7 +17,9 @@ from keyborn.adapters.aws.settle import Settled
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.names import NameScope
+from keyborn.domain.quota import Pacing
 from keyborn.domain.token import encode_secret
+from keyborn.http.bodies import AWS_FALLBACK, MqttFallback
 from keyborn.http.lambda_handler import LambdaHandler
 from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.wiring.aws import StackSettings, SweepHandler, build_enrollment, metrics, read_stack
@@ -30,8 +32,8 @@ ENVIRONMENT = {
     "KEYBORN_STACK": "kb",
     "KEYBORN_TABLE": "kb-table",
     "KEYBORN_IOT_ARN": ARN,
-    "KEYBORN_THING_TYPE": "kb-device",
-    "KEYBORN_POLICY_PREFIX": "kb-",
+    "KEYBORN_THING_TYPE": "kb_device",
+    "KEYBORN_POLICY_PREFIX": "kb_",
     "KEYBORN_MQTT_ENDPOINT": "a1-ats.iot.eu-central-1.amazonaws.com",
     "KEYBORN_TOPIC_PREFIX": "plant",
 }
@@ -40,12 +42,13 @@ ENVIRONMENT = {
 @pytest.fixture(scope="module")
 def stack() -> StackSettings:
     """A table, a thing type and the default policy: of what the template makes, all they need."""
+    ministack.forget_things()
     aws, table = ministack.shared(), ministack.new_table()
     iot = aws.client("iot")
-    iot.create_thing_type(thingTypeName=f"{table}-device")
+    iot.create_thing_type(thingTypeName=f"{table}_device")
     document = {"Version": "2012-10-17", "Statement": []}
-    iot.create_policy(policyName=f"{table}-keyborn-default", policyDocument=json.dumps(document))
-    account = Account(ARN, thing_type=f"{table}-device", policy_prefix=f"{table}-")
+    iot.create_policy(policyName=f"{table}_keyborn-default", policyDocument=json.dumps(document))
+    account = Account(ARN, thing_type=f"{table}_device", policy_prefix=f"{table}_")
     return StackSettings("kb", table, account, "eu-central-1", "broker.example", topic_prefix="plant")
 
 
@@ -156,9 +159,33 @@ def test_metrics_have_the_form_that_cloudwatch_reads() -> None:
 def test_the_template_s_variables_are_read() -> None:
     stack = read_stack(ENVIRONMENT)
     assert (stack.region, stack.port, stack.topic_prefix) == ("eu-central-1", 8883, "plant")
-    assert stack.account == Account(ARN, "kb-device", "kb-")
+    assert stack.account == Account(ARN, "kb_device", "kb_")
     own = read_stack(ENVIRONMENT | {"KEYBORN_MQTT_ENDPOINT": "mq.example:443"})
     assert (own.endpoint, own.port) == ("mq.example", 443)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "fallback"),
+    [
+        ("a1b2c3-ats.iot.eu-central-1.amazonaws.com", AWS_FALLBACK),
+        ("A1B2C3-ats.iot.cn-north-1.amazonaws.com.cn:8883", AWS_FALLBACK),
+        ("a1b2c3-ats.iot.eu-central-1.amazonaws.com:443", None),
+        ("mqtt.example.com", None),
+        ("mqtt.example.com:8883", None),
+        ("a1b2c3-ats.iot.eu-central-1.amazonaws.com.example.com", None),
+        ("iot.eu-central-1.amazonaws.com", None),
+    ],
+)
+def test_port_443_is_offered_where_the_name_is_aws_iots_own(
+    endpoint: str, fallback: MqttFallback | None
+) -> None:
+    assert read_stack(ENVIRONMENT | {"KEYBORN_MQTT_ENDPOINT": endpoint}).fallback == fallback
+
+
+def test_the_rate_is_the_template_s_or_what_a_fresh_account_allows() -> None:
+    assert read_stack(ENVIRONMENT).pacing.rate == pytest.approx(9.8)
+    own = read_stack(ENVIRONMENT | {"KEYBORN_ENROLLMENTS_PER_SECOND": "49.5"})
+    assert own.pacing == Pacing(49.5)
 
 
 @pytest.mark.parametrize(
@@ -166,8 +193,10 @@ def test_the_template_s_variables_are_read() -> None:
     [
         ("KEYBORN_TABLE", ""),
         ("KEYBORN_STACK", ""),
+        ("KEYBORN_POLICY_PREFIX", ""),
         ("KEYBORN_IOT_ARN", "arn:aws:s3:::bucket"),
         ("KEYBORN_MQTT_ENDPOINT", "https://broker.example"),
+        *(("KEYBORN_ENROLLMENTS_PER_SECOND", text) for text in ("0", "-1", "nan", "inf", "ten", "1/s")),
     ],
 )
 def test_variables_that_make_no_sense_are_named(name: str, value: str) -> None:

@@ -1,31 +1,65 @@
 """Whatever befalls one call of an enrollment: the device's retry ends with exactly one certificate.
 
-The walk is enumerated by the code: an enrollment is made once to list its calls, then once for each call and
-each fault. The fault lasts: it meets that call and its repeats until the caller gives up or dies; then the
-same request comes again, to another process, when the lease is over. Without a retry the sweeper leaves
-nothing of it, or all of it where only the answer was lost.
+The walk is enumerated by the code: an enrollment is made once to list its calls, and which of them are under
+way together. Then comes one enrollment for each call and each fault. The fault lasts: it meets that call and
+its repeats until the caller gives up or dies. Of a process that dies while several calls are under way any
+of them may have had their effect: all these are tried, too. Then the device comes again, to other processes,
+while the sweeper runs every minute; or it never comes again. All that counts is what AWS IoT itself lists.
+
+`make test` samples the walk so that each call and each fault is met; `make test-full` walks all of it.
 """
 
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
-from itertools import pairwise
+from itertools import pairwise, product
 
 import pytest
 
+from keyborn.adapters.aws.calls import within
 from keyborn.domain.errors import Unavailable
 from support import ministack
-from support.aws_faults import ENDLESS, Fault, Faults, Killed, Plan
+from support.aws_faults import ENDLESS, Call, Fault, Faults, Killed, Plan
 from support.aws_saga import IMPATIENT, LAMP, LEASE, Stage, make_stage
 from support.figures import Figure
 
-HOUR = timedelta(hours=1)
+FULL = bool(os.environ.get("KEYBORN_FULL"))
+SHARE = 1 if FULL else 4
+HOUR, MINUTE, PAUSE = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=10)
 HOLD = 0.3
 EVERY = "every"
 FAULTS = (Fault.THROTTLED, Fault.BROKEN, Fault.UNSENT, Fault.UNHEARD, Fault.KILLED)
-Place = tuple[str, str, int]
-"""Service, operation, and the call's number; calls to AWS IoT run side by side and go by their names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One call of an enrollment. Those to the table come one after the other, by number; others by name."""
+
+    service: str
+    operation: str
+    number: int = 0
+
+    def plan(self, fault: Fault) -> Plan:
+        """The fault from this call on."""
+        if self.service == "dynamodb" or self.operation == EVERY:
+            return Plan(fault, first=self.number, times=ENDLESS)
+        return Plan(fault, times=ENDLESS, operations={self.operation})
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What befalls which calls."""
+
+    name: str
+    faults: tuple[tuple[Place, Fault], ...]
+
+    def lay(self, stage: Stage) -> None:
+        """From now on."""
+        for service, client in (("dynamodb", stage.dynamodb), ("iot", stage.iot)):
+            client.plan(*(place.plan(fault) for place, fault in self.faults if place.service == service))
 
 
 @pytest.fixture(scope="module")
@@ -36,47 +70,95 @@ def stage() -> Iterator[Stage]:
     stack.stop()
 
 
-async def places(stage: Stage) -> list[Place]:
-    """Every call of an enrollment."""
+async def waves(stage: Stage) -> list[list[Place]]:
+    """Every call of an enrollment, those together that are under way together: each is held up a while."""
     await stage.prepare()
-    stage.dynamodb.plan()
-    stage.iot.plan()
+    begun: list[tuple[float, str]] = []
+
+    def hold(event_name: str, **_: object) -> None:
+        begun.append((time.monotonic(), event_name))
+        time.sleep(HOLD)
+
+    clients = (stage.dynamodb.client, stage.iot.client)
     async with stage.process() as process:
+        for client in clients:
+            client.meta.events.register_first("before-send", hold)
         await process.enroll(stage.csr)
-    table = [(call.service, call.operation, call.number) for call in stage.dynamodb.calls]
-    return table + sorted((call.service, call.operation, 0) for call in stage.iot.calls)
+        for client in clients:
+            client.meta.events.unregister("before-send", hold)
+    begun.sort()
+    found: list[list[Place]] = [[]]
+    for (before, _), (moment, name) in pairwise([(begun[0][0], ""), *begun]):
+        if moment - before > HOLD / 2:
+            found.append([])
+        _, service, operation = name.split(".")
+        number = sum(place.service == "dynamodb" for wave in found for place in wave)
+        found[-1].append(Place(service, operation, number if service == "dynamodb" else 0))
+    return found
 
 
-def outages(found: list[Place]) -> list[Place]:
-    """AWS IoT fails from its first, second … call on, whichever that is."""
-    calls = [place for place in found if place[0] == "iot"]
-    return [("iot", EVERY, number) for number in range(len(calls))]
+def single(found: Sequence[Sequence[Place]], fault: Fault) -> list[Case]:
+    """The fault at each call; and at AWS IoT from its first, second … call on, whichever that is."""
+    calls = [place for wave in found for place in wave]
+    to_iot = sum(place.service == "iot" for place in calls)
+    outages = [Place("iot", EVERY, number) for number in range(to_iot)]
+    return [
+        Case(f"{fault} at {place.operation} {place.number}", ((place, fault),)) for place in calls + outages
+    ]
 
 
-def plan_of(stage: Stage, place: Place, fault: Fault) -> tuple[Faults, Plan]:
-    service, operation, number = place
-    if service == "dynamodb":
-        return stage.dynamodb, Plan(fault, first=number, times=ENDLESS)
-    if operation == EVERY:
-        return stage.iot, Plan(fault, first=number, times=ENDLESS)
-    return stage.iot, Plan(fault, times=ENDLESS, operations={operation})
+def deaths(found: Sequence[Sequence[Place]]) -> list[Case]:
+    """The process dies while a wave is under way, of which any calls may have had their effect."""
+    return [
+        Case(
+            "killed when there was " + (", ".join(_done(wave, fates)) or "nothing yet"),
+            tuple(zip(wave, fates, strict=True)),
+        )
+        for wave in found
+        for fates in product((Fault.KILLED, Fault.KILLED_BEFORE), repeat=len(wave))
+    ]
 
 
-async def meet(stage: Stage, place: Place, fault: Fault) -> str | None:
+def _done(wave: Sequence[Place], fates: Sequence[Fault]) -> list[str]:
+    pairs = zip(wave, fates, strict=True)
+    return [f"{place.operation} {place.number}" for place, fate in pairs if fate is Fault.KILLED]
+
+
+def sample(cases: Sequence[Case], offset: int = 0) -> list[Case]:
+    """All of them, or a share."""
+    return list(cases[offset % SHARE :: SHARE])
+
+
+async def meet(stage: Stage, case: Case) -> str | None:
     """One enrollment that meets a fault; the certificate, if it came to one all the same."""
     await stage.prepare()
-    faults, plan = plan_of(stage, place, fault)
-    async with stage.process(patience=IMPATIENT) as process:
-        with faults.planned(plan), suppress(Unavailable, Killed):
-            return (await process.enroll(stage.csr)).certificate.id
-    return None
+    case.lay(stage)
+    try:
+        async with stage.process(patience=IMPATIENT) as process:
+            with suppress(Unavailable, Killed):
+                return (await process.enroll(stage.csr)).certificate.id
+        return None
+    finally:
+        stage.dynamodb.plan()
+        stage.iot.plan()
 
 
-async def retry(stage: Stage) -> str:
-    """The same device again, when the lease is over."""
-    stage.clock.ahead += LEASE + timedelta(seconds=1)
-    async with stage.process() as process:
-        return (await process.enroll(stage.csr)).certificate.id
+async def come_again(stage: Stage) -> str:
+    """The same device again and again, each time to another process, while the sweeper runs every minute.
+
+    At no moment is more than one certificate active.
+    """
+    swept = stage.clock.now()
+    for _ in range(20):
+        async with stage.process() as process:
+            with within(0.4), suppress(Unavailable):
+                return (await process.enroll(stage.csr)).certificate.id
+        assert len(stage.active()) <= 1
+        stage.clock.ahead += PAUSE
+        if stage.clock.now() - swept >= MINUTE:
+            swept = stage.clock.now()
+            assert (await stage.settle()).troubles == []
+    raise AssertionError("the device was never served")
 
 
 async def assert_nothing_owed(stage: Stage) -> None:
@@ -93,10 +175,10 @@ async def sweep(stage: Stage) -> None:
     await assert_nothing_owed(stage)
 
 
-async def assert_retried(stage: Stage, place: Place, fault: Fault) -> None:
-    given = await meet(stage, place, fault)
+async def assert_retried(stage: Stage, case: Case) -> None:
+    given = await meet(stage, case)
     assert len(stage.active()) <= 1
-    again = await retry(stage)
+    again = await come_again(stage)
     assert given in (None, again)
     stage.assert_enrolled(again)
     await sweep(stage)
@@ -105,18 +187,31 @@ async def assert_retried(stage: Stage, place: Place, fault: Fault) -> None:
     stage.assert_enrolled(again)
 
 
-async def assert_swept(stage: Stage, place: Place, fault: Fault) -> None:
-    await meet(stage, place, fault)
+async def assert_swept(stage: Stage, case: Case) -> None:
+    """Nothing is active a minute after the lease is over, unless all was done; in the end nothing is left."""
+    await meet(stage, case)
     async with stage.process() as process:
         open_intents = await process.registry.leftovers(before=stage.clock.now() + HOUR)
         thing = await process.registry.thing(LAMP)
+    complete = thing is not None and not open_intents
+    assert (await stage.settle(LEASE)).troubles == []
+    assert len(stage.active()) == (1 if complete else 0)
     await sweep(stage)
     stage.assert_foreign_untouched()
-    if thing is not None and not open_intents:
+    if complete:
         stage.assert_enrolled(*stage.certificates())
     else:
         assert stage.certificates() == {}
         assert stage.thing_names() == []
+
+
+async def walk(stage: Stage, cases: Sequence[Case], *, retried: bool) -> None:
+    for case in cases:
+        try:
+            await (assert_retried if retried else assert_swept)(stage, case)
+        except BaseException as error:
+            error.add_note(case.name)
+            raise
 
 
 @pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.UNREACHED])
@@ -124,70 +219,70 @@ async def test_what_surely_was_not_done_is_done_again_at_once(
     stage: Stage, fault: Fault, figure: Figure
 ) -> None:
     """One call in a row is refused: the device does not notice."""
-    found = await places(stage)
-    for number, (service, _, _) in enumerate(found):
-        await stage.prepare()
-        faults = stage.dynamodb if service == "dynamodb" else stage.iot
-        first = number if service == "dynamodb" else number - len(stage_calls(found))
-        async with stage.process() as process:
-            with faults.planned(Plan(fault, first=first)):
-                given = await process.enroll(stage.csr)
-        stage.assert_enrolled(given.certificate.id)
-        assert stage.certificates() == {given.certificate.id: "ACTIVE"}
-    figure(f"AWS saga, {fault} once: {len(found)} calls, the same attempt succeeds")
+    calls = 0
+    for client in (stage.dynamodb, stage.iot):
+        for call in await calls_of(stage, client):
+            await stage.prepare()
+            async with stage.process() as process:
+                with client.planned(Plan(fault, first=call.number)):
+                    given = await process.enroll(stage.csr)
+            stage.assert_enrolled(given.certificate.id)
+            assert stage.certificates() == {given.certificate.id: "ACTIVE"}
+            calls += 1
+    figure(f"AWS saga, {fault} once: {calls} calls, the same attempt succeeds")
 
 
-def stage_calls(found: list[Place]) -> list[Place]:
-    """Those to the table."""
-    return [place for place in found if place[0] == "dynamodb"]
+async def calls_of(stage: Stage, client: Faults) -> list[Call]:
+    await stage.prepare()
+    async with stage.process() as process:
+        with client.listening() as calls:
+            await process.enroll(stage.csr)
+    return calls
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_after_any_fault_the_retry_ends_with_one_certificate(
     stage: Stage, fault: Fault, figure: Figure
 ) -> None:
-    found = await places(stage)
-    found += outages(found)
-    for place in found:
-        try:
-            await assert_retried(stage, place, fault)
-        except BaseException as error:
-            error.add_note(f"{fault} at {place}")
-            raise
-    figure(f"AWS saga, {fault}, then a retry: {len(found)} cases, each ends with one certificate")
+    every = single(await waves(stage), fault)
+    cases = sample(every, FAULTS.index(fault))
+    await walk(stage, cases, retried=True)
+    figure(f"AWS saga, {fault}, then retries: {len(cases)} of {len(every)} cases, one certificate each")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_after_any_fault_without_a_retry_the_sweeper_leaves_no_orphan(
     stage: Stage, fault: Fault, figure: Figure
 ) -> None:
-    found = await places(stage)
-    for place in found:
-        try:
-            await assert_swept(stage, place, fault)
-        except BaseException as error:
-            error.add_note(f"{fault} at {place}")
-            raise
-    figure(f"AWS saga, {fault}, no retry: {len(found)} calls, the sweeper leaves no orphan")
+    every = single(await waves(stage), fault)
+    cases = sample(every, FAULTS.index(fault) + 1)
+    await walk(stage, cases, retried=False)
+    figure(f"AWS saga, {fault}, no retry: {len(cases)} of {len(every)} cases, no orphan after the sweep")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("retried", [True, False], ids=["retried", "given up"])
+async def test_whatever_was_done_when_the_process_died_nothing_of_it_stays_active(
+    stage: Stage,
+    retried: bool,  # noqa: FBT001 - a parameter of the walk
+    figure: Figure,
+) -> None:
+    every = deaths(await waves(stage))
+    cases = sample(every, int(retried))
+    await walk(stage, cases, retried=retried)
+    word = "then retries" if retried else "no retry"
+    figure(f"AWS saga, killed in mid-air, {word}: {len(cases)} of {len(every)} sets of effects, all settled")
 
 
 async def test_the_round_trips_of_an_enrollment_one_after_the_other(stage: Stage, figure: Figure) -> None:
-    """Each call is held up for a while, so that those that go together are seen to."""
-    await stage.prepare()
-    begun: list[float] = []
-
-    def hold(**_: object) -> None:
-        begun.append(time.monotonic())
-        time.sleep(HOLD)
-
-    clients = (stage.dynamodb.client, stage.iot.client)
-    async with stage.process() as process:
-        for client in clients:
-            client.meta.events.register_first("before-send", hold)
-        await process.enroll(stage.csr)
-        for client in clients:
-            client.meta.events.unregister("before-send", hold)
-    begun.sort()
-    waves = 1 + sum(later - earlier > HOLD / 2 for earlier, later in pairwise(begun))
-    figure(f"AWS: {len(begun)} calls in {waves} round trips, one of them for a token not known yet")
-    assert waves == 5
+    found = await waves(stage)
+    calls = sum(map(len, found))
+    figure(f"AWS: {calls} calls in {len(found)} round trips, one of them for a token not known yet")
+    assert len(found) == 5
+    together = [sorted(place.operation for place in wave) for wave in found]
+    assert together[2:4] == [
+        ["CreateCertificateFromCsr", "CreateThing"],
+        ["AttachPolicy", "AttachThingPrincipal", "TransactWriteItems", "UpdateCertificate"],
+    ]

@@ -122,10 +122,17 @@ REQUESTS: dict[str, list[Step]] = {
 }
 """Each is a list of steps; the last one is the request that meets the faults."""
 
-FAULTS = list(Fault) if os.environ.get("KEYBORN_FULL") else [
-    Fault.THROTTLED, Fault.BROKEN, Fault.UNSENT, Fault.UNHEARD, Fault.KILLED
-]  # fmt: skip
+FAULTS = [Fault.THROTTLED, Fault.BROKEN, Fault.UNSENT, Fault.UNHEARD, Fault.KILLED]
 SPANS = {"once": 1, "lasting": ENDLESS}
+
+
+def faults_at(number: int, name: str) -> list[Fault]:
+    """All that may befall a call; `make test` takes two of them, other ones for each call and request."""
+    if os.environ.get("KEYBORN_FULL"):
+        return list(Fault)
+    first = number + list(REQUESTS).index(name)
+    return [FAULTS[first % len(FAULTS)], FAULTS[(first + 2) % len(FAULTS)]]
+
 
 # ── the walk ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -219,13 +226,13 @@ async def test_a_repeat_after_any_fault_of_any_call_sets_it_right(name: str, fig
     assert calls
     walked = failed = 0
     for number, operation in enumerate(calls):
-        for fault, (span, times) in product(FAULTS, SPANS.items()):
+        for fault, (span, times) in product(faults_at(number, name), SPANS.items()):
             table = laid_out(items)
             interrupted = await meet(table, request, Plan(fault, number, times))
             assert interrupted or span == "once", "whoever hears nothing gives up in the end"
             assert await seen(table) == expected, f"{fault}, {span}, at call {number}, {operation}"
             walked, failed = walked + 1, failed + interrupted
-    assert failed > walked / 2
+    assert failed >= walked / 2, "whatever lasts cuts the request short"
     figure(
         f"faults in DynamoDB, {name}: {len(calls)} calls, {walked} runs, {failed} cut short, all set right"
     )

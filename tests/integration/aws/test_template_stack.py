@@ -55,8 +55,8 @@ def test_the_stack_is_made_and_says_where_it_is(stack: Stack) -> None:
     outputs = create(stack, TopicPrefix="plant/one")
     assert outputs["MqttEndpoint"] == ENDPOINT
     assert outputs["TopicPrefix"] == "plant/one"
-    assert outputs["DefaultPolicy"] == "kb-keyborn-default"
-    assert outputs["ThingType"] == "kb-device"
+    assert outputs["DefaultPolicy"] == "kb_keyborn-default"
+    assert outputs["ThingType"] == "kb_device"
     assert outputs["IotArn"] == "arn:aws:iot:eu-central-1:000000000000"
     assert outputs["Code"] == "kb-code/code.zip"
     assert outputs["ApiId"] in outputs["Url"]
@@ -110,6 +110,32 @@ def test_the_enrolment_role_may_not_delete_read_lists_or_leave_its_table(stack: 
     for action in ("iot:DeleteCertificate", "iot:DescribeCertificate"):
         assert decision(action, cert) == "implicitDeny"
     assert decision("iot:DeleteThing", f"{outputs['IotArn']}:thing/dev-1") == "implicitDeny"
+
+
+def test_the_rule_s_role_may_put_items_and_nothing_else(stack: Stack) -> None:
+    outputs = create(stack)
+    iam = stack.aws.client("iam")
+    (role,) = [one for one in iam.list_roles()["Roles"] if "SeenRole" in one["RoleName"]]
+    arn = stack.aws.client("dynamodb").describe_table(TableName=outputs["Table"])["Table"]["TableArn"]
+    leading = {
+        "ContextKeyName": "dynamodb:LeadingKeys",
+        "ContextKeyValues": ["seen"],
+        "ContextKeyType": "stringList",
+    }
+
+    def decision(action: str, resource: str) -> str:
+        answer = iam.simulate_principal_policy(
+            PolicySourceArn=role["Arn"],
+            ActionNames=[action],
+            ResourceArns=[resource],
+            ContextEntries=[leading],
+        )
+        return str(answer["EvaluationResults"][0]["EvalDecision"])
+
+    assert decision("dynamodb:PutItem", arn) == "allowed"
+    assert decision("dynamodb:PutItem", f"{arn}-of-another") == "implicitDeny"
+    for action in ("dynamodb:GetItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem", "dynamodb:Query"):
+        assert decision(action, arn) == "implicitDeny"
 
 
 def test_a_second_deploy_changes_nothing(stack: Stack) -> None:

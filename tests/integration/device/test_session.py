@@ -17,7 +17,7 @@ from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.outbox import Message
-from keyborn.device.session import MQTT_3_1_1, MQTT_5, Reason, Session, connect, tls_context
+from keyborn.device.session import MQTT_3_1_1, MQTT_5, Limits, Reason, Session, connect, tls_context
 from keyborn.domain import errors
 from support.device_home import DAY, eventually, home_in, identify, now
 from support.device_pki import Wanted
@@ -425,7 +425,9 @@ def test_mosquitto_takes_and_brings_messages(home: Home, tmp_path: Path, version
     with mosquitto(tmp_path) as port:
         identity = identify(home, broker=("localhost", port))
         context = tls_context(home, FileKeyStore(home.key), identity, now())
-        with contextlib.closing(Session(identity, context, version)) as session:
+        with contextlib.closing(
+            Session(identity, context, version, Limits(time.monotonic(), 10, 10))
+        ) as session:
             assert session.open() == Reason(0, "Success")
             session.subscribe("certtest/#")
             assert session.publish(OWN).code == 0

@@ -28,7 +28,8 @@ def test_a_new_enrolment_answers_201_with_all_a_device_needs(server: Server) -> 
     assert body["mqtt"]["port"] == server.mqtt[1]
     assert body["mqtt"]["clientId"] == "routes-1"
     assert body["mqtt"]["topic"] == "certtest/routes-1"
-    assert set(body["mqtt"]) == {"endpoint", "port", "alpn", "protocol", "clientId", "topic", "rootsPem"}
+    members = {"endpoint", "port", "alpn", "fallback", "protocol", "clientId", "topic", "rootsPem"}
+    assert set(body["mqtt"]) == members
     issuer = x509.load_pem_x509_certificate(body["chainPem"].encode())
     leaf.verify_directly_issued_by(issuer)
     issuer.verify_directly_issued_by(x509.load_pem_x509_certificate(body["mqtt"]["rootsPem"].encode()))

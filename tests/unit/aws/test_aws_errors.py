@@ -18,7 +18,15 @@ from keyborn.adapters.aws.errors import (
     reasons_of,
     translate,
 )
-from keyborn.domain.errors import AwsQuotaReached, AwsRefused, Overloaded, RegistryUnavailable
+from keyborn.domain.errors import (
+    AwsConflict,
+    AwsOutage,
+    AwsQuotaReached,
+    AwsRefused,
+    AwsThrottled,
+    Unavailable,
+)
+from keyborn.http.problems import answer_problem
 
 QUICK = Patience(whole=0.2, first=0.001, longest=0.004)
 URL = "https://example.com"
@@ -89,32 +97,33 @@ def named(error: Exception) -> str:
 
 
 @pytest.mark.parametrize("error", THROTTLED, ids=named)
-def test_throttling_passes_in_two_seconds_whatever_its_status(error: Exception) -> None:
+def test_throttling_passes_in_some_seconds_whatever_its_status(error: Exception) -> None:
     assert is_throttled(error)
     assert is_passing(error)
-    leaf = translate(error, "iot:CreateThing", Overloaded)
-    assert (type(leaf), leaf.retry_after) == (Overloaded, 2)
+    leaves = [translate(error, "iot:CreateThing") for _ in range(200)]
+    assert {type(leaf) for leaf in leaves} == {AwsThrottled}
+    assert {leaf.retry_after for leaf in leaves} == {2, 3, 4, 5, 6}, "who failed together returns apart"
 
 
 @pytest.mark.parametrize("error", [*CONFLICTS, IN_PROGRESS], ids=named)
 def test_a_conflict_passes_in_a_second(error: Exception) -> None:
     assert is_passing(error)
     assert not is_throttled(error)
-    leaf = translate(error, "dynamodb:PutItem", RegistryUnavailable)
-    assert (type(leaf), leaf.retry_after) == (RegistryUnavailable, 1)
+    leaf = translate(error, "dynamodb:PutItem")
+    assert (type(leaf), leaf.retry_after) == (AwsConflict, 1)
 
 
 @pytest.mark.parametrize("error", [*OUTAGES, *UNREACHED], ids=named)
 def test_an_outage_passes_in_five_seconds(error: Exception) -> None:
     assert is_passing(error)
-    leaf = translate(error, "dynamodb:PutItem", RegistryUnavailable)
-    assert (type(leaf), leaf.retry_after) == (RegistryUnavailable, 5)
+    leaf = translate(error, "dynamodb:PutItem")
+    assert (type(leaf), leaf.retry_after) == (AwsOutage, 5)
 
 
 @pytest.mark.parametrize("error", FOR_THE_OPERATOR, ids=named)
 def test_what_does_not_pass_names_the_action_and_the_reason(error: Exception) -> None:
     assert not is_passing(error)
-    leaf = translate(error, "iot:CreateThing", Overloaded)
+    leaf = translate(error, "iot:CreateThing")
     assert type(leaf) is AwsRefused
     assert f"iot:CreateThing ({code_of(error)})" in str(leaf)
 
@@ -122,14 +131,40 @@ def test_what_does_not_pass_names_the_action_and_the_reason(error: Exception) ->
 @pytest.mark.parametrize("error", QUOTAS, ids=named)
 def test_a_quota_of_the_account_is_not_a_throttling(error: Exception) -> None:
     assert not is_passing(error)
-    assert type(translate(error, "iot:CreateThing", Overloaded)) is AwsQuotaReached
+    assert type(translate(error, "iot:CreateThing")) is AwsQuotaReached
 
 
-def test_nothing_of_the_request_is_in_the_sentence() -> None:
-    answer = {"Error": {"Code": "AccessDeniedException", "Message": "arn:aws:iam::1:user/x may not lamp-1"}}
-    leaf = translate(ClientError(answer, "CreateThing"), "iot:CreateThing", Overloaded)  # type: ignore[arg-type, unused-ignore] # as above
+@pytest.mark.parametrize(
+    "code",
+    ["AccessDeniedException", "ThrottlingException", "LimitExceededException", "InternalFailureException"],
+)
+def test_nothing_of_the_request_is_in_the_sentence(code: str) -> None:
+    answer = {"Error": {"Code": code, "Message": "arn:aws:iam::1:user/x may not lamp-1"}}
+    leaf = translate(ClientError(answer, "CreateThing"), "iot:CreateThing")  # type: ignore[arg-type, unused-ignore] # as above
     assert "lamp-1" not in str(leaf)
     assert "arn:" not in str(leaf)
+
+
+@pytest.mark.parametrize(
+    ("errors", "status", "code"),
+    [
+        (THROTTLED, 429, "aws_throttled"),
+        (CONFLICTS, 503, "aws_conflict"),
+        (OUTAGES, 503, "aws_outage"),
+        (QUOTAS, 503, "aws_quota"),
+        (FOR_THE_OPERATOR, 503, "aws_refused"),
+    ],
+    ids=["throttled", "conflict", "outage", "quota", "refused"],
+)
+def test_each_kind_of_trouble_has_a_code_and_a_time_to_return(
+    errors: list[Exception], status: int, code: str
+) -> None:
+    for error in errors:
+        leaf = translate(error, "iot:CreateThing")
+        answer = answer_problem(leaf)
+        assert isinstance(leaf, Unavailable)
+        assert (leaf.code, answer.status_code) == (code, status), named(error)
+        assert int(answer.headers["retry-after"]) >= 1
 
 
 @pytest.mark.parametrize("error", [*THROTTLED, *CONFLICTS, *UNREACHED, *FOR_THE_OPERATOR, *QUOTAS], ids=named)
@@ -178,7 +213,7 @@ class Client:
 
 
 def service(client: object) -> Service:
-    return Service(client, "iot", busy=Overloaded, patience=QUICK)
+    return Service(client, "iot", patience=QUICK)
 
 
 def test_an_operation_goes_by_the_name_that_aws_gave_it() -> None:
@@ -220,7 +255,7 @@ def test_what_does_not_pass_is_not_repeated(error: Exception) -> None:
 @pytest.mark.parametrize("error", [*OUTAGES, IN_PROGRESS], ids=named)
 def test_what_may_have_been_done_is_not_repeated_where_that_would_do_it_twice(error: Exception) -> None:
     client = Client([error])
-    with pytest.raises(Overloaded):
+    with pytest.raises((AwsOutage, AwsConflict)):
         service(client).call("CreateThing", repeatable=False)
     assert len(client.asked) == 1
 
@@ -252,7 +287,7 @@ def test_repeating_ends() -> None:
             raise THROTTLED[0]
 
     client = Endless([])
-    with pytest.raises(Overloaded):
+    with pytest.raises(AwsThrottled):
         service(client).call("CreateThing")
     assert len(client.asked) > 3
 

@@ -18,6 +18,9 @@ from keyborn.domain.errors import InvalidSetting, PackageNotBuilt
 
 ROOT = Path(__file__).resolve().parents[3]
 ARM = Target("arm64", "python3.13")
+UNBORN = Target("arm64", "python3.19")
+"""A Python that no machine has, and so no bytecode."""
+OURS = Target("arm64", f"python3.{sys.version_info.minor}")
 FINGERPRINTS = [  # https://www.amazontrust.com/repository
     "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e",
     "1ba5b2aa8c65401a82960118f80bec4f62304d83cec4713a19c39c011ea46db4",
@@ -88,7 +91,7 @@ def test_entries_are_plain_files_that_anybody_may_read_from_a_time_that_never_ch
 
 
 def test_what_no_function_runs_stays_at_home() -> None:
-    found = names(build_package(ARM, run=Pip()))
+    found = names(build_package(UNBORN, run=Pip()))
     assert {"keyborn/wiring/function_enroll.py", "keyborn/wiring/function_sweep.py"} <= found
     assert {"keyborn/policies/device.json", "keyborn/adapters/aws/amazon-roots.pem"} <= found
     rooms = {name.split("/")[1] for name in found}
@@ -105,12 +108,25 @@ def test_of_botocore_only_the_services_that_are_called_go_along() -> None:
     assert services == {"dynamodb", "iot", "iot-data", "endpoints.json"}
 
 
+def test_bytecode_goes_along_where_the_target_s_python_is_at_hand() -> None:
+    built = build_package(OURS, run=Pip())
+    assert built.compiled
+    assert f"keyborn/__pycache__/ports.{sys.implementation.cache_tag}.pyc" in names(built)
+    assert not build_package(UNBORN, run=Pip()).compiled
+
+
+def test_whichever_python_of_one_version_compiled_it_the_digest_is_the_same() -> None:
+    one, other = ({"a.py": b"1", "__pycache__/a.cpython-313.pyc": code} for code in (b"x", b"yz"))
+    assert pack(one).digest == pack(other).digest
+    assert pack(one).digest != pack({"a.py": b"1"}).digest
+
+
 def test_what_tells_of_the_machine_that_built_it_stays_behind() -> None:
     left = {f"x-1.dist-info/{name}": "/home/me" for name in ("RECORD", "INSTALLER", "direct_url.json")}
     pip = Pip(
         {**left, "bin/x": "#!/home/me", "x/__pycache__/x.pyc": "", "x-1.dist-info/WHEEL": "", "x.py": ""}
     )
-    found = {name for name in names(build_package(ARM, run=pip)) if not name.startswith("keyborn/")}
+    found = {name for name in names(build_package(UNBORN, run=pip)) if not name.startswith("keyborn/")}
     assert found == {"x-1.dist-info/WHEEL", "x.py"}
 
 
@@ -135,7 +151,8 @@ def test_what_pip_says_is_told_in_one_sentence() -> None:
     said = "WARNING: x\nERROR: Could not find a version\nERROR: No matching distribution found for msgspec\n"
     with pytest.raises(PackageNotBuilt) as caught:
         build_package(ARM, run=Pip(error=said))
-    assert "No matching distribution found for msgspec. Nothing in AWS has changed" in str(caught.value)
+    assert "No matching distribution found for msgspec; can pip reach its index?" in str(caught.value)
+    assert "Nothing in AWS has changed" in str(caught.value)
 
 
 def test_a_pip_that_does_not_run_is_a_refusal_too(monkeypatch: pytest.MonkeyPatch) -> None:

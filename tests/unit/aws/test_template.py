@@ -11,10 +11,11 @@ import pytest
 from cfnlint.api import lint
 from cfnlint.decode import cfn_yaml
 
+from keyborn.adapters.aws.table import keys
 from keyborn.policies import device_policy
 
 ROOT = Path(__file__).resolve().parents[3]
-TEMPLATE = ROOT / "deploy" / "aws" / "template.yaml"
+TEMPLATE = ROOT / "src/keyborn/adapters/aws/stack/template.yaml"
 TEXT = TEMPLATE.read_text()
 NO_RESOURCE = {
     "iot:CreateCertificateFromCsr",
@@ -83,10 +84,19 @@ def test_the_template_is_small_enough_to_be_sent_with_the_order() -> None:
     assert len(TEXT.encode()) <= 51_200  # CloudFormation API Reference, CreateChangeSet, TemplateBody
 
 
+def test_what_is_the_stacks_in_aws_iot_is_called_as_no_other_stacks_can_be() -> None:
+    """A stack's name has letters, digits and hyphens: ``prod-…`` may be of the stack ``prod-eu``, too."""
+    (kind,) = resources("AWS::IoT::ThingType").values()
+    (policy,) = resources("AWS::IoT::Policy").values()
+    names = [kind["ThingTypeName"], policy["PolicyName"], template()["Outputs"]["PolicyPrefix"]["Value"]]
+    for name in names:
+        assert filled(name, {"AWS::StackName": "prod"}).startswith("prod_"), name
+
+
 @pytest.mark.parametrize("prefix", ["certtest", "plant/one"])
 def test_the_default_policy_is_the_one_that_keyborn_ships(prefix: str) -> None:
     (policy,) = resources("AWS::IoT::Policy").values()
-    document = filled(policy["PolicyDocument"], {"AWS::Partition": "aws", "TopicPrefix": prefix})
+    document = filled(policy["PolicyDocument"], {"AWS::Partition": "aws", "FirstTopicPrefix": prefix})
     assert document == json.loads(device_policy(prefix))
 
 
@@ -99,6 +109,23 @@ def test_the_default_policy_has_the_name_under_which_the_registry_attaches_it() 
         assert filled(policy["PolicyName"], {"AWS::StackName": "s"}) == f"{prefix}keyborn-default"
 
 
+def test_the_registry_goes_last_of_what_devices_have() -> None:
+    for name in ("ThingType", "DefaultPolicy"):
+        assert template()["Resources"][name]["DependsOn"] == "Table"
+
+
+def test_the_default_policy_hangs_on_nothing_that_a_later_deploy_changes() -> None:
+    (policy,) = resources("AWS::IoT::Policy").values()
+    used = set(re.findall(r"\$\{([A-Za-z:]+)\}", json.dumps(policy["PolicyDocument"])))
+    assert used == {"AWS::Partition", "FirstTopicPrefix"}
+
+
+def test_every_output_that_an_option_sets_hangs_on_a_resource_too() -> None:
+    made = json.dumps(template()["Resources"])
+    for name in ("Url", "RootFingerprint", "MqttEndpoint", "TopicPrefix", "EnrollmentsPerSecond"):
+        assert f'{{"Ref": "{name}"}}' in made, name
+
+
 def test_enrolment_may_delete_list_and_query_nothing() -> None:
     words = {action.partition(":")[2] for action in actions("EnrollRole")}
     assert not {word for word in words if re.match("Delete|List|Query|Scan|BatchGet|Describe", word)}
@@ -108,15 +135,49 @@ def test_each_role_has_exactly_the_actions_of_its_work() -> None:
     logs = {"logs:CreateLogStream", "logs:PutLogEvents"}
     table = {f"dynamodb:{one}" for one in ("GetItem", "PutItem", "UpdateItem", "ConditionCheckItem")}
     saga = ("CreateCertificateFromCsr", "CreateThing", "AttachPolicy", "AttachThingPrincipal", "DetachPolicy")
-    assert actions("EnrollRole") == logs | table | {f"iot:{one}" for one in (*saga, "UpdateCertificate")}
-    assert actions("SweepRole") >= logs | table | {"dynamodb:DeleteItem", "dynamodb:Query"}
-    assert not actions("SweepRole") & {"iot:CreateCertificateFromCsr", "iot:CreateThing", "dynamodb:Scan"}
+    checks = {"dynamodb:ConditionCheckItem"}  # of a claim: nothing that the sweeper writes needs one
+    assert actions("EnrollRole") == logs | table | checks | {
+        f"iot:{one}" for one in (*saga, "UpdateCertificate")
+    }
+    swept = table - {"dynamodb:ConditionCheckItem"} | {"dynamodb:DeleteItem", "dynamodb:Query"}
+    assert actions("SweepRole") >= logs | swept
+    others = {"iot:CreateCertificateFromCsr", "iot:CreateThing", "dynamodb:Scan", *checks}
+    assert not actions("SweepRole") & others
 
 
-@pytest.mark.parametrize("role", ["EnrollRole", "SweepRole"])
+def test_the_rule_s_role_writes_one_partition_of_the_table_and_is_for_that_rule_alone() -> None:
+    (only,) = statements("SeenRole")
+    assert only == {
+        "Sid": "Seen",
+        "Effect": "Allow",
+        "Action": "dynamodb:PutItem",
+        "Resource": {"Fn::GetAtt": ["Table", "Arn"]},
+        "Condition": {"ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [keys.SEEN]}},
+    }
+    (trust,) = resources("AWS::IAM::Role")["SeenRole"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "iot.amazonaws.com"}
+    (rule,) = resources("AWS::IoT::TopicRule").values()
+    text, words = trust["Condition"]["ArnLike"]["aws:SourceArn"]["Fn::Sub"]
+    name, same = rule["RuleName"]["Fn::Sub"]
+    assert text.endswith(f":rule/{name}")
+    assert words == same
+
+
+def test_the_rule_takes_nothing_that_a_device_chose_and_calls_no_function() -> None:
+    (rule,) = resources("AWS::IoT::TopicRule").values()
+    payload = rule["TopicRulePayload"]
+    assert not re.search(r"clientId|topic\(|\*", payload["Sql"], re.IGNORECASE)
+    assert payload["Sql"].startswith(f"SELECT '{keys.SEEN}' AS pk, principalIdentifier AS sk,")
+    (action,) = payload["Actions"]
+    assert set(action) == {"DynamoDBv2"}
+
+
+@pytest.mark.parametrize("role", ["EnrollRole", "SweepRole", "SeenRole"])
 def test_a_star_stands_only_where_aws_permits_nothing_else(role: str) -> None:
     for one in statements(role):
-        assert one["Effect"] == "Allow"
+        if one["Effect"] == "Deny":  # tests/integration/aws/test_enroll_writes.py says which of these
+            assert one["Condition"]
+            continue
         assert not [action for action in listed(one["Action"]) if "*" in action]
         if "*" in listed(one["Resource"]):
             assert set(listed(one["Action"])) <= NO_RESOURCE
@@ -132,7 +193,7 @@ def test_every_lone_star_has_a_comment() -> None:
         assert any("#" in line for line in lines[number - 4 : number])
 
 
-def test_each_role_is_for_lambda_and_writes_to_the_log_of_its_own_function_alone() -> None:
+def test_each_function_s_role_is_for_lambda_and_writes_to_the_log_of_its_own_function_alone() -> None:
     for function, logs in (("Enroll", "EnrollLogs"), ("Sweep", "SweepLogs")):
         role = resources("AWS::IAM::Role")[f"{function}Role"]
         (trust,) = role["AssumeRolePolicyDocument"]["Statement"]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyborn.device.answer import MAX_SENTENCE, Malformed, clean, parse_enrolled, parse_problem
+from keyborn.device.answer import MAX_SENTENCE, Fallback, Malformed, clean, parse_enrolled, parse_problem
 
 GOOD: dict[str, Any] = {
     "thingName": "gateway-1",
@@ -19,6 +19,7 @@ GOOD: dict[str, Any] = {
         "endpoint": "a1-ats.iot.eu-west-1.amazonaws.com",
         "port": 443,
         "alpn": "x-amzn-mqtt-ca",
+        "fallback": {"port": 444, "alpn": "mqtt"},
         "protocol": "mqtts",
         "clientId": "gateway-1",
         "topic": "certtest/gateway-1",
@@ -48,6 +49,36 @@ def test_unknown_members_and_a_missing_alpn_do_not_matter() -> None:
     assert parse_enrolled(changed("mqtt.alpn", None)).broker.alpn is None
 
 
+def test_a_second_port_is_read_where_there_is_one() -> None:
+    assert parse_enrolled(json.dumps(GOOD).encode()).broker.fallback == Fallback(444, "mqtt")
+    assert parse_enrolled(changed("mqtt.fallback", None)).broker.fallback is None
+
+
+def test_an_answer_from_before_there_was_a_second_port_names_none() -> None:
+    older = json.loads(json.dumps(GOOD))
+    del older["mqtt"]["fallback"]
+    assert parse_enrolled(json.dumps(older).encode()).broker.fallback is None
+
+
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        ({}, "port is not a port"),
+        ({"port": 0, "alpn": "mqtt"}, "port is not a port"),
+        ({"port": True, "alpn": "mqtt"}, "port is not a port"),
+        ({"port": 443}, "alpn is missing"),
+        ({"port": 443, "alpn": None}, "alpn is missing"),
+        ({"port": 443, "alpn": ""}, "alpn is missing"),
+        ({"port": 443, "alpn": "a b"}, "alpn is missing"),
+        ({"port": 443, "alpn": "a" * 256}, "alpn is missing"),
+    ],
+)
+def test_half_a_second_port_is_refused(value: object, what: str) -> None:
+    """It would be found out when the first port cannot be reached, on a device that nobody stands beside."""
+    with pytest.raises(Malformed, match=rf"mqtt\.fallback\.{what}"):
+        parse_enrolled(changed("mqtt.fallback", value))
+
+
 MEMBERS = [*GOOD, *(f"mqtt.{name}" for name in GOOD["mqtt"])]
 
 
@@ -58,7 +89,10 @@ def test_a_member_of_another_kind_is_refused_by_name(name: str, value: object) -
         parse_enrolled(changed(name, value if name != "mqtt.port" or value != 7 else -7))
 
 
-@pytest.mark.parametrize("name", [name for name in MEMBERS if name not in {"notAfter", "mqtt.alpn"}])
+OPTIONAL = {"notAfter", "mqtt.alpn", "mqtt.fallback"}
+
+
+@pytest.mark.parametrize("name", [name for name in MEMBERS if name not in OPTIONAL])
 def test_a_missing_member_is_refused(name: str) -> None:
     with pytest.raises(Malformed, match=name):
         parse_enrolled(changed(name, None))

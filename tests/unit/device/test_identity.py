@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyborn.device import files, identity
+from keyborn.device.answer import Fallback
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity, State, assess, from_toml, require_identity, to_toml
 from keyborn.device.keystore import FileKeyStore
@@ -259,3 +260,49 @@ def test_settings_without_a_port_are_refused(port: int) -> None:
     made = _base()
     with pytest.raises(ValueError, match="broker"):
         from_toml(to_toml(replace(made, broker=replace(made.broker, port=port))))
+
+
+# ── the broker's second port ──
+
+
+def test_a_second_port_is_kept(home: Home) -> None:
+    made = identify(home, fallback=Fallback(443, "x-amzn-mqtt-ca"))
+    read = require_identity(home, now())
+    assert read.broker == made.broker
+    assert 'fallback_alpn = "x-amzn-mqtt-ca"' in home.settings.read_text()
+
+
+def test_a_file_without_a_second_port_reads_as_ever(home: Home) -> None:
+    identify(home)
+    assert "fallback" not in home.settings.read_text()
+    assert require_identity(home, now()).on_fallback() is None
+
+
+def test_the_second_port_takes_the_place_of_the_first_and_nothing_else_changes(home: Home) -> None:
+    made = identify(home, alpn="mqtt", fallback=Fallback(443, "x-amzn-mqtt-ca"))
+    second = made.on_fallback()
+    assert second is not None
+    assert (second.broker.port, second.broker.alpn) == (443, "x-amzn-mqtt-ca")
+    assert second.on_fallback() is None
+    assert replace(second, broker=made.broker) == made
+    assert second.broker.endpoint == made.broker.endpoint
+
+
+@pytest.mark.parametrize(
+    ("line", "instead"),
+    [
+        ("fallback_port = 443", "fallback_port = 0"),
+        ("fallback_port = 443", 'fallback_port = "443"'),
+        ('fallback_alpn = "mqtt"', ""),
+        ('fallback_alpn = "mqtt"', 'fallback_alpn = ""'),
+        ('fallback_alpn = "mqtt"', f'fallback_alpn = "{"a" * 256}"'),
+        ('fallback_alpn = "mqtt"', 'fallback_alpn = "ä"'),
+        ('\nalpn = ""', f'\nalpn = "{"a" * 256}"'),
+    ],
+)
+def test_a_place_that_could_not_be_tried_is_no_identity(home: Home, line: str, instead: str) -> None:
+    identify(home, fallback=Fallback(443, "mqtt"))
+    text = home.settings.read_text()
+    assert line in text
+    home.settings.write_text(text.replace(line, instead))
+    assert "device.toml" in problems(home)

@@ -2,6 +2,7 @@
 
 import hashlib
 import ssl
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +15,7 @@ from keyborn.device.trust import Window
 from keyborn.device.verify import MAX_CHAIN, read_many, read_one, to_pem, verify_enrolled
 from keyborn.domain.errors import WrongCertificate
 from keyborn.domain.names import ThingName
+from keyborn.domain.profile import BACKDATE
 from support.csr_make import make_key, shared_key
 from support.device_pki import DAY, Wanted, certify, public_der, subordinate
 from support.pki import Authority, new_pki, pem, shared_pki
@@ -134,8 +136,22 @@ def test_the_first_and_the_last_second_count(edge: str) -> None:
 @pytest.mark.parametrize("edge", ["before", "after"])
 def test_a_second_outside_does_not(edge: str) -> None:
     good, second = leaf(), timedelta(seconds=1)
-    moment = good.not_valid_before_utc - second if edge == "before" else good.not_valid_after_utc + second
+    first = good.not_valid_before_utc - BACKDATE
+    moment = first - second if edge == "before" else good.not_valid_after_utc + second
     refused(enrolled(good, DEVICES), "valid only|expired", now=moment)
+
+
+def test_a_clock_as_slow_as_the_code_allows_takes_a_certificate_of_now() -> None:
+    """AWS IoT dates certificates two minutes back, and a clock may be five minutes slow."""
+    good = leaf(Wanted(usages=None, start=NOW - timedelta(minutes=2)))
+    check(enrolled(good), now=good.not_valid_before_utc - BACKDATE)
+
+
+def test_the_slow_clock_excuses_no_authority() -> None:
+    young = subordinate(PKI.root, replace(CA, start=NOW))
+    answer = enrolled(leaf(Wanted(start=NOW - DAY), issuer=young), young.certificate)
+    check(answer, now=NOW + timedelta(seconds=1))
+    refused(answer, "valid only from", now=NOW - timedelta(minutes=1))
 
 
 def test_with_an_overruled_clock_any_moment_of_the_window_will_do() -> None:

@@ -1,6 +1,7 @@
 """The bodies on the wire, and the document that describes them."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.names import CertificateId, KeyHash, ThingName
-from keyborn.http.bodies import BrokerAddress, answer_enrollment, fingerprint_text, pem_of
+from keyborn.http.bodies import AWS_FALLBACK, BrokerAddress, answer_enrollment, fingerprint_text, pem_of
 from keyborn.http.openapi import document
 from support.office import NOON, OfficeWorld, folder
 
@@ -43,12 +44,20 @@ def test_the_answer_has_every_name_of_the_contract_in_camel_case() -> None:
             "endpoint": "broker.example",
             "port": 8883,
             "alpn": None,
+            "fallback": None,
             "protocol": "mqtts",
             "clientId": "sensor-1",
             "topic": "certtest/sensor-1",
             "rootsPem": "ROOTS",
         },
     }
+
+
+def test_a_second_port_is_told_with_the_protocol_name_that_it_requires() -> None:
+    answer = answer_enrollment(certificate(), replace(BROKER, fallback=AWS_FALLBACK))
+    told = json.loads(msgspec.json.encode(answer))["mqtt"]
+    assert told["fallback"] == {"port": 443, "alpn": "x-amzn-mqtt-ca"}
+    assert told["port"] == 8883
 
 
 def test_the_answer_does_not_depend_on_what_happened_since() -> None:

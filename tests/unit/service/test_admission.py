@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from keyborn.domain.errors import Overloaded, Throttled
-from keyborn.service.admission import Admission, FailureBudget
+from keyborn.service.admission import Admission, FailureBudget, RecordBudget
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -110,3 +110,19 @@ def test_memory_stays_bounded_however_many_sources_fail() -> None:
     assert len(budget._left) == 100
     with pytest.raises(Throttled):
         budget.charge("source-999", NOON)
+
+
+def test_records_of_strangers_are_bounded_and_the_next_one_says_how_many_there_were() -> None:
+    budget = RecordBudget(burst=2, per_minute=6)
+    assert [budget.take(NOON) for _ in range(5)] == [0, 0, None, None, None]
+    assert budget.take(NOON + timedelta(seconds=9)) is None
+    assert budget.take(NOON + timedelta(seconds=10)) == 4
+    assert budget.take(NOON + timedelta(seconds=11)) is None
+    assert budget.take(NOON + timedelta(hours=1)) == 1
+    assert budget.take(NOON + timedelta(hours=1)) == 0
+
+
+def test_a_clock_that_goes_back_makes_room_for_no_record() -> None:
+    budget = RecordBudget(burst=1)
+    assert budget.take(NOON) == 0
+    assert budget.take(NOON - timedelta(days=1)) is None

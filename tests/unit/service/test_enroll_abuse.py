@@ -4,8 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from keyborn.domain.errors import CaDates, ThingNameTaken, Throttled
+from keyborn.domain.errors import CaDates, CredentialMissing, ThingNameTaken, Throttled
 from keyborn.domain.names import NameScope
+from keyborn.ports import Credential
 from keyborn.service.tokens import TokenWish
 from support.csr_make import make_csr
 from support.office import OfficeWorld
@@ -69,3 +70,30 @@ async def test_a_throttled_token_still_enrolls_who_is_in_order_and_so_do_others(
     assert (await world.enroll("fine", make_csr("fine")[1], token)).certificate
     with pytest.raises(ThingNameTaken):
         await world.enroll("taken", make_csr("taken")[1], other)
+
+
+async def test_strangers_from_everywhere_fill_the_trail_no_faster_than_a_trickle(world: OfficeWorld) -> None:
+    for number in range(1000):
+        with pytest.raises(CredentialMissing):
+            await world.authority.authenticate(Credential(None, f"2001:db8::{number:x}"))
+    assert await world.outcomes() == ["credential_missing"] * 10
+
+    world.clock.turn(timedelta(seconds=10))
+    with pytest.raises(CredentialMissing):
+        await world.authority.authenticate(Credential(None, "192.0.2.9"))
+    records = await world.registry.records()
+    assert len(records) == 11
+    assert records[-1].event.details == {"more": "990"}
+    assert records[0].event.details == {}
+
+
+async def test_who_is_known_is_recorded_whatever_strangers_do(world: OfficeWorld) -> None:
+    for number in range(50):
+        with pytest.raises(CredentialMissing):
+            await world.authority.authenticate(Credential(None, f"2001:db8::{number:x}"))
+    before = len(await world.outcomes())
+    await world.enrolled("lamp")
+    token = await world.token("*", uses=None)
+    with pytest.raises(ThingNameTaken):
+        await world.enroll("lamp", make_csr("lamp")[1], token)
+    assert (await world.outcomes())[before:] == ["done", "done", "done", "thing_name_taken"]

@@ -6,9 +6,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from keyborn.adapters.memory.line import MemoryLine
-from keyborn.domain.errors import AwsRefused, Queued, RegistryUnavailable
+from keyborn.domain.errors import (
+    AwsConflict,
+    AwsOutage,
+    AwsRefused,
+    AwsThrottled,
+    Queued,
+    RegistryUnavailable,
+    Unavailable,
+)
 from keyborn.domain.quota import Pacing, Place, Slice
-from keyborn.service.quota import QuotaGate
+from keyborn.service.quota import NoQuota, QuotaGate
 
 NOON = 1_795_000_000.0
 PACING = Pacing(rate=10.0, burst=0.4, patience=2.0)
@@ -20,7 +28,7 @@ class Watched:
 
     line: MemoryLine = field(default_factory=lambda: MemoryLine(PACING))
     asked: list[str] = field(default_factory=list)
-    broken: bool = False
+    trouble: Unavailable | None = None
 
     async def take(self, now: float, latest: float) -> Slice:
         self._note("take")
@@ -36,8 +44,8 @@ class Watched:
 
     def _note(self, what: str) -> None:
         self.asked.append(what)
-        if self.broken:
-            raise RegistryUnavailable(seconds=1)
+        if self.trouble is not None:
+            raise self.trouble
 
 
 @dataclass
@@ -93,6 +101,28 @@ async def test_without_a_storm_everybody_is_let_in_at_once_with_one_call() -> No
         stage.now += 0.5
     assert stage.shared.asked == ["take"] * 20
     assert stage.slept == []
+
+
+async def test_an_instance_whose_clock_is_an_hour_ahead_stops_nobody_else() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    stage.now += 3600
+    assert await stage.pause(stage.gate(), "fast") is None
+    stage.now -= 3590
+    admitted = [await stage.pause(gate, f"device-{number}") for number in range(8)]
+    assert admitted[:5] == [None] * 5
+    assert admitted[5] is not None
+    assert admitted[5] < 10
+
+
+async def test_an_instance_whose_own_clock_was_set_right_goes_on_at_once() -> None:
+    stage = Stage(now=NOON + 3600)
+    gate = stage.gate()
+    await stage.warm(gate)
+    await stage.crowd(gate, 20)
+    stage.now = NOON
+    assert await stage.pause(gate, "right") is None
 
 
 async def test_who_finds_no_spare_slot_gets_a_place_and_the_time_until_its_turn() -> None:
@@ -235,9 +265,12 @@ async def test_who_got_no_place_is_told_less_than_the_line_is_long() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 0.999])
-async def test_a_line_that_does_not_answer_sends_everybody_away_for_some_seconds(fraction: float) -> None:
+@pytest.mark.parametrize("trouble", [AwsThrottled, AwsConflict, AwsOutage, RegistryUnavailable])
+async def test_a_line_that_does_not_answer_sends_everybody_away_for_some_seconds(
+    trouble: type[Unavailable], fraction: float
+) -> None:
     stage = Stage(fraction=fraction)
-    stage.shared.broken = True
+    stage.shared.trouble = trouble(seconds=1, action="dynamodb:UpdateItem")
     pause = await stage.pause(stage.gate(), "a")
     assert pause is not None
     assert 2 <= pause <= 10
@@ -278,7 +311,7 @@ async def test_nothing_is_stocked_where_nothing_is_spare_or_nobody_answers() -> 
     gate = stage.gate()
     await stage.exhaust()
     await gate.stock()
-    stage.shared.broken = True
+    stage.shared.trouble = RegistryUnavailable(seconds=1)
     stage.now += 60
     await gate.stock()
     assert await stage.pause(gate, "a") is not None
@@ -299,3 +332,77 @@ async def test_many_at_once_on_one_instance_get_no_more_than_the_rate() -> None:
     gate = stage.gate()
     pauses = await asyncio.gather(*(stage.pause(gate, f"device-{number}") for number in range(200)))
     assert pauses.count(None) <= 1 + (PACING.burst + PACING.patience) * PACING.rate
+
+
+# ── a slot ahead while it is looked up who asks ───────────────────────────────────────────────────────
+
+
+async def test_a_slot_taken_beside_the_look_at_a_token_saves_the_caller_the_call() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await gate.ahead()
+    assert await stage.pause(gate, "a") is None
+    assert stage.shared.asked == ["take"]
+
+
+async def test_strangers_cost_one_slot_however_many_they_are() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    for _ in range(50):
+        await gate.ahead()  # and then it turns out that nobody knows the token
+        stage.now += 6
+    assert stage.shared.asked == ["take"]
+    assert await stage.pause(gate, "a") is None
+    await gate.ahead()
+    assert stage.shared.asked == ["take", "take", "take"], "somebody was proved: once more"
+
+
+async def test_a_cold_instance_that_looked_ahead_in_a_stampede_still_asks_the_line_one_thing() -> None:
+    stage = Stage()
+    await stage.exhaust()
+    gate = stage.gate()
+    await gate.ahead()
+    pauses = [await stage.pause(gate, f"device-{number}") for number in range(50)]
+    writes = [what for what in stage.shared.asked if what != "find"]
+    assert writes == ["take"]
+    assert all(pause is not None and 1 <= pause <= 3 for pause in pauses)
+
+
+async def test_to_look_ahead_raises_nothing() -> None:
+    class Denied(Watched):
+        async def take(self, now: float, latest: float) -> Slice:
+            raise AwsRefused(action="dynamodb:UpdateItem", reason="AccessDeniedException")
+
+    gate = Stage(shared=Denied()).gate()
+    await gate.ahead()
+    await gate.stock()
+    with pytest.raises(AwsRefused):
+        await gate.admit("a")
+
+
+async def test_a_turn_that_was_not_needed_is_the_next_caller_s() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await gate.admit("a")
+    gate.give_back()
+    await stage.exhaust()
+    assert await stage.pause(gate, "b") is None
+    assert stage.shared.asked == ["take"]
+    assert await stage.pause(gate, "c") is not None, "and nobody else's"
+
+
+async def test_a_turn_that_was_not_needed_ends_soon() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await gate.admit("a")
+    gate.give_back()
+    stage.now += 6
+    await gate.admit("b")
+    assert stage.shared.asked == ["take", "take"]
+
+
+async def test_where_no_quota_binds_everybody_s_turn_is_now() -> None:
+    none = NoQuota()
+    await none.admit("a")
+    await none.stock()
+    none.give_back()

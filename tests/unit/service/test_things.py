@@ -12,6 +12,7 @@ from keyborn.domain.errors import (
     KindMismatch,
     NotFound,
     RegistryUnavailable,
+    SessionLeftOpen,
     ThingRevoked,
 )
 from keyborn.domain.names import NameScope, ThingName
@@ -57,6 +58,25 @@ async def test_what_is_open_is_closed_after_the_registry_says_so(
     done = await office.carry_out(Order("sensor", status))
     assert (done.thing.status, done.closed) == (status, 1)
     assert broker.evicted == [("sensor", f"the operator says {status}", status)]
+    assert not await world.active("sensor")
+
+
+class Deaf(Broker):
+    """Cannot be reached."""
+
+    async def evict(self, name: ThingName, reason: str) -> int:
+        await super().evict(name, reason)
+        raise SessionLeftOpen(thing=name, reason="no answer")
+
+
+async def test_an_order_stands_though_a_session_could_not_be_closed_and_the_operator_is_told(
+    world: OfficeWorld,
+) -> None:
+    await world.enrolled("sensor")
+    done = await world.things(Deaf(world)).carry_out(Order("sensor", ThingStatus.REVOKED))
+    assert (done.thing.status, done.closed) == (ThingStatus.REVOKED, 0)
+    assert done.left_open is not None
+    assert "sensor cannot connect again" in str(done.left_open)
     assert not await world.active("sensor")
 
 

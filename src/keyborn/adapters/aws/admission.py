@@ -6,12 +6,13 @@ microseconds. Nothing is deleted here: places end by time to live.
 """
 
 import asyncio
+import math
 from collections.abc import Mapping
 
 from keyborn.adapters.aws.calls import Answer, Expected, Patience, Service
 from keyborn.adapters.aws.table.values import from_wire, to_wire
 from keyborn.domain.errors import RegistryUnavailable
-from keyborn.domain.quota import Pacing, Place, Slice, floor_of
+from keyborn.domain.quota import Pacing, Place, Slice, ceiling_of, floor_of
 
 _FREE, _END = "freeAt", "endsAt"
 _FAILED = "ConditionalCheckFailedException"
@@ -25,7 +26,7 @@ class DynamoLine:
 
     def __init__(self, client: object, table: str, pacing: Pacing, *, quota: str = "enroll") -> None:
         """``client`` is a botocore client, or makes one at the first call."""
-        self._service = Service(client, "dynamodb", busy=RegistryUnavailable, patience=_PATIENCE)
+        self._service = Service(client, "dynamodb", patience=_PATIENCE)
         self._table = table
         self._pacing = pacing
         self._steps = {_FREE: _micro(pacing.slot), _END: _micro(pacing.place)}
@@ -49,13 +50,14 @@ class DynamoLine:
         floor = _micro(floor_of(self._pacing, now / _MICRO))
         if floor > latest:
             raise ValueError("a slot that begins so early is not kept")
-        left, moved = self._advance(_FREE, floor, latest)
+        far = _micro(ceiling_of(self._pacing, now / _MICRO))
+        left, moved = self._advance(_FREE, floor, latest, far)
         free = left.get(_FREE, 0)
         begins = (free - self._steps[_FREE]) / _MICRO if moved else None
         return Slice(begins, free / _MICRO, left.get(_END, 0) / _MICRO)
 
     def _join(self, who: str, now: int) -> Place:
-        left, _ = self._advance(_END, now, None)
+        left, _ = self._advance(_END, now)
         due = left[_END] - self._steps[_END]
         expires = round(due / _MICRO + self._pacing.grace) + 1
         place = {"pk": f"place#{who}", "sk": "-", "due": due, "ttl": expires}
@@ -68,24 +70,28 @@ class DynamoLine:
         due = from_wire(item)["due"] / _MICRO if item else None
         return due if due is not None and due + self._pacing.grace >= now else None
 
-    def _advance(self, name: str, floor: int, latest: int | None) -> tuple[Mapping[str, int], bool]:
+    def _advance(
+        self, name: str, floor: int, latest: int | None = None, far: int | None = None
+    ) -> tuple[Mapping[str, int], bool]:
         """Move one of the two moments on by its step, from ``floor`` at least and ``latest`` at most.
 
         Returns the item, and whether it moved. The two forms exclude each other: add to a moment that is at
-        the floor or later; begin anew from one that is not.
+        the floor or later; begin anew from one that is not, or that lies beyond ``far``.
         """
         at_most = f" AND #m <= {_LATEST}" if latest is not None else ""
         step = self._steps[name]
         add = (f"SET #m = #m + {_STEP}", f"#m >= {_FLOOR}{at_most}")
-        anew = (f"SET #m = {_START}", f"attribute_not_exists(#m) OR #m < {_FLOOR}")
-        values = {_STEP: step, _FLOOR: floor, _LATEST: latest, _START: floor + step}
+        or_far = f" OR #m > {_FAR}" if far is not None else ""
+        anew = (f"SET #m = {_START}", f"attribute_not_exists(#m) OR #m < {_FLOOR}{or_far}")
+        values = {_STEP: step, _FLOOR: floor, _LATEST: latest, _START: floor + step, _FAR: far}
+        most = math.inf if far is None else far
         for _ in range(_ROUNDS):
-            form = anew if self._seen.get(name, 0) < floor else add
+            form = add if floor <= self._seen.get(name, 0) <= most else anew
             left, moved = self._update(name, *form, values)
             self._seen = left
             if moved:
                 return left, True
-            if latest is not None and left.get(name, 0) > latest:
+            if latest is not None and latest < left.get(name, 0) <= most:
                 return left, False
         raise RegistryUnavailable
 
@@ -112,7 +118,7 @@ class DynamoLine:
         return from_wire(answer["Attributes"]), True
 
 
-_STEP, _FLOOR, _LATEST, _START = ":step", ":floor", ":latest", ":start"
+_STEP, _FLOOR, _LATEST, _START, _FAR = ":step", ":floor", ":latest", ":start", ":far"
 
 
 def _micro(seconds: float) -> int:

@@ -5,9 +5,12 @@ from typing import Protocol
 
 from keyborn.adapters.aws.iot import Iot, aside
 from keyborn.adapters.aws.table import Flight
-from keyborn.domain.errors import KeybornError
+from keyborn.domain.errors import KeybornError, ThingNameTaken
 from keyborn.domain.intent import Intent
 from keyborn.domain.issuance import ApprovedRequest
+
+_SOMEBODY = "a thing in this AWS account that was not made by this stack"
+_REMEDY = ", or ask the operator to remove that thing."
 
 
 class FlightKeeper(Protocol):
@@ -57,6 +60,9 @@ class IotAuthority:
             raise thing
         if isinstance(der, BaseException):
             raise der
+        if flight.unheard_of and not thing:
+            # Of another system, or another stack: its groups' policies and its client id would come with it.
+            raise ThingNameTaken(name=flight.thing.name, owner=_SOMEBODY, otherwise=_REMEDY)
         return der
 
     def chain_pem(self) -> str:

@@ -4,6 +4,7 @@ botocore's own repeats are to be off (``total_max_attempts=1``): they know no de
 CreateCertificateFromCsr that timed out, which makes a second certificate.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -15,7 +16,6 @@ from typing import Any
 
 from keyborn.adapters.aws.errors import (
     AWS_ERRORS,
-    Busy,
     code_of,
     is_passing,
     proves_nothing_done,
@@ -42,6 +42,12 @@ def within(seconds: float) -> Iterator[None]:
         yield
     finally:
         _deadline.reset(mark)
+
+
+def time_left() -> float:
+    """Seconds until the deadline of ``within``, for this thread or task; infinite without one."""
+    until = _deadline.get()
+    return math.inf if until is None else until - time.monotonic()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +100,10 @@ class Expected(Exception):
 class Service:
     """One service of AWS: every call is bounded, repeated where that is safe, and its errors are mapped."""
 
-    def __init__(self, client: object, name: str, *, busy: Busy, patience: Patience | None = None) -> None:
+    def __init__(self, client: object, name: str, *, patience: Patience | None = None) -> None:
         """``client`` is a botocore client or makes one, at the first call; ``name`` stands before actions."""
         self._client = client
         self._name = name
-        self._busy = busy
         self._patience = patience or Patience()
         self._lock = threading.Lock()
 
@@ -125,7 +130,7 @@ class Service:
                 if code_of(error) in expected and not again:
                     raise Expected(error) from error
                 if not again or not rounds.pause():
-                    raise translate(error, f"{self._name}:{operation}", self._busy) from error
+                    raise translate(error, f"{self._name}:{operation}") from error
 
     def _method(self, operation: str) -> Callable[..., Answer]:
         with self._lock:

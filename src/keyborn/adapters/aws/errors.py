@@ -5,7 +5,8 @@ that it throttles with ThrottlingException and status 400, so the status alone d
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from secrets import SystemRandom
+from typing import Any
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -17,7 +18,14 @@ from botocore.exceptions import (
     ProxyConnectionError,
 )
 
-from keyborn.domain.errors import AwsQuotaReached, AwsRefused, Unavailable
+from keyborn.domain.errors import (
+    AwsConflict,
+    AwsOutage,
+    AwsQuotaReached,
+    AwsRefused,
+    AwsThrottled,
+    Unavailable,
+)
 
 THROTTLED = frozenset(
     {
@@ -58,17 +66,11 @@ CANCELLED = "TransactionCanceledException"
 CONDITION_FAILED = "ConditionalCheckFailed"
 
 _SERVER_ERROR = 500
-_AFTER_THROTTLING, _AFTER_CONFLICT, _AFTER_OUTAGE = 2, 1, 5
+_AFTER_THROTTLING, _AFTER_CONFLICT, _AFTER_OUTAGE = (2, 6), 1, 5
+"""Seconds after which a device shall come again; after throttling, anything between the two."""
+_random = SystemRandom()
 _NETWORK = (HTTPClientError, ConnectionError)
 _BEFORE_SENDING = (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError)
-
-
-class Busy(Protocol):
-    """A leaf of Unavailable that takes only the seconds to wait."""
-
-    def __call__(self, *, seconds: int) -> Unavailable:
-        """The error."""
-        ...
 
 
 def code_of(error: BaseException) -> str:
@@ -107,20 +109,27 @@ def proves_nothing_done(error: BaseException) -> bool:
     return isinstance(error, _BEFORE_SENDING) or not isinstance(error, _NETWORK)
 
 
-def translate(error: BaseException, action: str, busy: Busy) -> Unavailable:
+def translate(error: BaseException, action: str) -> Unavailable:
     """The leaf of the tree for an error of ``action`` (``dynamodb:GetItem``), with no part of the request.
 
-    ``busy`` makes the leaf for what passes; what an operator must mend is AwsQuotaReached or AwsRefused.
+    What passes is AwsThrottled, AwsConflict or AwsOutage; what an operator must mend is AwsQuotaReached or
+    AwsRefused. Who is throttled together shall not return together: the seconds are drawn.
     """
     if is_throttled(error):
-        return busy(seconds=_AFTER_THROTTLING)
+        return AwsThrottled(action=action, seconds=_random.randint(*_AFTER_THROTTLING))
     if _words(error) & CONFLICTS:
-        return busy(seconds=_AFTER_CONFLICT)
+        return AwsConflict(action=action, seconds=_AFTER_CONFLICT)
     if is_passing(error):
-        return busy(seconds=_AFTER_OUTAGE)
+        return AwsOutage(action=action, seconds=_AFTER_OUTAGE)
     if code_of(error) in QUOTAS:
         return AwsQuotaReached(action=action)
     return AwsRefused(action=action, reason=code_of(error))
+
+
+def in_short(trouble: Unavailable) -> str:
+    """A trouble's code, and the call that it was about if it names one; for logs."""
+    action = trouble.facts.get("action")
+    return trouble.code if action is None else f"{trouble.code} ({action})"
 
 
 AWS_ERRORS = (ClientError, BotoCoreError)

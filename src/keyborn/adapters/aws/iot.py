@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from keyborn.adapters.aws.calls import Answer, Expected, Patience, Service
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.certificate import CertificateStatus
-from keyborn.domain.errors import Overloaded
+from keyborn.domain.errors import PolicyNameTooLong
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import Thing, ThingKind
 
@@ -27,6 +27,8 @@ GONE = "ResourceNotFoundException"
 _THERE = "ResourceAlreadyExistsException"
 _FULL = "VersionsLimitExceededException"
 _PAGE = 250
+_LONGEST_NAME = 128
+"""Characters of a policy's name (AWS IoT API Reference, CreatePolicy)."""
 
 
 async def aside(effect: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
@@ -43,7 +45,10 @@ class Account:
     thing_type: str | None = None
     """The type of our things; without one, no thing is ever deleted."""
     policy_prefix: str = ""
-    """Goes before a policy's name, so that two stacks of one account do not share policies."""
+    """Goes before a policy's name, so that two stacks of one account do not share policies: ``STACK_``.
+
+    No stack's name has ``_``. With a hyphen a name of ``prod`` could be one of ``prod-eu``.
+    """
 
     def certificate(self, certificate: CertificateId) -> str:
         """A certificate's ARN."""
@@ -52,6 +57,16 @@ class Account:
     def policy(self, name: PolicyName) -> str:
         """A policy's name in AWS IoT."""
         return f"{self.policy_prefix}{name}"
+
+    def require_short(self, name: PolicyName) -> None:
+        """Raise PolicyNameTooLong for a name that AWS IoT would not take with our prefix."""
+        most = _LONGEST_NAME - len(self.policy_prefix)
+        if len(name) > most:
+            raise PolicyNameTooLong(length=len(name), prefix=self.policy_prefix, most=most)
+
+    def owns_policy(self, named: str) -> bool:
+        """Whether a policy is Keyborn's, by its name in AWS IoT."""
+        return named.startswith(self.policy_prefix)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +82,7 @@ class Iot:
 
     def __init__(self, client: object, account: Account, *, patience: Patience | None = None) -> None:
         """``client``: a botocore client for ``iot``, or what makes one at the first call."""
-        self._service = Service(client, "iot", busy=Overloaded, patience=patience or Patience(whole=4.0))
+        self._service = Service(client, "iot", patience=patience or Patience(whole=4.0))
         self.account = account
 
     # ── what an enrollment needs ──────────────────────────────────────────────────────────────────────
@@ -79,14 +94,22 @@ class Iot:
         )
         return _der(answer["certificatePem"])
 
-    def create_thing(self, thing: Thing) -> None:
-        """Make the thing; one of that name that is there already is taken as it is. A service has none."""
+    def create_thing(self, thing: Thing) -> bool:
+        """Make the thing; whether it is there just so. A service has none.
+
+        One of that name that is otherwise (AWS IoT API Reference, CreateThing: "different configuration",
+        its type among that) is left as it is.
+        """
         if thing.kind is not ThingKind.DEVICE:
-            return
+            return True
         typed: dict[str, Any] = {"thingTypeName": self.account.thing_type} if self.account.thing_type else {}
         if thing.attributes:
             typed["attributePayload"] = {"attributes": dict(thing.attributes)}
-        self._tolerant(_THERE, "CreateThing", thingName=thing.name, **typed)
+        try:
+            self._service.call("CreateThing", expected={_THERE}, thingName=thing.name, **typed)
+        except Expected:
+            return False
+        return True
 
     def attach_policy(self, certificate: CertificateId, name: PolicyName) -> None:
         """Give a certificate a policy."""
@@ -152,12 +175,13 @@ class Iot:
         except Expected:
             return
         ours = self.account.thing_type is not None and known.get("thingTypeName") == self.account.thing_type
-        if not ours or next(self._principals(name), None) is not None:
+        if not ours or next(self.principals(name), None) is not None:
             return
         # Refused for a while after a certificate was detached: the next run deletes it then.
         self._service.call("DeleteThing", thingName=name, expectedVersion=known["version"])
 
-    def _principals(self, name: ThingName) -> Iterator[str]:
+    def principals(self, name: str) -> Iterator[str]:
+        """What a thing is bound to: ARNs of certificates, and of whatever else there may be."""
         return self._pages("ListThingPrincipals", "principals", ("nextToken", "nextToken"), thingName=name)
 
     def certificates(self, since: datetime) -> Iterator[Listed]:
@@ -200,12 +224,16 @@ class Iot:
             self._forget_version(named, oldest)
             self._service.call("CreatePolicyVersion", **parameters)
 
-    def remove_policy(self, name: PolicyName) -> None:
-        """Delete a policy with all its versions; missing is fine."""
+    def remove_policy(self, name: PolicyName) -> bool:
+        """Delete a policy with all its versions; whether there was one."""
         named = self.account.policy(name)
         for one in self._others(named):
             self._forget_version(named, one)
-        self._tolerant(GONE, "DeletePolicy", policyName=named)
+        try:
+            self._service.call("DeletePolicy", expected={GONE}, policyName=named)
+        except Expected:
+            return False
+        return True
 
     def _others(self, named: str) -> list[Mapping[str, Any]]:
         """The versions of a policy that do not count now."""

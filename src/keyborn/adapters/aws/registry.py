@@ -1,10 +1,10 @@
 """The registry on AWS: the table decides, AWS IoT follows.
 
 The saga's order is claim, sign, store, activate (the port's), and with storing go all effects in AWS IoT at
-once: policies, exclusive thing, ACTIVE. A certificate that is ACTIVE before its store and its grants are
-complete has no rights or belongs to the device that asks; the table knows its intent in any case. The commit
-of ``activate`` is the strongly consistent look after that, and comes last: where it refuses, the certificate
-is revoked before anybody hears of it.
+once: policies, exclusive thing, ACTIVE. The commit of ``activate`` is the strongly consistent look after
+that, and comes last: where it refuses, the certificate is switched off before anybody hears of it. A process
+that dies in between leaves an intent with its lease; the sweeper switches off what is active when the lease
+is over, and until then nobody goes on with what that process had not stored (ADR 16).
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from datetime import timedelta
 from keyborn.adapters.aws.calls import Patience
 from keyborn.adapters.aws.iot import Iot, aside
 from keyborn.adapters.aws.settle import carry_out
-from keyborn.adapters.aws.table import DynamoRegistry, Flight, items, keys
+from keyborn.adapters.aws.table import DynamoRegistry, Flight, LostLease, items, keys
 from keyborn.domain.access_policy.attaching import in_force
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent
@@ -25,6 +25,7 @@ from keyborn.domain.errors import (
     AwsRefused,
     EnrollmentInterrupted,
     KeybornError,
+    NotFound,
     ThingRevoked,
     Unavailable,
 )
@@ -32,8 +33,8 @@ from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 
-LEASE = timedelta(seconds=12)
-"""Longer than an attempt may take: a function's time limit and 2 s."""
+LEASE = timedelta(seconds=17)
+"""Longer than an attempt may take: the function's time limit (template, ``EnrollFunction``) and 2 s."""
 _A_MOMENT = timedelta(milliseconds=1)
 _ROUNDS = 5
 
@@ -81,16 +82,23 @@ class AwsRegistry(DynamoRegistry):
             dossier = None if item is None else items.dossier(item)
             waiting = None if dossier is None else dossier.waiting
             if dossier is not None and waiting is not None and waiting.intent.id == intent.id:
-                return Flight(waiting.intent, dossier.thing, waiting.staged)
+                new = dossier.unheard_of
+                return Flight(waiting.intent, dossier.thing, waiting.staged, unheard_of=new)
         return None
 
     async def give_up(self, intent: Intent) -> None:
-        """The attempt failed: the next one need not wait for the lease. Raises nothing."""
-        with suppress(Unavailable):
-            await self.release(intent.id)
+        """The attempt failed and left nothing active: the next one need not wait. Raises nothing."""
+        holder = self._holder(intent.id)
+        if holder is not None:
+            with suppress(Unavailable):
+                await self.release(intent.id, holder)
 
     async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
-        """See ``Enrollments.store``; the certificate's rights and its thing are given to it beside that."""
+        """See ``Enrollments.store``; the certificate's rights and its thing are given to it beside that.
+
+        Whatever it raises, the certificate has been switched off; where AWS IoT does not answer to that, the
+        lease is kept, so that the sweeper does it before anybody goes on.
+        """
         known = self._remembered(intent) or await self.flight(intent.id)
         try:
             return await self._store_and_grant(intent, certificate, None if known is None else known.thing)
@@ -98,8 +106,8 @@ class AwsRegistry(DynamoRegistry):
             await self._take_back(certificate.id, _taken_back(refusal))
             raise
         except KeybornError:
-            await self._take_back(certificate.id, CertificateStatus.INACTIVE)
-            await self.give_up(intent)
+            if await self._take_back(certificate.id, CertificateStatus.INACTIVE):
+                await self.give_up(intent)
             raise
 
     async def _store_and_grant(
@@ -147,30 +155,48 @@ class AwsRegistry(DynamoRegistry):
     async def activate(self, intent: IntentId, event: AuditEvent) -> Certificate:
         """See ``Enrollments.activate``: the table's last word, by which an ACTIVE certificate stays so.
 
-        After RegistryUnavailable nobody knows whether it stands: then the certificate is left as it is, and
-        the next attempt, or the sweeper, decides.
+        Where the table does not answer at all, nobody can know whether it stands: then the certificate is
+        left as it is, and the next attempt, or the sweeper when the lease is over, decides.
         """
         known = self._memo.of(intent).get(keys.intent(intent))
         signed = None if known is None else known.get("certificate")
         try:
             return await super().activate(intent, event)
-        except (ThingRevoked, EnrollmentInterrupted) as refusal:
+        except KeybornError as refusal:
             if signed is not None:
-                await self._take_back(signed, _taken_back(refusal))
-            raise
-        except (AwsRefused, AwsQuotaReached):
-            if signed is not None:
-                await self._take_back(signed, CertificateStatus.INACTIVE)
+                await self._undo(intent, signed, refusal, event)
             raise
 
-    async def _take_back(self, certificate: CertificateId, status: CertificateStatus) -> None:
-        """Switch off what must not be active. If that fails the table knows enough for the sweeper."""
+    async def _undo(
+        self, intent: IntentId, certificate: CertificateId, refusal: KeybornError, event: AuditEvent
+    ) -> None:
+        """Leave nothing active of what the table did not confirm."""
+        if isinstance(refusal, AwsRefused | AwsQuotaReached):
+            await self._take_back(certificate, CertificateStatus.INACTIVE)
+        elif isinstance(refusal, Unavailable) and _undecided(refusal):
+            await self._switch_off(intent, certificate, event)
+        elif isinstance(refusal, ThingRevoked | EnrollmentInterrupted):
+            await self._take_back(certificate, _taken_back(refusal))
+
+    async def _switch_off(self, intent: IntentId, certificate: CertificateId, event: AuditEvent) -> None:
+        """The same while the intent is open; to have its lease renewed bars a commit that is under way."""
+        holder = self._holder(intent)
         with suppress(Unavailable):
+            if holder and await self.seize(intent, holder, at=event.at, until=event.at):
+                await aside(self._iot.set_status, certificate, CertificateStatus.INACTIVE)
+                await self.release(intent, holder)
+
+    async def _take_back(self, certificate: CertificateId, status: CertificateStatus) -> bool:
+        """Switch off what must not be active; whether AWS IoT did. If not, the sweeper will."""
+        try:
             await aside(self._iot.set_status, certificate, status)
             known = None if status is CertificateStatus.REVOKED else await self.certificate(certificate)
             if known is not None and known.status is CertificateStatus.ACTIVE:
                 # Another process had taken over the intent, and has completed it.
                 await aside(self._iot.set_status, certificate, CertificateStatus.ACTIVE)
+        except Unavailable:
+            return False
+        return True
 
     # ── the operator's orders ─────────────────────────────────────────────────────────────────────────
 
@@ -204,7 +230,11 @@ class AwsRegistry(DynamoRegistry):
             raise trouble
 
     async def put_policy(self, policy: AccessPolicy, event: AuditEvent) -> AccessPolicy:
-        """See ``AccessPolicies.put_policy``. A repeat brings AWS IoT to the text once more."""
+        """See ``AccessPolicies.put_policy``. A repeat brings AWS IoT to the text once more.
+
+        Raises PolicyNameTooLong before anything is written.
+        """
+        self._iot.account.require_short(policy.name)
         kept = await super().put_policy(policy, event)
         for _ in range(_ROUNDS):
             text = kept.document.text
@@ -216,9 +246,22 @@ class AwsRegistry(DynamoRegistry):
         return kept
 
     async def remove_policy(self, name: PolicyName, event: AuditEvent) -> None:
-        """See ``AccessPolicies.remove_policy``."""
-        await super().remove_policy(name, event)
-        await aside(self._iot.remove_policy, name)
+        """See ``AccessPolicies.remove_policy``. A repeat removes from AWS IoT what is left there."""
+        try:
+            await super().remove_policy(name, event)
+        except NotFound:
+            if not await aside(self._iot.remove_policy, name):
+                raise
+        else:
+            await aside(self._iot.remove_policy, name)
+        now = await self.policy(name)
+        if now is not None:  # it was put again meanwhile
+            await aside(self._iot.put_policy, name, now.document.text)
+
+
+def _undecided(refusal: Unavailable) -> bool:
+    """Whether the intent may be open still: the table did not say, or another attempt has the lease."""
+    return not isinstance(refusal, EnrollmentInterrupted) or isinstance(refusal.__cause__, LostLease)
 
 
 def _taken_back(refusal: KeybornError) -> CertificateStatus:

@@ -4,26 +4,34 @@ Nothing is touched that the table does not know or that has not the key of one o
 be repeated, and may run in two processes at once.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
+from secrets import token_hex
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-from keyborn.adapters.aws.iot import Iot, Listed, aside
-from keyborn.adapters.aws.table import Dirt, DynamoRegistry, Owed
+from keyborn.adapters.aws.errors import in_short
+from keyborn.adapters.aws.iot import GONE, Iot, aside
+from keyborn.adapters.aws.presence import Presence
+from keyborn.adapters.aws.strays import AFTER, Stray, StrayHunt
+from keyborn.adapters.aws.table import Dirt, DynamoRegistry, Owed, Waiting
+from keyborn.adapters.aws.tempo import Tempo
 from keyborn.domain.access_policy.attaching import in_force
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.certificate import Certificate, CertificateStatus
-from keyborn.domain.errors import RegistryUnavailable, Unavailable
-from keyborn.domain.names import CertificateId, KeyHash, ThingName, key_hash
+from keyborn.domain.errors import AwsRefused, RegistryUnavailable, Unavailable
+from keyborn.domain.names import CertificateId
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.ports import MAX_PAGE, Clock, Sessions
 
-BEFORE, AFTER = timedelta(minutes=2), timedelta(minutes=5)
-"""How far our clocks and those of AWS may be apart, and a call may be under way."""
+UPDATES_PER_SECOND = 2.0
+"""Of UpdateCertificate, whose quota is 10 a second, adjustable; what enrolls is admitted to 98 % of it."""
+LOOKS_PER_SECOND = 5.0
+"""Of DescribeCertificate, whose quota is 10 a second and which nobody else of us calls."""
+RESERVE = 10.0
+"""Seconds of each run that are not for AWS IoT: the audit trail is chained every minute, come what may."""
+_SWEEP = timedelta(minutes=2)
+"""Longer than a run may take."""
 _ROUNDS = 5
 
 # ── one certificate ───────────────────────────────────────────────────────────────────────────────────
@@ -58,14 +66,20 @@ def wish_of(one: Owed, certificate: Certificate | None, thing: Thing | None) -> 
     return Wish(certificate.status)
 
 
-async def carry_out(registry: DynamoRegistry, iot: Iot, one: Owed) -> Thing | None:
+async def carry_out(registry: DynamoRegistry, iot: Iot, one: Owed, *, ordered: bool = True) -> Thing | None:
     """Do what an entry is about, until the table wished nothing else meanwhile, and strike it off.
 
-    Returns the thing's record. Raises leaves of Unavailable; then the entry stays.
+    A certificate that somebody deleted in AWS IoT has nothing to follow any more. Only who has just ordered
+    it to be active is told. Returns the thing's record. Raises leaves of Unavailable; then the entry stays.
     """
     wish, thing = await _look(registry, one)
     for _ in range(_ROUNDS):
-        await _fulfil(iot, one, wish)
+        try:
+            await _fulfil(iot, one, wish)
+        except AwsRefused as refusal:
+            told = ordered and wish.status is CertificateStatus.ACTIVE
+            if told or not await aside(_is_gone, iot, one, refusal):
+                raise
         before = wish
         wish, thing = await _look(registry, one)
         if wish == before:
@@ -95,10 +109,18 @@ def _tell(iot: Iot, one: Owed, wish: Wish) -> None:
         reconcile(iot, one.certificate, wish.policies)
 
 
+def _is_gone(iot: Iot, one: Owed, refusal: AwsRefused) -> bool:
+    """Whether it was refused since there is no such certificate, and not for want of a policy."""
+    return refusal.facts.get("reason") == GONE and iot.der_of(one.certificate) is None
+
+
 def reconcile(iot: Iot, certificate: CertificateId, policies: Iterable[PolicyName]) -> None:
-    """Leave a certificate with exactly these policies."""
+    """Leave a certificate with exactly these policies of ours.
+
+    What an administrator attached besides stays: it may deny everything to a device in quarantine.
+    """
     wanted = {iot.account.policy(name): name for name in policies}
-    there = set(iot.attached(certificate))
+    there = {named for named in iot.attached(certificate) if iot.account.owns_policy(named)}
     for named, name in wanted.items():
         if named not in there:
             iot.attach_policy(certificate, name)
@@ -119,14 +141,18 @@ class Settled:
     """Entries that AWS IoT follows now."""
     strays: int = 0
     """Certificates whose answer was lost."""
+    rescued: int = 0
+    """Intents whose process had died or failed, and of which nothing is active now."""
     records: int = 0
     """Where the audit chain ends."""
+    postponed: bool = False
+    """There was not time enough for all: the next run goes on."""
     troubles: list[str] = field(default_factory=list)
-    """Codes of what failed: the next run does it again."""
+    """What failed, each in short: the next run does it again."""
 
 
 class Settlement:
-    """The scheduled run: intents, owed entries, strays, tidying, the audit chain."""
+    """The scheduled run: what is owed, dead attempts, strays, intents, connections, tidying, the audit."""
 
     def __init__(
         self,
@@ -136,18 +162,33 @@ class Settlement:
         clock: Clock,
         sweep: Callable[[], Awaitable[int]],
         sessions: Sessions | None = None,
+        updates: Tempo | None = None,
+        looks: Tempo | None = None,
     ) -> None:
-        """``sweep`` drops overdue intents; in ``sessions`` those of a suspended or ended thing are closed."""
+        """``sweep`` drops overdue intents; in ``sessions`` those of a suspended or ended thing are closed.
+
+        ``updates`` bounds the calls of UpdateCertificate, whose quota is shared with those who enroll;
+        ``looks`` those of DescribeCertificate.
+        """
         self._registry = registry
         self._iot = iot
         self._clock = clock
         self._sessions = sessions
         self._sweep = sweep
+        self._updates = updates or Tempo(UPDATES_PER_SECOND, reserve=RESERVE)
+        self._hunt = StrayHunt(registry, iot, looks or Tempo(LOOKS_PER_SECOND, reserve=RESERVE))
+        self._presence = Presence(registry, clock, reserve=RESERVE)
+        self._tried: set[str] = set()
 
     async def settle(self) -> Settled:
-        """Do all that is due. A step that fails does not keep the others from being done."""
+        """Do all that is due, as far as there is time (``calls.within``): what takes away comes first.
+
+        A step that fails does not keep the others from being done.
+        """
         done = Settled()
-        for step in (self._drop, self._tell, self._clear, self._tidy, self._chain):
+        self._tried.clear()
+        steps = (self._tell, self._rescue, self._drop, self._meet, self._tell, self._tidy, self._chain)
+        for step in steps:
             await self._try(step, done)
         return done
 
@@ -155,19 +196,32 @@ class Settlement:
         try:
             await step(done)
         except Unavailable as trouble:
-            done.troubles.append(trouble.code)
+            done.troubles.append(in_short(trouble))
 
     async def _drop(self, done: Settled) -> None:
         done.dropped = await self._sweep()
 
+    async def _meet(self, done: Settled) -> None:
+        """Who has connected: what a successor's first connection revokes is told right after."""
+        if not await self._presence.look(done.troubles.append):
+            done.postponed = True
+
+    # ── what AWS IoT has to be told ───────────────────────────────────────────────────────────────────
+
     async def _tell(self, done: Settled) -> None:
-        for one in await self._registry.owed(before=self._clock.now() + timedelta(milliseconds=1)):
-            try:
-                thing = await carry_out(self._registry, self._iot, one)
-                done.told += 1
-                await self._close(one, thing)
-            except Unavailable as trouble:
-                done.troubles.append(trouble.code)
+        now = self._clock.now()
+        owed = await self._registry.owed(before=now + timedelta(milliseconds=1), limit=MAX_PAGE)
+        for one in sorted((one for one in owed if one.mark not in self._tried), key=_urgency):
+            if not await self._updates.turn():
+                done.postponed = True
+                return
+            self._tried.add(one.mark)
+            await self._try(partial(self._tell_one, one), done)
+
+    async def _tell_one(self, one: Owed, done: Settled) -> None:
+        thing = await carry_out(self._registry, self._iot, one, ordered=False)
+        done.told += 1
+        await self._close(one, thing)
 
     async def _close(self, one: Owed, thing: Thing | None) -> None:
         """End the sessions of a thing that may not be connected, in case nobody else did."""
@@ -175,70 +229,68 @@ class Settlement:
         if self._sessions is not None and one.status is not None and barred:
             await self._sessions.evict(one.thing, "its certificate was taken away")
 
-    # ── strays ────────────────────────────────────────────────────────────────────────────────────────
+    # ── dead attempts and strays ──────────────────────────────────────────────────────────────────────
 
-    async def _clear(self, done: Settled) -> None:
-        """Find by their keys the certificates whose answers were lost, and clear them away.
+    async def _rescue(self, done: Settled) -> None:
+        """Of every attempt whose lease is over nothing stays active; then the next one may go on."""
+        now, holder = self._clock.now(), f"sweeper {token_hex(8)}"
+        seized: list[Waiting] = []
+        for one in await self._registry.waiting(limit=MAX_PAGE):
+            if one.leased_until is not None and one.leased_until <= now and not one.clean:
+                await self._try(partial(self._seize, one, holder, seized), done)
+        clean = await self._clear({one.intent.id for one in seized}, done)
+        for one in seized:
+            if one.staged is not None or clean:
+                done.rescued += 1
+                await self._registry.release(one.intent.id, holder, ended=one.leased_until)
 
-        First the account's list, then the open intents, then the table: whoever signed before the list was
-        made has stored it by then, has an open intent, or has lost it.
-        """
-        ripe = [one for one in await self._registry.dirt() if one.until + AFTER <= self._clock.now()]
-        if not ripe:
+    async def _seize(self, one: Waiting, holder: str, seized: list[Waiting], done: Settled) -> None:
+        """Take the lease of an attempt that is over, and switch off what it stored."""
+        if one.staged is not None and not await self._updates.turn():
+            done.postponed = True
             return
-        since = min(one.since for one in ripe) - BEFORE
-        listed = await aside(lambda: list(self._iot.certificates(since)))
-        busy = await self._signing({one.thing for one in ripe})
-        strays = await self._unknown(listed, ripe)
-        for one in ripe:
-            if one.thing not in busy:
-                await self._try(partial(self._clear_one, one, strays), done)
+        now = self._clock.now()
+        mine = await self._registry.seize(one.intent.id, holder, at=now, until=now + _SWEEP)
+        if mine is None:
+            return
+        if mine.staged is not None:
+            await aside(self._iot.set_status, mine.staged.id, CertificateStatus.INACTIVE)
+        seized.append(replace(mine, leased_until=one.leased_until))
 
-    async def _signing(self, names: set[ThingName]) -> set[ThingName]:
-        """The things for which somebody may be signing now."""
-        far = self._clock.now() + timedelta(days=1)
-        busy = set()
-        for intent in await self._registry.leftovers(before=far, limit=MAX_PAGE):
-            if intent.thing in names:
-                flight = await self._registry.flight(intent.id)
-                if flight is not None and flight.staged is None:
-                    busy.add(intent.thing)
-        return busy
-
-    async def _unknown(
-        self, listed: Sequence[Listed], ripe: Sequence[Dirt]
-    ) -> dict[CertificateId, tuple[KeyHash, datetime]]:
-        """Certificates in the times in question that no item knows, with their keys."""
-        found = {}
-        for one in listed:
-            wanted = any(_within(one.created_at, dirt) for dirt in ripe)
-            if wanted and await self._registry.certificate(one.id) is None:
-                key = await self._key_of(one.id)
-                if key is not None:
-                    found[one.id] = (key, one.created_at)
-        return found
-
-    async def _key_of(self, certificate: CertificateId) -> KeyHash | None:
-        der = await aside(self._iot.der_of, certificate)
-        if der is None:
-            return None
-        public = x509.load_der_x509_certificate(der).public_key()
-        return key_hash(public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+    async def _clear(self, seized: Collection[str], done: Settled) -> bool:
+        """Clear strays away; whether all were seen to."""
+        now = self._clock.now()
+        places = [one for one in await self._registry.dirt(limit=MAX_PAGE) if one.until <= now]
+        if not places:
+            return True
+        strays = await self._hunt.look(places, seized)
+        if strays is None:
+            done.postponed = True
+            return False
+        before, gone = len(done.troubles), set[CertificateId]()
+        for place, found in strays.items():
+            left = [stray for stray in found if stray.id not in gone]
+            await self._try(partial(self._clear_one, place, left, gone), done)
+        return not done.postponed and len(done.troubles) == before
 
     async def _clear_one(
-        self, dirt: Dirt, strays: dict[CertificateId, tuple[KeyHash, datetime]], done: Settled
+        self, place: Dirt, strays: Sequence[Stray], gone: set[CertificateId], done: Settled
     ) -> None:
-        """Clear what one entry is about; a certificate that somebody bound to another thing is left alone."""
-        for certificate, (key, made) in strays.items():
-            if key != dirt.key or not _within(made, dirt):
+        for stray in strays:
+            if not await self._hunt.is_ours(stray, place):
                 continue
-            things = await aside(self._iot.things_of, certificate)
-            if set(things) <= {dirt.thing}:
-                await aside(self._iot.clear_away, certificate)
-                done.strays += 1
-        if await self._registry.thing(dirt.thing) is None and dirt.kind is ThingKind.DEVICE:
-            await aside(self._iot.delete_thing, dirt.thing)
-        await self._registry.settle([dirt])
+            if not await self._updates.turn():
+                done.postponed = True
+                return
+            await aside(self._iot.clear_away, stray.id)
+            gone.add(stray.id)
+            done.strays += 1
+        if place.until + AFTER <= self._clock.now():
+            if await self._registry.thing(place.thing) is None and place.kind is ThingKind.DEVICE:
+                await aside(self._iot.delete_thing, place.thing)
+            await self._registry.settle([place])
+
+    # ── the table's own ───────────────────────────────────────────────────────────────────────────────
 
     async def _tidy(self, _done: Settled) -> None:
         await self._registry.tidy()
@@ -247,5 +299,7 @@ class Settlement:
         done.records = (await self._registry.chain()).sequence
 
 
-def _within(moment: datetime, dirt: Dirt) -> bool:
-    return dirt.since - BEFORE <= moment <= dirt.until + AFTER
+def _urgency(one: Owed) -> tuple[int, datetime]:
+    """What takes rights away for good, then what takes them away, then the rest; the oldest first."""
+    order = {CertificateStatus.REVOKED: 0, CertificateStatus.INACTIVE: 1}
+    return (2 if one.status is None else order.get(one.status, 2), one.due)

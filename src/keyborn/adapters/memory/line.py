@@ -1,6 +1,6 @@
 """The shared bucket and the line in memory: for tests, and for the simulation of a storm."""
 
-from keyborn.domain.quota import Pacing, Place, Slice, floor_of
+from keyborn.domain.quota import Pacing, Place, Slice, ceiling_of, floor_of
 
 
 class MemoryLine:
@@ -17,6 +17,8 @@ class MemoryLine:
         floor = floor_of(self._pacing, now)
         if floor > latest:
             raise ValueError("a slot that begins so early is not kept")
+        if self._free_at > ceiling_of(self._pacing, now):
+            self._free_at = floor
         begins = max(self._free_at, floor)
         if begins > latest:
             return Slice(None, self._free_at, self._end)

@@ -14,6 +14,7 @@
     ├── Throttled                too many failures                       HTTP 429 + Retry-After
     ├── Queued                   others are first                        HTTP 429 + Retry-After
     ├── Unavailable              cannot now, could later                 HTTP 503 + Retry-After
+    │   └── AwsThrottled         a quota of the AWS account              HTTP 429 + Retry-After
     ├── DeviceError              the device side: files, trust, session  exit 1
     └── OperatorError            the operator's commands: data folder …  exit 1
 
@@ -23,6 +24,29 @@ more. Each edge maps the tree once: ``http/problems.py`` to problem documents, `
 codes.
 """
 
+from keyborn.domain.errors.clouds import (
+    AwsCallFailed,
+    AwsCredentialsMissing,
+    AwsCredentialsRefused,
+    AwsDenied,
+    AwsPartsMissing,
+    AwsProfileMissing,
+    AwsRegionMissing,
+    AwsUnreachable,
+    SessionLeftOpen,
+    StackForeign,
+    StackMissing,
+    StackUnfinished,
+)
+from keyborn.domain.errors.deploying import (
+    AwsAccountDiffers,
+    CodeBucketTaken,
+    CodeDiffers,
+    StackFailed,
+    StackNotReady,
+    StackSlow,
+    ThingNotCleared,
+)
 from keyborn.domain.errors.devices import (
     ApprovalPending,
     BrokerUnreachable,
@@ -53,8 +77,11 @@ from keyborn.domain.errors.devices import (
     WrongCertificate,
 )
 from keyborn.domain.errors.enrolling import (
+    AwsConflict,
+    AwsOutage,
     AwsQuotaReached,
     AwsRefused,
+    AwsThrottled,
     CaDates,
     CredentialMissing,
     CredentialRefused,
@@ -81,6 +108,7 @@ from keyborn.domain.errors.inputs import (
     InvalidThingName,
     InvalidTopic,
     MalformedRequest,
+    PolicyNameTooLong,
     ReservedThingName,
 )
 from keyborn.domain.errors.keeping import (
@@ -133,6 +161,7 @@ from keyborn.domain.errors.requests import (
     WeakExponent,
     WeakKey,
 )
+from keyborn.domain.errors.smoking import AssumptionsDiffer, SmokeLeftovers
 from keyborn.domain.errors.tree import (
     Conflict,
     DeviceError,
@@ -151,9 +180,22 @@ from keyborn.domain.errors.tree import (
 __all__ = [
     "AddressUnavailable",
     "ApprovalPending",
+    "AssumptionsDiffer",
     "AuditBroken",
+    "AwsAccountDiffers",
+    "AwsCallFailed",
+    "AwsConflict",
+    "AwsCredentialsMissing",
+    "AwsCredentialsRefused",
+    "AwsDenied",
+    "AwsOutage",
+    "AwsPartsMissing",
+    "AwsProfileMissing",
     "AwsQuotaReached",
     "AwsRefused",
+    "AwsRegionMissing",
+    "AwsThrottled",
+    "AwsUnreachable",
     "BrokerFileUnusable",
     "BrokerUnreachable",
     "BrokerUntrusted",
@@ -168,6 +210,8 @@ __all__ = [
     "CertificateNotHeld",
     "ClockUnusable",
     "ClosePrimes",
+    "CodeBucketTaken",
+    "CodeDiffers",
     "Conflict",
     "CredentialMissing",
     "CredentialRefused",
@@ -225,6 +269,7 @@ __all__ = [
     "Overloaded",
     "PackageNotBuilt",
     "PolicyInUse",
+    "PolicyNameTooLong",
     "PublishDenied",
     "Queued",
     "RegistryTooNew",
@@ -237,14 +282,23 @@ __all__ = [
     "ServerPartsMissing",
     "ServerStopped",
     "ServiceUnreachable",
+    "SessionLeftOpen",
     "SessionLost",
     "SessionRefused",
     "SmallFactor",
+    "SmokeLeftovers",
+    "StackFailed",
+    "StackForeign",
+    "StackMissing",
+    "StackNotReady",
+    "StackSlow",
+    "StackUnfinished",
     "SubscribeDenied",
     "SystemTrouble",
     "ThingNameCase",
     "ThingNameMissing",
     "ThingNameTaken",
+    "ThingNotCleared",
     "ThingRevoked",
     "Throttled",
     "TokenExhausted",

@@ -153,6 +153,35 @@ class CaDates(Unavailable):
     )
 
 
+class AwsThrottled(Unavailable):
+    """AWS takes no more calls of this kind for now, and repeating them for a while did not help."""
+
+    code = "aws_throttled"
+    sentence = (
+        "The AWS account is asked for more than its quota allows ({action}). "
+        "Repeat the same request in {seconds} s."
+    )
+
+
+class AwsConflict(Unavailable):
+    """Others changed the same thing in AWS at the same moment, again and again."""
+
+    code = "aws_conflict"
+    sentence = (
+        "Another request is at work on the same thing ({action}). Repeat the same request in {seconds} s."
+    )
+
+
+class AwsOutage(Unavailable):
+    """AWS does not answer, or answers that it cannot now."""
+
+    code = "aws_outage"
+    sentence = (
+        "A service of AWS does not answer ({action}). Repeat the same request in {seconds} s; if that does "
+        "not help, the operator should look at the AWS Health Dashboard of this region."
+    )
+
+
 class AwsRefused(Unavailable):
     """AWS does not do what the service asks for: no permission, no table, credentials that ended."""
 

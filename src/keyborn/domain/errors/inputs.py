@@ -54,6 +54,16 @@ class InvalidPolicyName(InputError):
     sentence = "The policy name is not usable. Use 1 to 128 of A-Z a-z 0-9 _ + = , . @ -"
 
 
+class PolicyNameTooLong(InputError):
+    """Together with the stack's prefix it has more than AWS IoT's 128 characters."""
+
+    code = "policy_name_too_long"
+    sentence = (
+        "The policy name has {length} characters. AWS IoT takes 128, of which the stack's own part, "
+        "{prefix}, takes some. Use at most {most}."
+    )
+
+
 class InvalidPolicy(InputError):
     """A document that is not an AWS IoT policy, or holds an element that is not known here."""
 

@@ -61,7 +61,7 @@ class DataFolderMissing(OperatorError):
     code = "data_folder_missing"
     sentence = (
         "There is no Keyborn data in {path}. Say where it is with --data DIR, or start the service there: "
-        "keyborn serve --data {path}"
+        "keyborn serve --data {path}. For a stack on AWS, say --aws STACK."
     )
 
 

@@ -109,11 +109,11 @@ class Cloud:
         """One request, authenticated; None is a bare refusal by the API or for want of an instance."""
         if not self.api.passes(self.now):
             return None
+        calls, self._held = self.line.calls, 0.0
         found = self._instance()
         if found is None:
             return None
         instance, started = found
-        calls, self._held = self.line.calls, 0.0
         account = self.storm.account
         retry_after = self._admit(instance.gate, who)
         took = started + account.answer + (self.line.calls - calls) * account.table_call
@@ -143,7 +143,9 @@ class Cloud:
             return None
         self.running += 1
         self.most_running = max(self.most_running, self.running)
-        return Instance(self._gate(), self.now), self.storm.account.cold_start
+        gate = self._gate()
+        finish(gate.ahead())  # beside the first look at a token, which it remembers from then on
+        return Instance(gate, self.now), self.storm.account.cold_start
 
     def _gate(self) -> QuotaGate:
         return QuotaGate(

@@ -40,7 +40,9 @@ def _switched(
 ) -> Dossier:
     after = replace(before, thing=replace(before.thing, status=status))
     for one in before.held:
-        after = after.holding(one.slot, filing.mark(draft, before.thing, one, certificates, at))
+        changed = filing.mark(draft, before.thing, one, certificates, at)
+        filing.mark_again(draft, before.thing, changed, at, before.late)
+        after = after.holding(one.slot, changed)
     return after
 
 
@@ -49,16 +51,16 @@ def _suspend_staged(draft: Draft, before: Dossier, at: datetime) -> None:
     waiting = before.waiting
     if waiting is None or waiting.staged is None:
         return
-    filing.mark(draft, before.thing, waiting.staged, CertificateStatus.INACTIVE, at)
-    if waiting.leased_until is not None and waiting.leased_until > at:
-        filing.mark(draft, before.thing, waiting.staged, CertificateStatus.INACTIVE, waiting.leased_until)
+    off = filing.mark(draft, before.thing, waiting.staged, CertificateStatus.INACTIVE, at)
+    filing.mark_again(draft, before.thing, off, at, waiting.leased_until)
 
 
 def _ended(draft: Draft, before: Dossier, status: ThingStatus, at: datetime) -> Dossier:
     if before.waiting is not None:
         filing.discard(draft, before.thing, before.waiting, at)
     for one in before.held:
-        filing.revoke(draft, before.thing, one, at)
+        revoked = filing.mark(draft, before.thing, one, CertificateStatus.REVOKED, at)
+        filing.mark_again(draft, before.thing, revoked, at, before.late)
     return Dossier(replace(before.thing, status=status), before.epoch + 1)
 
 
@@ -109,12 +111,10 @@ def _promoted(draft: Draft, dossier: Dossier, met: Certificate, at: datetime) ->
 
 def drop(draft: Draft, intent: IntentId, event: AuditEvent) -> bool:
     """See ``Leftovers.drop``."""
-    noted = draft.peek(keys.intent(intent))
-    if noted is None:
+    found = filing.opened(draft, intent)
+    if found is None:
         return False
-    dossier = filing.dossier_of(draft, ThingKind(noted["kind"]), ThingName(noted["thing"]))
-    if dossier is None or dossier.waiting is None or dossier.waiting.intent.id != intent:
-        return False
+    dossier, _ = found
     after = filing.undo(draft, dossier, event.at)
     if after is None:
         filing.forget(draft, dossier.thing, event.at)

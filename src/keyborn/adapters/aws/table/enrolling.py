@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from keyborn.adapters.aws.table import filing, items, keys, outbox
+from keyborn.adapters.aws.table import filing, items, keys, leasing, outbox
 from keyborn.adapters.aws.table.draft import Draft, Key
 from keyborn.adapters.aws.table.items import Dossier, Waiting
 from keyborn.adapters.aws.table.values import Item
@@ -25,10 +25,6 @@ MOST_PAID = 30
 """Tokens that may pay for one open intent; more would not fit into the transaction that undoes it."""
 GOOD = "attribute_exists(#pk) AND attribute_not_exists(#withdrawnAt)"
 ROOM = "attribute_not_exists(#uses) OR #taken < #uses"
-
-
-class AtWork(Exception):
-    """Another process holds the lease on the intent that this attempt would resume."""
 
 
 # ── claim ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -49,7 +45,7 @@ def fresh(attempt: Attempt) -> Mapping[Key, Item | None]:
 
 
 def claim(draft: Draft, attempt: Attempt, lease: timedelta, *, ours: bool) -> Verdict:
-    """See ``Enrollments.claim``. ``ours``: the serial is ours to choose. Raises AtWork."""
+    """See ``Enrollments.claim``. ``ours``: the serial is ours to choose. Raises AtWork and NotLookedAt."""
     dossier = filing.dossier_of(draft, attempt.applicant.kind, attempt.thing)
     standing = _standing(draft, attempt, dossier)
     verdict = decide(standing, attempt)
@@ -136,7 +132,7 @@ def _record(
     """Write down the intent with everything it brings."""
     opened = _opened(draft, dossier, attempt)
     waiting = _in_place_of(draft, opened, one, attempt.now)
-    waiting = replace(waiting, leased_until=until)
+    waiting = replace(waiting, leased_until=until, holder=leasing.holder_of(attempt) if until else None)
     waiting = _pay(draft, attempt, waiting, paying=paying)
     bound = draft.peek(keys.public_key(attempt.key))
     if bound is None:
@@ -196,19 +192,20 @@ def _resume(
     waiting = dossier.waiting
     if waiting is None or not (paying or until):
         return
-    if waiting.leased_until is not None and attempt.now < waiting.leased_until:
-        raise AtWork
+    leasing.require_free(waiting, attempt.now)
     if waiting.leased_until is not None and waiting.staged is None:
         outbox.soil(draft, dossier.thing.kind, waiting, attempt.now)
-    waiting = _pay(draft, attempt, replace(waiting, leased_until=until), paying=paying)
+    holder = leasing.holder_of(attempt) if until else None
+    leased = replace(waiting, leased_until=until, holder=holder, clean=False)
+    waiting = _pay(draft, attempt, leased, paying=paying)
     filing.keep(draft, dossier.thing, replace(dossier, waiting=waiting), attempt.now)
 
 
 # ── store ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def store(draft: Draft, one: Intent, kept: Certificate) -> Certificate:
-    """See ``Enrollments.store``; ``kept`` is as ``staged`` makes it."""
+def store(draft: Draft, one: Intent, kept: Certificate, holder: str | None = None) -> Certificate:
+    """See ``Enrollments.store``; ``kept`` is as ``staged`` makes it. Raises LostLease for a late holder."""
     noted = draft.peek(keys.intent(one.id))
     if noted is None:
         found = filing.find(draft, one.thing)
@@ -219,12 +216,15 @@ def store(draft: Draft, one: Intent, kept: Certificate) -> Certificate:
         return _winner(draft, noted, one)
     if waiting.staged is not None:
         return with_der(draft, waiting.staged)
+    leasing.require_held(waiting, holder)
     if draft.get(keys.certificate(kept.id)) is not None:
         raise RegistryUnavailable
     draft.put(keys.certificate(kept.id), items.certificate_item(kept, dossier.thing.kind, one.id))
     draft.write((keys.certificates_of(one.thing), draft.stamp()), {"certificate": kept.id})
     draft.amend(keys.intent(one.id), {"certificate": kept.id}, filing.THERE)
-    staged_now = replace(waiting, staged=replace(kept, der=b""))
+    if waiting.repoliced:  # when nobody can give it the old ones any more
+        outbox.owe_review(draft, dossier.thing, kept, waiting.leased_until or one.created_at)
+    staged_now = replace(waiting, staged=replace(kept, der=b""), repoliced=False)
     filing.keep(draft, dossier.thing, replace(dossier, waiting=staged_now), one.created_at)
     return kept
 
@@ -258,8 +258,11 @@ def _signed(draft: Draft, noted: Item) -> Certificate | None:
 # ── activate ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def activate(draft: Draft, one: IntentId, event: AuditEvent) -> Certificate:
-    """See ``Enrollments.activate``. The thing's item is read strongly: by the condition it is written on."""
+def activate(draft: Draft, one: IntentId, event: AuditEvent, holder: str | None = None) -> Certificate:
+    """See ``Enrollments.activate``. The thing's item is read strongly: by the condition it is written on.
+
+    Raises LostLease for a ``holder`` that came too late.
+    """
     noted = draft.peek(keys.intent(one))
     signed = None if noted is None else _signed(draft, noted)
     if noted is None or signed is None:
@@ -272,6 +275,7 @@ def activate(draft: Draft, one: IntentId, event: AuditEvent) -> Certificate:
         raise filing.interrupted(None if dossier is None else dossier.thing)
     if dossier.thing.status is ThingStatus.SUSPENDED:
         raise filing.interrupted(dossier.thing)
+    leasing.require_held(waiting, holder)
     active = _activate(draft, dossier, waiting.staged, event)
     filing.close(draft, waiting, event.at)
     return replace(active, der=signed.der)
@@ -284,23 +288,8 @@ def _activate(draft: Draft, dossier: Dossier, kept: Certificate, event: AuditEve
     active = replace(kept, status=CertificateStatus.ACTIVE)
     draft.amend(keys.certificate(kept.id), items.state(active))
     thing = replace(before, status=ThingStatus.ACTIVE)
-    after = replace(dossier.holding(kept.slot, active), thing=thing, waiting=None, grave=None)
+    late = None if dossier.waiting is None else dossier.waiting.leased_until
+    after = replace(dossier.holding(kept.slot, active), thing=thing, waiting=None, grave=None, late=late)
     filing.keep(draft, before, after, event.at)
     filing.tell(draft, event)
     return active
-
-
-# ── leases ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def release(draft: Draft, one: IntentId) -> None:
-    """Let the next attempt go on with an open intent at once."""
-    noted = draft.peek(keys.intent(one))
-    if noted is None:
-        return
-    dossier = filing.dossier_of(draft, ThingKind(noted["kind"]), ThingName(noted["thing"]))
-    waiting = None if dossier is None else dossier.waiting
-    if dossier is None or waiting is None or waiting.intent.id != one or waiting.leased_until is None:
-        return
-    free = replace(waiting, leased_until=waiting.intent.created_at)
-    filing.keep(draft, dossier.thing, replace(dossier, waiting=free), waiting.intent.created_at)

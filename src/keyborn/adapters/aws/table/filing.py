@@ -15,11 +15,14 @@ from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.audit import AuditEvent, canonical
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.errors import EnrollmentInterrupted, NotFound, ThingRevoked
+from keyborn.domain.intent import IntentId
 from keyborn.domain.names import KeyHash, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 
 INTENT_DAYS = 30
 """How long a closed intent is remembered: a stray certificate is matched with it."""
+SIGNED_FOR = timedelta(minutes=5)
+"""How long AWS takes a request that was signed (IAM User Guide, "AWS API request signatures")."""
 THERE = "attribute_exists(#pk)"
 
 # ── finding ───────────────────────────────────────────────────────────────────────────────────────────
@@ -36,6 +39,18 @@ def find(draft: Draft, name: ThingName) -> Dossier | None:
     draft.need(*(keys.thing(kind, name) for kind in ThingKind))
     found = (dossier_of(draft, kind, name) for kind in ThingKind)
     return next((one for one in found if one is not None), None)
+
+
+def opened(draft: Draft, one: IntentId) -> tuple[Dossier, Waiting] | None:
+    """The file of the thing whose open intent this is; None if it is not open."""
+    noted = draft.peek(keys.intent(one))
+    if noted is None:
+        return None
+    dossier = dossier_of(draft, ThingKind(noted["kind"]), ThingName(noted["thing"]))
+    waiting = None if dossier is None else dossier.waiting
+    if dossier is None or waiting is None or waiting.intent.id != one:
+        return None
+    return dossier, waiting
 
 
 def known(draft: Draft, name: ThingName) -> Dossier:
@@ -97,6 +112,16 @@ def mark(
     return changed
 
 
+def mark_again(draft: Draft, thing: Thing, changed: Certificate, at: datetime, late: datetime | None) -> None:
+    """Tell AWS IoT once more when whoever enrolled is at its end, and when nothing of that can take effect.
+
+    Lambda freezes an instance that has answered, with what it was about to send.
+    """
+    for due in () if late is None else (late, late + SIGNED_FOR):
+        if due > at:
+            outbox.owe_status(draft, thing, changed, due)
+
+
 def revoke(draft: Draft, thing: Thing, one: Certificate | None, at: datetime) -> None:
     """The same for good; None is nothing to revoke."""
     if one is not None:
@@ -118,12 +143,9 @@ def discard(draft: Draft, thing: Thing, waiting: Waiting, at: datetime) -> None:
     close(draft, waiting, at)
     if waiting.staged is None:
         outbox.soil(draft, thing.kind, waiting, at)
-    revoke(draft, thing, waiting.staged, at)
-    late = waiting.leased_until
-    if late is not None and late > at and waiting.staged is not None:
-        # Who was at work may activate it late: it is revoked once more after that.
-        revoked = replace(waiting.staged, status=CertificateStatus.REVOKED)
-        outbox.owe_status(draft, thing, revoked, late)
+    else:
+        revoked = mark(draft, thing, waiting.staged, CertificateStatus.REVOKED, at)
+        mark_again(draft, thing, revoked, at, waiting.leased_until)
 
 
 def give_back(draft: Draft, waiting: Waiting, at: datetime) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 from keyborn.adapters.aws.table.keys import from_ms, to_ms
 from keyborn.adapters.aws.table.values import Item
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyDocument, PolicyName
-from keyborn.domain.access_policy.parse import parse_kept
 from keyborn.domain.audit import AuditRecord, parse_event
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import AuditBroken
@@ -35,7 +34,18 @@ class Waiting:
     staged: Certificate | None = None
     """What was signed for it, not active; without its DER."""
     leased_until: datetime | None = None
-    """Until then the process that claimed it is at work, and nobody else."""
+    """Until then the holder is at work and nobody else, and a call that it made may still take effect."""
+    holder: str | None = None
+    """The attempt that has the lease; None once it gave it back."""
+    clean: bool = False
+    """Whether the sweeper has looked after that, and left nothing active."""
+    repoliced: bool = False
+    """Whether the thing's policies changed before anything was signed: who is at work may still give the
+    certificate those that it had."""
+
+    def at_work(self, at: datetime) -> bool:
+        """Whether somebody goes on with it at this moment."""
+        return self.holder is not None and self.leased_until is not None and at < self.leased_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +63,18 @@ class Dossier:
     waiting: Waiting | None = None
     grave: Thing | None = None
     """What a freed name's record was: it comes back if the new claim comes to nothing."""
+    late: datetime | None = None
+    """Until then a call of the enrolment that came last may take effect in AWS IoT, after later ones."""
 
     @property
     def held(self) -> tuple[Certificate, ...]:
         """Certificates that have been activated and not revoked since: at most one in each slot."""
         return tuple(one for one in (self.current, self.successor) if one is not None)
+
+    @property
+    def unheard_of(self) -> bool:
+        """Whether the name has never been anybody's: it is claimed, and has never had a certificate."""
+        return self.thing.status is ThingStatus.CLAIMED and self.epoch == 0
 
     def about(self, thing: Thing) -> "Dossier":
         """The same with another record."""
@@ -91,6 +108,7 @@ def dossier_item(value: Dossier) -> Item:
         "successor": _held_item(value.successor),
         "waiting": None if value.waiting is None else _waiting_item(value.waiting),
         "grave": None if grave is None else _standing(grave),
+        "late": _maybe_ms(value.late),
     }
 
 
@@ -105,6 +123,7 @@ def dossier(item: Item) -> Dossier:
         _held(item.get("successor"), thing.name, Slot.SUCCESSOR),
         None if waiting is None else _waiting(waiting, thing.name),
         None if grave is None else _standing_as(thing, grave),
+        _maybe_moment(item.get("late")),
     )
 
 
@@ -154,6 +173,9 @@ def _waiting_item(value: Waiting) -> Item:
         "paid": list(value.paid),
         "staged": _held_item(value.staged),
         "leasedUntil": _maybe_ms(value.leased_until),
+        "holder": value.holder,
+        "clean": value.clean or None,
+        "repoliced": value.repoliced or None,
     }
 
 
@@ -165,6 +187,9 @@ def _waiting(item: Item, thing: ThingName) -> Waiting:
         tuple(map(TokenId, item["paid"])),
         _held(item.get("staged"), thing, one.slot),
         _maybe_moment(item.get("leasedUntil")),
+        item.get("holder"),
+        bool(item.get("clean")),
+        bool(item.get("repoliced")),
     )
 
 
@@ -283,14 +308,21 @@ def policy_item(value: AccessPolicy) -> Item:
 
 def policy(item: Item) -> AccessPolicy:
     """Read a policy; a document that does not parse any more has no statements."""
-    document = parse_kept(item["document"]) or PolicyDocument((), item["document"])
+    document = _parsed(item["document"]) or PolicyDocument((), item["document"])
     moment = from_ms(item["updatedAt"])
     return AccessPolicy(PolicyName(item["sk"]), document, moment, item["version"], item["shipped"])
 
 
 def policy_in_force(item: Item) -> AccessPolicy | None:
     """The same for who decides by it: None where the document does not parse any more."""
-    return None if parse_kept(item["document"]) is None else policy(item)
+    return None if _parsed(item["document"]) is None else policy(item)
+
+
+def _parsed(text: str) -> PolicyDocument | None:
+    # Here, because enrolling reads no policy: a function starts without the grammar.
+    from keyborn.domain.access_policy.parse import parse_kept  # noqa: PLC0415
+
+    return parse_kept(text)
 
 
 # ── the trail ─────────────────────────────────────────────────────────────────────────────────────────

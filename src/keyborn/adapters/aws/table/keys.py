@@ -14,6 +14,8 @@ from keyborn.domain.token import TokenId
 
 TOKENS, POLICIES, OPEN = "token", "policy", "open"
 EVENTS, AUDIT, OWED, DIRT = "event", "audit", "owed", "dirt"
+SEEN = "seen"
+"""Who has connected, by certificate; the template's ``SeenRule`` writes it."""
 HEAD: Key = ("head", "-")
 """The end of the audit chain."""
 

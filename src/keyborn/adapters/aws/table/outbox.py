@@ -68,6 +68,11 @@ def owe_policies(draft: Draft, before: Thing, after: Dossier, due: datetime) -> 
         _owe(draft, before, one, due, {"attach": attach, "detach": detach})
 
 
+def owe_review(draft: Draft, thing: Thing, one: Certificate, due: datetime) -> None:
+    """A certificate must have the thing's policies and no others, whoever gave it some."""
+    _owe(draft, thing, one, due, {})
+
+
 def _owe(draft: Draft, thing: Thing, one: Certificate, due: datetime, what: Item) -> None:
     facts = {"thing": thing.name, "kind": thing.kind.value, "certificate": one.id, "due": keys.to_ms(due)}
     draft.write((keys.OWED, f"{keys.sortable(due)}#{draft.stamp()}"), {**facts, **what})
@@ -75,7 +80,7 @@ def _owe(draft: Draft, thing: Thing, one: Certificate, due: datetime, what: Item
 
 def soil(draft: Draft, kind: ThingKind, waiting: Waiting, at: datetime) -> None:
     """Note that ``waiting`` may have been signed, or be just now, without anybody knowing the certificate."""
-    one, until = waiting.intent, max(at, waiting.leased_until or at)
+    one, until = waiting.intent, waiting.leased_until or at
     place = f"{keys.sortable(until)}#{one.id}"
     facts = {"intent": one.id, "thing": one.thing, "kind": kind.value, "key": one.key_hash}
     span = {"since": keys.to_ms(one.created_at), "until": keys.to_ms(until)}

@@ -8,6 +8,7 @@ then for users.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from keyborn.adapters.aws.table import filing, items, keys, outbox
 from keyborn.adapters.aws.table.draft import MOST_ITEMS, Draft
@@ -99,7 +100,12 @@ def detach_policy(draft: Draft, name: ThingName, policy: PolicyName, event: Audi
 
 
 def _keep(draft: Draft, before: Dossier, after: Thing, event: AuditEvent) -> None:
-    kept = before.about(after)
+    kept, waiting = before.about(after), before.waiting
+    if waiting is not None and waiting.staged is None:
+        kept = replace(kept, waiting=replace(waiting, repoliced=True))
     outbox.owe_policies(draft, before.thing, kept, event.at)
+    if waiting is not None and waiting.staged is not None and waiting.at_work(event.at):
+        # Who is at work may be giving it those it had, after we looked: when that is over, once more.
+        outbox.owe_review(draft, before.thing, waiting.staged, waiting.leased_until or event.at)
     filing.keep(draft, before.thing, kept, event.at)
     filing.tell(draft, event)

@@ -1,9 +1,10 @@
 """Questions: strongly consistent, and a badge as one snapshot."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from keyborn.adapters.aws.table import items, keys
 from keyborn.adapters.aws.table.draft import Key
+from keyborn.adapters.aws.table.items import Waiting
 from keyborn.adapters.aws.table.table import Table
 from keyborn.adapters.aws.table.values import Item
 from keyborn.domain.access import Badge
@@ -33,6 +34,30 @@ def certificates(table: Table, name: ThingName) -> Sequence[Certificate]:
     wanted = [keys.certificate(CertificateId(row["certificate"])) for row in rows]
     found = table.get_many(wanted)
     return [items.certificate(item) for key in wanted if (item := found[key]) is not None]
+
+
+def known(table: Table, certificate_ids: Iterable[CertificateId]) -> set[CertificateId]:
+    """Those of them that the table knows, whatever their status."""
+    wanted = {keys.certificate(one): one for one in certificate_ids}
+    found = table.get_many(wanted)
+    return {one for key, one in wanted.items() if found[key] is not None}
+
+
+def waiting(table: Table, limit: int) -> Sequence[Waiting]:
+    """What is known of open intents, oldest first."""
+    rows = list(table.query(keys.OPEN, limit=limit))
+    wanted = [keys.thing(ThingKind(row["kind"]), ThingName(row["thing"])) for row in rows]
+    found = table.get_many(wanted)
+    files = [(row["id"], found[key]) for row, key in zip(rows, wanted, strict=True)]
+    known = [(one, items.dossier(item).waiting) for one, item in files if item is not None]
+    return [held for one, held in known if held is not None and held.intent.id == one]
+
+
+def waiting_for(table: Table, names: Iterable[ThingName]) -> Sequence[Waiting]:
+    """What is known of the open intents of these things, of either kind."""
+    found = table.get_many(keys.thing(kind, name) for name in names for kind in ThingKind)
+    known = (items.dossier(item).waiting for item in found.values() if item is not None)
+    return [one for one in known if one is not None]
 
 
 def badge(table: Table, certificate_id: CertificateId) -> Badge | None:

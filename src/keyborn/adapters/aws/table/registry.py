@@ -1,9 +1,10 @@
 """The registry on DynamoDB, as the ports see it: what blocks runs in threads of its own."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
+from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,15 +18,19 @@ from keyborn.adapters.aws.table import (
     filing,
     items,
     keys,
+    leasing,
     outbox,
     policies,
     reads,
+    sightings,
     tokens,
     trail,
 )
 from keyborn.adapters.aws.table.draft import Draft
+from keyborn.adapters.aws.table.items import Waiting
 from keyborn.adapters.aws.table.memo import Memo, Remembered
 from keyborn.adapters.aws.table.outbox import Dirt, Owed
+from keyborn.adapters.aws.table.sightings import Sighting
 from keyborn.adapters.aws.table.table import Table
 from keyborn.adapters.aws.table.values import Item
 from keyborn.domain.access import Badge
@@ -44,6 +49,10 @@ T = TypeVar("T")
 
 _NO_LEASE = timedelta(0)
 _LEASE_PATIENCE = Patience(whole=3.0, first=0.1, longest=0.25)
+_AFTER_DEATH = 20
+"""Seconds: the sweeper comes each minute."""
+_holding: ContextVar[tuple[IntentId, str] | None] = ContextVar("keyborn_holding", default=None)
+"""The intent that this task has claimed, and its name among those who did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +62,8 @@ class Flight:
     intent: Intent
     thing: Thing
     staged: Certificate | None
+    unheard_of: bool = False
+    """Whether nothing of that name has ever been enrolled here: a thing that it has is somebody else's."""
 
 
 class DynamoRegistry:
@@ -78,7 +89,7 @@ class DynamoRegistry:
         left alone with an intent; zero: anybody goes on with it at once. ``patience`` bounds each method.
         """
         patience = patience or Patience()
-        service = Service(client, "dynamodb", busy=RegistryUnavailable, patience=patience)
+        service = Service(client, "dynamodb", patience=patience)
         self._table = Table(service, table, patience=patience)
         self._own_dates = own_dates
         self._lease = lease
@@ -111,10 +122,15 @@ class DynamoRegistry:
     # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────
 
     async def claim(self, attempt: Attempt) -> Verdict:
-        """See ``Enrollments.claim``. One that is leased to another process is waited for, up to 3 s."""
+        """See ``Enrollments.claim``. One that is leased to another process is waited for, up to 3 s.
+
+        One whose process died is first the sweeper's: raises EnrollmentInterrupted.
+        """
         rounds, guess = Rounds(_LEASE_PATIENCE), enrolling.fresh(attempt)
         while True:
             verdict = await self._ask(partial(self._claim, attempt, guess))
+            if isinstance(verdict, Issue) and self._lease:
+                _holding.set((verdict.intent.id, leasing.holder_of(attempt)))
             if verdict is not None:
                 return verdict
             # Who waits holds no thread: the one that is waited for may need it.
@@ -129,8 +145,10 @@ class DynamoRegistry:
         operation = partial(enrolling.claim, attempt=attempt, lease=self._lease, ours=not self._own_dates)
         try:
             done = self._table.run_keeping(operation, guess)
-        except enrolling.AtWork:
+        except leasing.AtWork:
             return None
+        except leasing.NotLookedAt as died:
+            raise EnrollmentInterrupted(seconds=_AFTER_DEATH) from died
         if isinstance(done.result, Issue):
             self._memo.keep(done.result.intent.id, done.left)
         return done.result
@@ -138,12 +156,21 @@ class DynamoRegistry:
     async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
         """See ``Enrollments.store``."""
         kept = enrolling.as_staged(intent, certificate, own_dates=self._own_dates)
-        return await self._ask(lambda: self._store(intent, kept))
+        holder = self._holder(intent.id)
+        return await self._ask(lambda: self._store(intent, kept, holder))
 
-    def _store(self, intent: Intent, kept: Certificate) -> Certificate:
+    @staticmethod
+    def _holder(intent: IntentId) -> str | None:
+        """Who this task is among the attempts at an intent; None if it has not claimed it."""
+        mine = _holding.get()
+        return mine[1] if mine is not None and mine[0] == intent else None
+
+    def _store(self, intent: Intent, kept: Certificate, holder: str | None) -> Certificate:
         noted = keys.intent(intent.id)
         guess = {keys.certificate(kept.id): None, **self._memo.of(intent.id)}
-        done = self._table.run_keeping(partial(enrolling.store, one=intent, kept=kept), guess)
+        operation = partial(enrolling.store, one=intent, kept=kept, holder=holder)
+        with _interrupted_if_lost():
+            done = self._table.run_keeping(operation, guess)
         known = guess.get(noted)
         if done.left and known is not None:
             self._memo.keep(intent.id, {**done.left, noted: {**known, "certificate": kept.id}})
@@ -151,11 +178,13 @@ class DynamoRegistry:
 
     async def activate(self, intent: IntentId, event: AuditEvent) -> Certificate:
         """See ``Enrollments.activate``."""
-        return await self._ask(lambda: self._activate(intent, event))
+        holder = self._holder(intent)
+        return await self._ask(lambda: self._activate(intent, event, holder))
 
-    def _activate(self, intent: IntentId, event: AuditEvent) -> Certificate:
-        operation = partial(enrolling.activate, one=intent, event=event)
-        active = self._table.run(operation, self._memo.of(intent))
+    def _activate(self, intent: IntentId, event: AuditEvent, holder: str | None) -> Certificate:
+        operation = partial(enrolling.activate, one=intent, event=event, holder=holder)
+        with _interrupted_if_lost():
+            active = self._table.run(operation, self._memo.of(intent))
         self._memo.forget(intent)
         return active
 
@@ -163,9 +192,34 @@ class DynamoRegistry:
         """An open intent with its thing and what is stored for it; None if it is not open."""
         return await self._ask(lambda: self._table.run(partial(_flight, intent=intent)))
 
-    async def release(self, intent: IntentId) -> None:
-        """Give the lease of an intent back: its attempt failed, and the next one need not wait."""
-        await self._run(partial(enrolling.release, one=intent))
+    async def seize(self, intent: IntentId, holder: str, *, at: datetime, until: datetime) -> Waiting | None:
+        """Have the lease of an open intent: renew it, or take what is over or was given back.
+
+        None if the intent is not open or somebody else is at work. From now on nobody else stores or
+        activates for it.
+        """
+        return await self._run(partial(leasing.seize, one=intent, holder=holder, at=at, until=until))
+
+    async def release(self, intent: IntentId, holder: str, *, ended: datetime | None = None) -> bool:
+        """Give a lease back, if ``holder`` has it: the next attempt need not wait. Whether it had.
+
+        ``ended``: when the lease was over that the sweeper seized; of that attempt nothing is active now.
+        """
+        return await self._run(partial(leasing.release, one=intent, holder=holder, ended=ended))
+
+    async def waiting(self, *, limit: int = 100) -> Sequence[Waiting]:
+        """Open intents with their leases and what is stored for them, oldest first."""
+        return await self._ask(lambda: reads.waiting(self._table, page_size(limit)))
+
+    async def waiting_for(self, names: Iterable[ThingName]) -> Sequence[Waiting]:
+        """The open intents of these things, however many others there are."""
+        asked = list(names)
+        return await self._ask(lambda: reads.waiting_for(self._table, asked))
+
+    async def known(self, certificates: Iterable[CertificateId]) -> set[CertificateId]:
+        """Those of them that the table knows, whatever their status."""
+        asked = list(certificates)
+        return await self._ask(lambda: reads.known(self._table, asked))
 
     # ── tokens ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -292,6 +346,10 @@ class DynamoRegistry:
         """What AWS IoT has to be told and is due before a moment, earliest first; ``of``: about one thing."""
         return await self._ask(lambda: outbox.owed(self._table, before, page_size(limit), of))
 
+    async def owe(self, thing: Thing, certificate: Certificate, due: datetime) -> None:
+        """AWS IoT has to be told once more what ``certificate`` is, and the thing's sessions be seen to."""
+        await self._run(lambda draft: outbox.owe_status(draft, thing, certificate, due))
+
     async def dirt(self, *, limit: int = 100) -> Sequence[Dirt]:
         """Intents for which a certificate may have been signed that nobody knows, oldest first."""
         return await self._ask(lambda: outbox.dirt(self._table, page_size(limit)))
@@ -305,14 +363,31 @@ class DynamoRegistry:
         """Remove what closed intents left in the list of open ones; how many. Needs that permission, too."""
         return await self._ask(lambda: outbox.tidy(self._table, page_size(limit)))
 
+    async def sightings(self, *, after: str = "", limit: int = 100) -> Sequence[Sighting]:
+        """Who has connected, by certificate, behind a mark."""
+        return await self._ask(lambda: sightings.sightings(self._table, after, page_size(limit)))
+
+    async def news(self, seen: Sequence[Sighting]) -> Sequence[Sighting]:
+        """Those of certificates that are known here and had not connected before."""
+        return await self._ask(lambda: sightings.news(self._table, seen))
+
+    async def strike(self, one: Sighting) -> None:
+        """Take one off the list, unless it has connected again meanwhile. Needs the permission to delete."""
+        await self._ask(lambda: sightings.strike(self._table, one))
+
+
+@contextmanager
+def _interrupted_if_lost() -> Iterator[None]:
+    try:
+        yield
+    except leasing.LostLease as lost:
+        raise EnrollmentInterrupted from lost
+
 
 def _flight(draft: Draft, intent: IntentId) -> Flight | None:
-    noted = draft.peek(keys.intent(intent))
-    if noted is None:
+    found = filing.opened(draft, intent)
+    if found is None:
         return None
-    dossier = filing.dossier_of(draft, ThingKind(noted["kind"]), ThingName(noted["thing"]))
-    waiting = None if dossier is None else dossier.waiting
-    if dossier is None or waiting is None or waiting.intent.id != intent:
-        return None
+    dossier, waiting = found
     staged = None if waiting.staged is None else enrolling.with_der(draft, waiting.staged)
-    return Flight(waiting.intent, dossier.thing, staged)
+    return Flight(waiting.intent, dossier.thing, staged, unheard_of=dossier.unheard_of)

@@ -8,6 +8,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -200,6 +201,23 @@ class Table:
     def delete(self, key: Key) -> None:
         """Remove one item, or its husk; missing is fine. Only who tidies up may do that."""
         self._service.call("DeleteItem", TableName=self.name, Key=_wire_key(key))
+
+    def delete_same(self, key: Key, attribute: str, value: object) -> None:
+        """Remove one item if ``attribute`` is still ``value``, or still not there if that is None."""
+        there = "attribute_not_exists(#same)" if value is None else "#same = :same"
+        values: dict[str, Any] = {}
+        if value is not None:
+            values["ExpressionAttributeValues"] = to_wire({":same": value})
+        with suppress(Expected):
+            self._service.call(
+                "DeleteItem",
+                expected={f"{CONDITION_FAILED}Exception"},
+                TableName=self.name,
+                Key=_wire_key(key),
+                ConditionExpression=there,
+                ExpressionAttributeNames={"#same": attribute},
+                **values,
+            )
 
 
 def _wire_key(key: Key) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Plain values to DynamoDB's typed ones and back: text, whole numbers, bytes, booleans, lists and maps."""
+"""Plain values to DynamoDB's typed ones and back: text, whole numbers, bytes, booleans, lists and maps.
+
+Other numbers are never written here, and come as their text: AWS IoT's rule might put down one.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -41,7 +44,7 @@ def _from_wire(value: Wire) -> object:
     ((kind, content),) = value.items()
     match kind:
         case "N":
-            return int(content)
+            return int(content) if content.lstrip("-").isdecimal() else content
         case "L":
             return [_from_wire(one) for one in content]
         case "M":

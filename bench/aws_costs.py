@@ -1,0 +1,68 @@
+"""What the stack on AWS costs: calls counted on the stand-in, times list prices.
+
+    python bench/aws_costs.py                           half a minute
+    python bench/aws_costs.py --docs docs/aws-costs.md  put the tables into the document
+
+Prices are in bench/support/prices.py: check them, change them, run it again.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `bench.support`, wherever this is started
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # and for the tests' `support`
+
+from bench.support import counting, prices
+
+from support import ministack
+
+BEGIN, END = "<!-- bench/aws_costs.py writes from here -->", "<!-- bench/aws_costs.py writes to here -->"
+FLEETS = (1_000, 100_000)
+
+
+def main() -> int:
+    """Count, multiply, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--docs", type=Path, help="put the tables between the marks in this file")
+    options = parser.parse_args()
+    aws = ministack.start()
+    try:
+        written = text(counting.count(aws))
+    finally:
+        aws.stop()
+    print(written)
+    if options.docs:
+        before, _, rest = options.docs.read_text().partition(BEGIN)
+        options.docs.write_text(f"{before}{BEGIN}\n\n{written}\n\n{END}{rest.partition(END)[2]}")
+    return 0
+
+
+def text(counted: counting.Counted) -> str:
+    """The tables of the document."""
+    once = list(prices.enrolling(counted, FLEETS))
+    monthly = list(prices.running(counted, FLEETS))
+    calls = ", ".join(f"{count} {name}" for name, count in sorted(counted.enrollment.calls.items()))
+    return "\n".join(
+        [
+            "### Once, for enrolling",
+            "",
+            *prices.sums_table(once, FLEETS),
+            "",
+            f"One enrolment, counted: {calls}.",
+            "",
+            "### Each month",
+            "",
+            *prices.sums_table(monthly, FLEETS),
+            "",
+            "### Prices",
+            "",
+            *prices.prices_table(),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""A stack on AWS as an operator's desk: the office works in this process, with the operator's credentials."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from keyborn.cli.console import Refused, call_office, decode, request_of
+from keyborn.domain.errors import AwsRefused, HomeUnusable, KeybornError
+from keyborn.http.admin import build_admin
+from keyborn.wiring.aws_office import StackDoor
+
+
+class StackDesk:
+    """Implements ``keyborn.cli.desk.Desk``. Everything in AWS is asked for when it is first needed."""
+
+    at_once = False
+    tells_publishers = False
+
+    def __init__(self, stack: str, *, region: str | None, profile: str | None) -> None:
+        """Nothing is asked yet."""
+        self._door = StackDoor(stack, region=region, profile=profile)
+
+    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
+        """See ``Desk.ask``."""
+        target, payload = request_of(path, body, query)
+        try:
+            return decode(*asyncio.run(self._call(method, target, payload)))
+        except Refused as refused:
+            denied = self._door.denied
+            if refused.code == AwsRefused.code and denied is not None:
+                raise denied from None  # it knows more: which credentials, which permission
+            raise
+
+    async def _call(self, method: str, target: str, payload: bytes) -> tuple[int, bytes]:
+        async with self._door.office() as office:
+            return await call_office(build_admin(office), method, target, payload)
+
+    def services(self) -> Path:
+        """See ``Desk.services``. A stack that was made anew has a new table, and so a new folder."""
+        outputs = self._door.outputs
+        return state_folder() / "aws" / f"{outputs.account}-{outputs.region}-{outputs.table}" / "services"
+
+    def require_open(self) -> None:
+        """See ``Desk.require_open``: a stack that has outputs is open."""
+        _ = self._door.outputs
+
+    def ended(self, lost: KeybornError) -> KeybornError:
+        """See ``Desk.ended``: what the session says is all there is to say."""
+        return lost
+
+
+def state_folder() -> Path:
+    """Keyborn's part of the operator's state (XDG base directories: a relative path is to be ignored)."""
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    try:
+        return (state if state.is_absolute() else Path("~/.local/state").expanduser()) / "keyborn"
+    except RuntimeError:
+        detail = "this user has no home folder. Set XDG_STATE_HOME"
+        raise HomeUnusable(path="~/.local/state", detail=detail) from None

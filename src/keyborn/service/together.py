@@ -1,0 +1,23 @@
+"""Two things at once, of which only one can fail."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def beside(main: Awaitable[T], other: Awaitable[object]) -> T:
+    """Do both, wait for both, return what ``main`` returns or raise what it raises; ``other`` raises nothing.
+
+    ``main`` runs in the caller's own task: context variables that it sets are the caller's. Who is told to
+    stop waiting stops both.
+    """
+    meanwhile = asyncio.ensure_future(other)
+    try:
+        return await main
+    except asyncio.CancelledError:
+        meanwhile.cancel()
+        raise
+    finally:
+        await asyncio.gather(meanwhile, return_exceptions=True)

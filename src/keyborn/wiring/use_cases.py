@@ -1,0 +1,71 @@
+"""The operator's use cases over one registry, whatever that is and wherever it is."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from keyborn.http.admin import Office
+from keyborn.ports import Clock, Entropy, Registry, Sessions
+from keyborn.service.fleet import FleetView
+from keyborn.service.policies import PolicyOffice
+from keyborn.service.services import ServiceOffice
+from keyborn.service.things import ThingOffice
+from keyborn.service.tokens import TokenOffice
+
+
+class Offices:
+    """The operator's use cases over one registry, with or without a running broker."""
+
+    def __init__(
+        self, registry: Registry, clock: Clock, entropy: Entropy, reserved: frozenset[str] = frozenset()
+    ) -> None:
+        """``reserved``: names that no thing and no service may have."""
+        self._registry = registry
+        self._clock = clock
+        self._entropy = entropy
+        self._reserved = reserved
+
+    def office(
+        self,
+        sessions: Sessions | None,
+        *,
+        trust: Callable[[], tuple[str, bytes]],
+        authorities: Sequence[Mapping[str, Any]],
+        about: Callable[[], Mapping[str, Any]],
+    ) -> Office:
+        """All of them together; ``sessions`` is None where no broker runs."""
+        registry, tokens, policies = self._registry, self.tokens(trust), self.policies(sessions)
+        return Office(
+            tokens=tokens,
+            fleet=FleetView(fleet=registry, trail=registry),
+            things=ThingOffice(
+                fleet=registry, directory=registry, lifecycle=registry, sessions=sessions, clock=self._clock
+            ),
+            policies=policies,
+            services=ServiceOffice(fleet=registry, policies=policies, tokens=tokens, reserved=self._reserved),
+            clock=self._clock,
+            authorities=authorities,
+            about=about,
+        )
+
+    def tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:
+        """Tokens whose codes name the service that ``trust`` tells."""
+        return TokenOffice(
+            tokens=self._registry,
+            listing=self._registry,
+            clock=self._clock,
+            entropy=self._entropy,
+            trust=trust,
+        )
+
+    def policies(self, sessions: Sessions | None) -> PolicyOffice:
+        """Policies, in force on ``sessions`` at once."""
+        registry = self._registry
+        return PolicyOffice(
+            policies=registry,
+            listing=registry,
+            use=registry,
+            fleet=registry,
+            directory=registry,
+            sessions=sessions,
+            clock=self._clock,
+        )

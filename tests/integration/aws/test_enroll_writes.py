@@ -1,0 +1,136 @@
+"""What the enrolment function writes lies where its role may write, and what it need not write it may not.
+
+The stand-in heeds no condition on partitions (tests/support/aws_iam.py), so the denials are held against
+what real enrolments were seen to write, and against what an intruder would.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import cache
+
+import pytest
+from cfnlint.decode import cfn_yaml
+
+from keyborn.adapters.aws.admission import DynamoLine
+from keyborn.adapters.aws.stack.stacks import template
+from keyborn.adapters.aws.table import items, keys
+from keyborn.domain.errors import KeybornError
+from keyborn.domain.names import ThingName
+from keyborn.domain.quota import Pacing
+from keyborn.domain.thing import ThingStatus
+from support import ministack
+from support.aws_faults import ENDLESS, Fault, Faults, Killed, Plan
+from support.aws_iam import Ledger, Statement, Write, denied
+from support.aws_saga import LAMP, LEASE, Process, Stage, make_stage
+from support.csr_make import make_csr
+from support.registry_cases import make_token
+
+OTHER = ThingName("lamp-2")
+PUT, UPDATE = "dynamodb:PutItem", "dynamodb:UpdateItem"
+COUNTED = frozenset({"pk", "sk", "taken", "uses", "withdrawnAt", "rev"})
+"""What a claim asks and changes of a token, and its keys."""
+
+
+@cache
+def statements() -> tuple[Statement, ...]:
+    (policy,) = cfn_yaml.loads(template())["Resources"]["EnrollRole"]["Properties"]["Policies"]
+    return tuple(policy["PolicyDocument"]["Statement"])
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    """A stand-in of this file's own: everything in it is forgotten before each case."""
+    stack = ministack.start()
+    yield make_stage(stack)
+    stack.stop()
+
+
+@asynccontextmanager
+async def watched(stage: Stage, ledger: Ledger) -> AsyncIterator[Process]:
+    """A process of the enrolment function, of which each write is noted."""
+    mine = replace(stage, dynamodb=Faults(_client(stage, ledger)))
+    async with mine.process() as one:
+        yield one
+
+
+async def life(stage: Stage, ledger: Ledger) -> None:
+    """Enrolments of every kind: new, repeated, refused, taken over, of a revoked name, in line."""
+    await stage.prepare()
+    async with stage.process() as office, watched(stage, ledger) as one:
+        await stage.put(office, "lamps")
+        named = await stage.token(office, "named", policies=("lamps",))
+        again = await stage.token(office, "again", pattern=LAMP, uses=1, replaces=True, policies=("lamps",))
+        new = await stage.token(office, "new", pattern=OTHER, uses=1, replaces=True)
+        await one.enroll(stage.csr, secret=named)
+        await one.enroll(stage.csr, secret=named)
+        with pytest.raises(KeybornError):
+            await one.enroll(make_csr(LAMP)[1], secret=named)
+        with pytest.raises(KeybornError):
+            await one.enroll(stage.csr, secret=b"x" * 32)
+        await office.registry.set_status(LAMP, ThingStatus.REVOKED, stage.event("thing.revoke"))
+        await one.enroll(make_csr(LAMP)[1], secret=again)
+        await given_up(stage, one, named, new)
+    line = DynamoLine(_client(stage, ledger), stage.table, Pacing(10))
+    now = stage.clock.now().timestamp()
+    await line.take(now, now)
+    await line.join("somebody", now)
+
+
+async def given_up(stage: Stage, one: Process, named: bytes, new: bytes) -> None:
+    """An attempt that dies; one with the same key goes on with it; another key succeeds."""
+    csr, dies = make_csr(OTHER)[1], Plan(Fault.KILLED, times=ENDLESS, operations=["CreateCertificateFromCsr"])
+    with stage.iot.planned(dies), pytest.raises(Killed):
+        await one.enroll(csr, secret=named, name=OTHER)
+    stage.clock.ahead += LEASE + timedelta(minutes=5)
+    await one.enroll(csr, secret=named, name=OTHER)
+    await one.enroll(make_csr(OTHER)[1], secret=new, name=OTHER)
+
+
+def _client(stage: Stage, ledger: Ledger) -> object:
+    client = stage.stack.client("dynamodb")
+    ledger.watch(client)
+    return client
+
+
+async def test_nothing_that_an_enrolment_writes_is_denied_to_its_role(stage: Stage) -> None:
+    ledger = Ledger()
+    await life(stage, ledger)
+    assert {one.action for one in ledger.writes} == {PUT, UPDATE}
+    forbidden = {(one.action, one.kind): denied(statements(), one) for one in ledger.writes}
+    assert {key: sids for key, sids in forbidden.items() if sids} == {}
+    kinds = {one.kind for one in ledger.writes}
+    assert kinds >= {"device", "name#", "key#", "cert#", "certs#", "intent#", "open", "paid#", "users#"}
+    assert kinds >= {"token", "event", "dirt", "bucket", "place#"}
+
+
+async def test_of_a_token_an_enrolment_touches_nothing_but_its_count(stage: Stage) -> None:
+    ledger = Ledger()
+    await life(stage, ledger)
+    touched = [one for one in ledger.writes if one.partition == keys.TOKENS]
+    assert {one.action for one in touched} == {UPDATE}
+    assert frozenset().union(*(one.attributes for one in touched)) <= COUNTED
+
+
+@pytest.mark.parametrize("action", [PUT, UPDATE])
+@pytest.mark.parametrize("partition", [keys.AUDIT, keys.HEAD[0], keys.POLICIES, "givers#keyborn-default"])
+def test_the_trail_its_end_and_policies_are_denied(action: str, partition: str) -> None:
+    assert denied(statements(), Write(action, partition))
+
+
+def test_a_token_cannot_be_made_or_written_over() -> None:
+    assert denied(statements(), Write(PUT, keys.TOKENS))
+
+
+def test_nor_can_one_be_made_attribute_by_attribute() -> None:
+    whole = items.token_item(make_token("any"))
+    for name in whole.keys() - COUNTED:
+        assert denied(statements(), Write(UPDATE, keys.TOKENS, frozenset({"pk", name}))), name
+
+
+def test_a_denial_needs_the_key_to_be_there_so_that_it_never_denies_by_a_missing_one() -> None:
+    denials = [one for one in statements() if one["Effect"] == "Deny"]
+    assert denials
+    for one in denials:
+        assert all(operator.startswith("ForAnyValue:") for operator in one["Condition"])
