@@ -170,10 +170,10 @@ class Stage:
             clock=self.clock,
         )
 
-    async def settle(self, after: timedelta = timedelta(0)) -> Settled:
+    async def settle(self, after: timedelta = timedelta(0), *, patience: Patience | None = None) -> Settled:
         """The sweeper's run, some time later."""
         self.clock.ahead += after
-        async with self.process() as one:
+        async with self.process(patience=patience) as one:
             settlement = Settlement(
                 registry=one.registry,
                 iot=one.iot,

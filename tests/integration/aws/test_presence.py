@@ -21,7 +21,7 @@ from keyborn.domain.names import CertificateId
 from keyborn.domain.thing import ThingStatus
 from support import ministack
 from support.aws_faults import ENDLESS, Fault, Plan
-from support.aws_saga import LAMP, Process, Stage, make_stage
+from support.aws_saga import IMPATIENT, LAMP, Process, Stage, make_stage
 from support.csr_make import make_csr
 
 LONG = timedelta(days=2)
@@ -280,7 +280,7 @@ async def test_what_fails_is_said_stays_and_does_not_keep_the_audit_trail_waitin
 
     events.register("before-send.dynamodb.TransactWriteItems", refuse)
     try:
-        settled = await stage.settle()
+        settled = await stage.settle(patience=IMPATIENT)
     finally:
         events.unregister("before-send.dynamodb.TransactWriteItems", refuse)
     assert settled.postponed
@@ -299,7 +299,7 @@ async def test_a_run_that_dies_before_it_strikes_off_is_repeated_without_harm(
     new = await replaced(stage, one, "swap")
     put(stage, new.id)
     stage.dynamodb.plan(Plan(Fault.BROKEN, operations=("DeleteItem",), times=ENDLESS))
-    assert (await stage.settle()).troubles != []
+    assert (await stage.settle(patience=IMPATIENT)).troubles != []
     stage.dynamodb.plan()
     assert listed(stage) == [new.id]
     met = await first(one, new.id)

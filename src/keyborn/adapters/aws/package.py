@@ -160,7 +160,7 @@ def pack(contents: dict[str, bytes]) -> Package:
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system = 3  # Unix, wherever this runs
             entry.external_attr = (_REGULAR | _MODE) << 16
-            archive.writestr(entry, data, zipfile.ZIP_DEFLATED, compresslevel=9)
+            archive.writestr(entry, data, zipfile.ZIP_DEFLATED, compresslevel=6)
     compiled = any(name.endswith(_BYTECODE) for name in contents)
     return Package(buffer.getvalue(), digest.hexdigest(), unpacked, compiled)
 
