@@ -20,6 +20,7 @@ from keyborn.domain.quota import Pacing
 from keyborn.domain.thing import ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http.lambda_handler import Answer, LambdaHandler
+from keyborn.service import quota
 from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.wiring.aws import StackSettings, build_enrollment
 from support import ministack
@@ -165,6 +166,20 @@ def test_a_token_not_known_yet_is_one_more_and_admission_none(
     figure(f"AWS: a {state} function reads a token it does not know: {len(row)} round trips")
     more = Counter(trip.operation for trip in bench.trips.trips) - Counter(SAGA)
     assert more == ({} if warm else {"UpdateItem": 1}) | {"GetItem": 1}, "a cold one takes its own slot, too"
+    assert len(row) <= 5, row
+
+
+def test_after_a_pause_the_slot_taken_ahead_has_lapsed_and_a_new_one_is_a_round_trip(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, figure: Figure
+) -> None:
+    """A slot kept for long would be one more beside those of the moment: more than the quota."""
+    monkeypatch.setattr(quota, "_STOCK_KEPT", 0.0)
+    handler, (_, secret) = bench.instance(), bench.token("lamp-*", None)
+    assert bench.enroll(handler, "lamp-1", secret)["statusCode"] == 201
+    answer = bench.counted(handler, "lamp-2", secret)
+    assert answer["statusCode"] == 201, answer
+    row = bench.trips.sequential()
+    figure(f"AWS: a function that had nothing to do enrolls in {len(row)} round trips")
     assert len(row) <= 5, row
 
 
