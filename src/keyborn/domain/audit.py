@@ -26,7 +26,7 @@ class AuditEvent:
     subject: str
     """The thing name, token id or certificate id it was about; as asked for, cut to 128 characters."""
     actor: str
-    """The credential's public id, or ``operator``."""
+    """The credential's public id, or ``operator``; on AWS the operator's ARN, cut to 640 characters."""
     source: str = ""
     """Network address of the caller."""
     details: Mapping[str, str] = field(default_factory=dict)

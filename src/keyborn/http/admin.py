@@ -54,6 +54,8 @@ class Office:
     """Name, role, fingerprint, dates and PEM of every certificate authority."""
     about: Callable[[], Mapping[str, Any]]
     """URL, fingerprint, listeners and request count of the service, now."""
+    actor: Callable[[], str] = lambda: "operator"
+    """Whom the audit trail names; asked before each change, and only then. Raises a leaf of OperatorError."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -82,8 +84,8 @@ def build_admin(office: Office) -> Starlette:
             Route("/v1/authorities", routes.authorities, methods=["GET"]),
             Route("/v1/audit", routes.audit, methods=["GET"]),
             Route("/v1/about", routes.about, methods=["GET"]),
-            *policy_routes(office.policies),
-            *service_routes(office.services, office.clock),
+            *policy_routes(office.policies, office.actor),
+            *service_routes(office.services, office.clock, office.actor),
         ],
         exception_handlers=problems.HANDLERS,
     )
@@ -107,7 +109,7 @@ class _Routes:
     async def create_token(self, request: Request) -> Response:
         """A new token; the one answer that shows its code."""
         body = guards.parse_json(await guards.read_body(request), _token_body)
-        fresh = await self._office.tokens.create(_wish(body))
+        fresh = await self._office.tokens.create(_wish(body), actor=self._office.actor())
         shown = {
             "code": fresh.code.encode(),
             "secret": encode_secret(fresh.code.secret),
@@ -118,7 +120,9 @@ class _Routes:
 
     async def withdraw_token(self, request: Request) -> Response:
         """End a token."""
-        token = await self._office.tokens.withdraw(TokenId(request.path_params["token"]))
+        token = await self._office.tokens.withdraw(
+            TokenId(request.path_params["token"]), actor=self._office.actor()
+        )
         return answer_json(token_row(token, self._office.clock.now()))
 
     async def things(self, request: Request) -> Response:
@@ -139,7 +143,7 @@ class _Routes:
         order = Order(
             request.path_params["name"], ThingStatus(body.status), ThingKind(body.kind), body.reason
         )
-        done = await self._office.things.carry_out(order)
+        done = await self._office.things.carry_out(order, actor=self._office.actor())
         left = done.left_open
         warning = None if left is None else {"code": left.code, "detail": str(left)}
         return answer_json(thing_row(done.thing) | {"sessionsClosed": done.closed, "warning": warning})

@@ -1,5 +1,6 @@
 """The operator's routes for access policies and for the services that have them."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import msgspec
@@ -69,9 +70,9 @@ _simulation_body = msgspec.json.Decoder(SimulationBody)
 _service_body = msgspec.json.Decoder(ServiceBody)
 
 
-def policy_routes(office: PolicyOffice) -> list[Route]:
-    """Routes over one office."""
-    routes = _PolicyRoutes(office)
+def policy_routes(office: PolicyOffice, actor: Callable[[], str]) -> list[Route]:
+    """Routes over one office; ``actor``: whom the audit trail names, asked before each change."""
+    routes = _PolicyRoutes(office, actor)
     return [
         Route("/v1/policies", routes.page, methods=["GET"]),
         Route("/v1/policies/{policy:path}", routes.show, methods=["GET"]),
@@ -83,9 +84,9 @@ def policy_routes(office: PolicyOffice) -> list[Route]:
     ]
 
 
-def service_routes(office: ServiceOffice, clock: Clock) -> list[Route]:
-    """Routes over one office."""
-    routes = _ServiceRoutes(office, clock)
+def service_routes(office: ServiceOffice, clock: Clock, actor: Callable[[], str]) -> list[Route]:
+    """Routes over one office; ``actor`` as in ``policy_routes``."""
+    routes = _ServiceRoutes(office, clock, actor)
     return [
         Route("/v1/services", routes.page, methods=["GET"]),
         Route("/v1/services", routes.invite, methods=["POST"]),
@@ -94,8 +95,9 @@ def service_routes(office: ServiceOffice, clock: Clock) -> list[Route]:
 
 
 class _PolicyRoutes:
-    def __init__(self, office: PolicyOffice) -> None:
+    def __init__(self, office: PolicyOffice, actor: Callable[[], str]) -> None:
         self._office = office
+        self._actor = actor
 
     async def page(self, request: Request) -> Response:
         """A page of policies, by name, without their documents."""
@@ -118,24 +120,25 @@ class _PolicyRoutes:
     async def put(self, request: Request) -> Response:
         """Keep a document."""
         body = guards.parse_json(await guards.read_body(request, MAX_BODY), _policy_body)
-        return answer_json(kept_row(await self._office.put(request.path_params["policy"], body.document)))
+        kept = await self._office.put(request.path_params["policy"], body.document, actor=self._actor())
+        return answer_json(kept_row(kept))
 
     async def remove(self, request: Request) -> Response:
         """Forget a policy."""
-        await self._office.remove(request.path_params["policy"])
+        await self._office.remove(request.path_params["policy"], actor=self._actor())
         return answer_json({"policyName": request.path_params["policy"]})
 
     async def attach(self, request: Request) -> Response:
         """Give a thing or service one more policy."""
         body = guards.parse_json(await guards.read_body(request), _attach_body)
-        return answer_json(
-            thing_row(await self._office.attach(body.policy_name, request.path_params["name"]))
-        )
+        name = request.path_params["name"]
+        return answer_json(thing_row(await self._office.attach(body.policy_name, name, actor=self._actor())))
 
     async def detach(self, request: Request) -> Response:
         """Take a policy away."""
         names = request.path_params
-        return answer_json(thing_row(await self._office.detach(names["policy"], names["name"])))
+        thing = await self._office.detach(names["policy"], names["name"], actor=self._actor())
+        return answer_json(thing_row(thing))
 
     async def simulate(self, request: Request) -> Response:
         """What the broker would decide, and why."""
@@ -152,9 +155,10 @@ class _PolicyRoutes:
 
 
 class _ServiceRoutes:
-    def __init__(self, office: ServiceOffice, clock: Clock) -> None:
+    def __init__(self, office: ServiceOffice, clock: Clock, actor: Callable[[], str]) -> None:
         self._office = office
         self._clock = clock
+        self._actor = actor
 
     async def page(self, request: Request) -> Response:
         """A page of services, by name."""
@@ -168,7 +172,9 @@ class _ServiceRoutes:
     async def invite(self, request: Request) -> Response:
         """Keep a service's policy and make its enrolment code; the one answer that shows it."""
         body = guards.parse_json(await guards.read_body(request, MAX_BODY), _service_body)
-        invited = await self._office.invite(body.name, body.document, replace=body.replace, own=body.own)
+        invited = await self._office.invite(
+            body.name, body.document, replace=body.replace, own=body.own, actor=self._actor()
+        )
         code = invited.token.code
         shown = {"code": code.encode(), "secret": encode_secret(code.secret), "url": code.url}
         token = token_row(invited.token.token, self._clock.now())

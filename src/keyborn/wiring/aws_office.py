@@ -52,6 +52,7 @@ class StackDoor:
                 trust=lambda: (outputs.url, outputs.root_fingerprint),
                 authorities=(),
                 about=lambda: about_stack(outputs),
+                actor=lambda: session.caller,
             )
 
 

@@ -31,8 +31,9 @@ class Offices:
         trust: Callable[[], tuple[str, bytes]],
         authorities: Sequence[Mapping[str, Any]],
         about: Callable[[], Mapping[str, Any]],
+        actor: Callable[[], str] = lambda: "operator",
     ) -> Office:
-        """All of them together; ``sessions`` is None where no broker runs."""
+        """All of them together; ``sessions`` is None where no broker runs, ``actor`` as in ``Office``."""
         registry, tokens, policies = self._registry, self.tokens(trust), self.policies(sessions)
         return Office(
             tokens=tokens,
@@ -45,6 +46,7 @@ class Offices:
             clock=self._clock,
             authorities=authorities,
             about=about,
+            actor=actor,
         )
 
     def tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:

@@ -148,6 +148,40 @@ def test_two_stacks_of_one_account_are_two_fleets(desk: OnStack, tmp_path: Path)
     assert [row["thingName"] for row in told(desk, "thing", "list")] == [LAMP]
 
 
+# ── who did it ──
+
+
+def actors(desk: OnStack) -> list[str]:
+    """Whom the audit trail names, the oldest first."""
+    return [row["actor"] for row in told(desk, "audit", "show") if row["action"] != "enroll"]
+
+
+def test_the_audit_trail_names_who_gave_the_order(desk: OnStack, tmp_path: Path) -> None:
+    root = "arn:aws:iam::000000000000:root"
+    enrolled(desk)
+    assert actors(desk) == ["keyborn", root]
+    file = policy_file(tmp_path)
+    with as_somebody_with(desk, *EVERYTHING) as somebody:
+        told(somebody, "token", "withdraw", told(somebody, "token", "create")["id"])
+        told(somebody, "policy", "put", "extra", file)
+        told(somebody, "policy", "attach", "extra", "--thing", LAMP)
+        told(somebody, "policy", "detach", "extra", "--thing", LAMP)
+        told(somebody, "policy", "remove", "extra")
+        told(somebody, "thing", "suspend", LAMP)
+        assert typed(somebody, "service", "add", "board", "--policy", file, "--code").code == 0
+    somebodys = actors(desk)[2:]
+    assert len(somebodys) == 9  # a service is a policy and a token
+    assert set(somebodys) == {"arn:aws:iam::000000000000:user/op"}
+
+
+def policy_file(folder: Path) -> Path:
+    """A document that permits one topic."""
+    allow = {"Effect": "Allow", "Action": "iot:Publish", "Resource": "arn:aws:iot:*:*:topic/extra"}
+    file = folder / "extra.json"
+    file.write_text(json.dumps({"Version": "2012-10-17", "Statement": [allow]}))
+    return file
+
+
 # ── open sessions ──
 
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 from botocore import exceptions as said
+from botocore.stub import Stubber
 
-from keyborn.adapters.aws.session import DENIED, UNKNOWN_CALLER, AwsSession, trouble
+from keyborn.adapters.aws.session import DENIED, MAX_ARN, UNKNOWN_CALLER, AwsSession, trouble
 from keyborn.domain import errors
 
 CONFIG = """
@@ -153,6 +154,37 @@ def test_what_aws_says_cannot_draw_on_the_terminal() -> None:
     assert "\x1b" not in str(error)
     assert "\n" not in str(error)
     assert len(str(error)) < 500
+
+
+# ── who the caller is ──
+
+
+def named(arn: str, times: int = 1) -> AwsSession:
+    """A session whose caller AWS names ``arn``, so many times."""
+    session = AwsSession(profile="plant")
+    stub = Stubber(session.client("sts"))
+    for _ in range(times):
+        stub.add_response("get_caller_identity", {"Arn": arn})
+    stub.activate()
+    return session
+
+
+def test_the_caller_is_asked_for_once() -> None:
+    session = named("arn:aws:sts::123456789012:assumed-role/ops/alice")
+    assert [session.caller, session.caller] == ["arn:aws:sts::123456789012:assumed-role/ops/alice"] * 2
+
+
+def test_a_callers_name_is_bounded_and_cannot_draw_on_the_terminal() -> None:
+    assert named("arn:\x1b[2J" + "a" * 2000).caller == ("arn:[2J" + "a" * 2000)[:MAX_ARN]
+
+
+def test_a_caller_whom_aws_does_not_know_is_refused() -> None:
+    session = AwsSession(profile="plant")
+    stub = Stubber(session.client("sts"))
+    stub.add_client_error("get_caller_identity", "InvalidClientTokenId")
+    stub.activate()
+    with pytest.raises(errors.AwsCredentialsRefused):
+        _ = session.caller
 
 
 # ── what adapters below met ──

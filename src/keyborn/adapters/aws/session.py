@@ -7,6 +7,7 @@ import os
 import re
 import threading
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import botocore.session
@@ -28,7 +29,7 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
-from keyborn.adapters.aws.errors import code_of, is_passing, is_throttled
+from keyborn.adapters.aws.errors import AWS_ERRORS, code_of, is_passing, is_throttled
 from keyborn.domain.errors import (
     AwsCallFailed,
     AwsCredentialsMissing,
@@ -72,6 +73,8 @@ DENIED = frozenset(
 """AWS knows the caller, who may not do this."""
 _ACTIONS = {"iotdata": "iot", "execute-api": "iot"}
 """What stands before actions in policies, where requests are signed with another word."""
+MAX_ARN = 640
+"""Characters of a caller's ARN that are kept: more than a user's path (512) and name (64) need."""
 _LOGIN = (CredentialRetrievalError, TokenRetrievalError, SSOTokenLoadError, UnauthorizedSSOTokenError)
 
 
@@ -100,6 +103,19 @@ class AwsSession:
         if not found:
             raise AwsRegionMissing
         return str(found)
+
+    @cached_property
+    def caller(self) -> str:
+        """The operator's ARN, asked once; at most ``MAX_ARN`` printable characters.
+
+        AWS wants no permission for it (STS API Reference, GetCallerIdentity). Raises what ``client`` raises,
+        or what ``trouble`` makes of an error of the call.
+        """
+        try:
+            arn = str(self.client("sts").get_caller_identity()["Arn"])
+        except AWS_ERRORS as error:
+            raise trouble(error, "sts:GetCallerIdentity") from error
+        return "".join(one for one in arn if one.isprintable())[:MAX_ARN]
 
     def client(self, service: str, **settings: object) -> Any:  # noqa: ANN401 - botocore's clients have no types
         """A client of ``service`` (``iot-data``), which repeats nothing by itself; always the same one.
