@@ -18,6 +18,7 @@ from keyborn.cli.output import json_option
 
 if TYPE_CHECKING:
     from keyborn.adapters.aws.stack.clearing import Cleared
+    from keyborn.adapters.aws.stack.orders import Place
     from keyborn.adapters.aws.stack.removal import Removal
 
 _INTERRUPTED = "Nothing is lost that is needed to go on: repeat the command."
@@ -34,25 +35,42 @@ def destroy(
     """Remove every device of the stack from AWS IoT, then the stack, then the bucket with its code.
 
     The registry goes too, and the audit trail with it: export that first with keyborn audit show --json.
-    Repeating is harmless: a removal that was interrupted goes on where it was.
+    Repeating is harmless: a removal that was interrupted goes on where it was, and where there is
+    nothing to remove, that is said.
 
     Example: keyborn aws destroy --stack keyborn
     """
     if not (yes or has_terminal()):
         raise click.UsageError("Nobody can be asked here: say --yes to remove the stack.")
     from keyborn.adapters.aws.stack.removal import Removal
+    from keyborn.domain.errors import StackMissing
 
     name = check_name(stack)
     orders, place = reach(region, profile, account)
     tell(f"Stack {name} in account {place.account}, region {place.region}, as {place.who}.")
     removal = Removal(orders, place, name, tell)
     with interruptible(_INTERRUPTED):
-        standing = removal.look()
+        try:
+            standing = removal.look()
+        except StackMissing:
+            _nothing(name, place, as_json=as_json)
+            return
         if not yes:
             _ask(removal)
         cleared = None if standing is None else _remove(removal)
         users = removal.remove_bucket()
-    _report(removal, cleared, users, as_json=as_json)
+    _report(removal, place, cleared, users, as_json=as_json)
+
+
+def _nothing(name: str, place: "Place", *, as_json: bool) -> None:
+    """Say that the work is done already, and where that was looked for: it may be the wrong place."""
+    if as_json:
+        click.echo(json.dumps(_facts(name, place, None, [], removed=False)))
+        return
+    click.echo(
+        f"There is nothing to remove: no stack is called {name} in {place.region}, account {place.account}. "
+        "If it is elsewhere, name the place with --region, --profile and --stack."
+    )
 
 
 def _ask(removal: "Removal") -> None:
@@ -81,21 +99,32 @@ def _remove(removal: "Removal") -> "Cleared":
     return cleared
 
 
-def _report(removal: "Removal", cleared: "Cleared | None", users: list[str], *, as_json: bool) -> None:
-    left = list(_left(removal, cleared, users))
+def _report(
+    removal: "Removal", place: "Place", cleared: "Cleared | None", users: list[str], *, as_json: bool
+) -> None:
+    left = _left(removal, cleared, users)
     if as_json:
-        done = {
-            "stack": removal.name,
-            "things": 0 if cleared is None else len(cleared.things),
-            "certificates": 0 if cleared is None else len(cleared.certificates),
-            "policies": sorted(cleared.policies) if cleared is not None else [],
-            "left": left,
-        }
-        click.echo(json.dumps(done))
+        click.echo(json.dumps(_facts(removal.name, place, cleared, left, removed=True)))
         return
     click.echo(f"The stack {removal.name} is removed. What is left:")
     for line in left:
         click.echo(f"- {line}")
+
+
+def _facts(
+    name: str, place: "Place", cleared: "Cleared | None", left: list[str], *, removed: bool
+) -> dict[str, object]:
+    """What became of the stack, for programs; ``removed`` is false where there was nothing to remove."""
+    return {
+        "stack": name,
+        "region": place.region,
+        "account": place.account,
+        "removed": removed,
+        "things": 0 if cleared is None else len(cleared.things),
+        "certificates": 0 if cleared is None else len(cleared.certificates),
+        "policies": [] if cleared is None else sorted(cleared.policies),
+        "left": left,
+    }
 
 
 def _left(removal: "Removal", cleared: "Cleared | None", users: list[str]) -> list[str]:

@@ -11,12 +11,13 @@ from keyborn.adapters.aws.stack.bucket import CodeBucket
 from keyborn.adapters.aws.stack.orders import Orders
 from keyborn.adapters.aws.stack.removal import Removal
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
-from keyborn.domain.errors import StackFailed, StackMissing, ThingNotCleared
+from keyborn.domain.errors import StackFailed, ThingNotCleared
 from keyborn.domain.names import ThingName
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.policies import device_policy
 from support.aws_deployer import BUCKET, STACK, Deployer
 from support.csr_make import make_csr
+from support.ministack import REGION
 from support.registry_cases import document, event
 from support.stack import everything
 
@@ -136,8 +137,32 @@ def test_where_nobody_can_be_asked_yes_has_to_be_said(deployer: Deployer) -> Non
     assert "say --yes to remove the stack" in deployer.keyborn("destroy", expect=2).stderr
 
 
-def test_a_stack_that_is_not_there_is_said_to_be_missing(deployer: Deployer) -> None:
-    assert isinstance(deployer.refusal("destroy", "--stack", STACK, "--yes"), StackMissing)
+def test_where_there_is_nothing_to_remove_that_is_said_with_the_place_and_it_is_no_failure(
+    deployer: Deployer,
+) -> None:
+    said = deployer.destroy()
+    assert said.stdout.startswith(
+        f"There is nothing to remove: no stack is called {STACK} in {REGION}, account 000000000000."
+    )
+    assert "is removed" not in said.output
+    assert "--region" in said.stdout, "a wrong region is what it may be"
+
+
+def test_whoever_repeats_it_is_told_that_nothing_is_there_any_more(deployer: Deployer) -> None:
+    deployer.deploy()
+    first = json.loads(deployer.destroy("--json").stdout)
+    again = json.loads(deployer.destroy("--json").stdout)
+    assert (first["removed"], again["removed"]) == (True, False)
+    for told in (first, again):
+        assert (told["stack"], told["region"], told["account"]) == (STACK, REGION, "000000000000")
+    assert first.keys() == again.keys(), "who reads one can read the other"
+    assert (again["things"], again["certificates"], again["policies"], again["left"]) == (0, 0, [], [])
+
+
+def test_where_there_is_nothing_to_remove_nobody_is_asked(deployer: Deployer) -> None:
+    said = deployer.keyborn("destroy", "--stack", STACK, typed="")
+    assert "Type the stack's name" not in said.output
+    assert "There is nothing to remove" in said.stdout
 
 
 # ── two stacks ────────────────────────────────────────────────────────────────────────────────────────
