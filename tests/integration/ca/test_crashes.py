@@ -96,3 +96,19 @@ def test_first_starts_at_the_same_moment_agree_on_one_authority(base: Path, walk
         assert set(fingerprints) == {make_authority(data).root_fingerprint().hex()}
         assert {each.name for each in (data / "ca").iterdir()} == FILES
         assert [each.name for each in data.iterdir()] == ["ca"]
+
+
+def test_a_first_start_that_another_overtakes_between_two_of_its_steps_uses_what_that_one_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its scratch folder was there when we made ours, and is renamed when we look at it."""
+    mkdir, rivals = Path.mkdir, []
+
+    def overtaken(self: Path, mode: int = 0o777) -> None:
+        monkeypatch.setattr(Path, "mkdir", mkdir)
+        rivals.append(make_authority(tmp_path).root_fingerprint())
+        raise FileExistsError(self, mode)
+
+    monkeypatch.setattr(Path, "mkdir", overtaken)
+    assert [make_authority(tmp_path).root_fingerprint()] == rivals
+    assert [each.name for each in tmp_path.iterdir()] == ["ca"]

@@ -82,7 +82,12 @@ def read_public(path: Path) -> bytes:
 def require_private_folder(folder: Path) -> None:
     """Raise CaExposed unless ``folder`` is a real folder of ours with no access for others."""
     with translated(folder):
-        status = os.lstat(folder)
+        check_private_folder(folder)
+
+
+def check_private_folder(folder: Path) -> None:
+    """As ``require_private_folder``, for a folder that may go at any moment: raises OSError, too."""
+    status = os.lstat(folder)
     if not stat.S_ISDIR(status.st_mode):
         raise CaExposed(path=folder, detail="it is not a folder itself", remedy=f"ls -ld {folder}")
     _require_own(folder, status, _OTHERS, PRIVATE_FOLDER)

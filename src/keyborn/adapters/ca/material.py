@@ -34,6 +34,7 @@ from keyborn.adapters.ca.files import (
     PRIVATE,
     PRIVATE_FOLDER,
     PUBLIC,
+    check_private_folder,
     read_private,
     read_public,
     require_private_folder,
@@ -123,11 +124,14 @@ def _create(folder: Path, now: datetime, entropy: Entropy, passphrase: bytes | N
 
 @contextmanager
 def _locked(scratch: Path) -> Iterator[None]:
-    """Hold ``scratch``, made where it is missing, against another first start; a crash lets go of it."""
+    """Hold ``scratch``, made where it is missing, against another first start; a crash lets go of it.
+
+    Raises CaExposed, or OSError: FileNotFoundError where the other one renamed or removed it meanwhile.
+    """
     try:
         scratch.mkdir(PRIVATE_FOLDER)
     except FileExistsError:
-        require_private_folder(scratch)
+        check_private_folder(scratch)
     descriptor = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
