@@ -75,7 +75,7 @@ def other_code() -> bytes:
     """A zip that nobody built here."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        entry = zipfile.ZipInfo("keyborn/wiring/function_enroll.py")  # its date is fixed: the same zip each time
+        entry = zipfile.ZipInfo("keyborn/wiring/function_enroll.py")  # with a fixed date: the same each time
         archive.writestr(entry, "def handler(event, context): return 1")
     return buffer.getvalue()
 
