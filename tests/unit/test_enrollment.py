@@ -249,6 +249,23 @@ def test_the_owner_is_not_held_up_by_a_replacement_under_way() -> None:
     assert decide(under_way, attempt()) == issued()
 
 
+def test_a_replacement_takes_the_place_of_a_renewal_that_is_under_way() -> None:
+    """A person ordered it, perhaps because the device that was renewing is broken."""
+    signed_by = held(key_hash=THEIRS).id
+    waiting = held(key_hash=THIRD, slot=Slot.SUCCESSOR, renews=signed_by)
+    recorded = intent(3, key_hash=THIRD, slot=Slot.SUCCESSOR, renews=signed_by)
+    for standing in (theirs(successor=waiting), theirs(open_intent=recorded)):
+        assert decide(standing, swap()) == issued(Slot.SUCCESSOR)
+
+
+def test_a_renewal_is_neither_repeated_nor_resumed_as_an_enrolment() -> None:
+    signed_by = held(key_hash=THEIRS).id
+    waiting = held(slot=Slot.SUCCESSOR, renews=signed_by)
+    recorded = intent(3, slot=Slot.SUCCESSOR, renews=signed_by)
+    for standing in (theirs(successor=waiting, key_owner=LAMP), theirs(open_intent=recorded, key_owner=LAMP)):
+        assert decide(standing, swap()) == issued(Slot.SUCCESSOR)
+
+
 # ── rule 5: revoked, retired, suspended ───────────────────────────────────────────────────────────────
 
 

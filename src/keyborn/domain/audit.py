@@ -97,10 +97,18 @@ def parse_event(text: str) -> AuditEvent:
     return event
 
 
-def succession(successor: Certificate, retired_key: KeyHash, at: datetime) -> AuditEvent:
-    """What is recorded when a replacement's first connection retires the key before it."""
+def succession(
+    successor: Certificate, retired_key: KeyHash, at: datetime, *, action: str = "replace", source: str = ""
+) -> AuditEvent:
+    """What is recorded when the key before it retires: a replacement connected, a renewal was confirmed."""
     details = {"keyHash": successor.key_hash, "retiredKeyHash": retired_key}
-    return AuditEvent(at, "replace", "done", successor.thing, successor.id, details=details)
+    return AuditEvent(at, action, "done", successor.thing, successor.id, source, details)
+
+
+def withdrawal(successor: Certificate, at: datetime, actor: str, reason: str, source: str = "") -> AuditEvent:
+    """What is recorded when a successor that nobody needs any more is revoked, and its key with it."""
+    details = {"certificateId": successor.id, "keyHash": successor.key_hash, "reason": reason}
+    return AuditEvent(at, "renew.withdraw", "done", successor.thing, actor, source, details)
 
 
 def _is_text(word: object) -> bool:

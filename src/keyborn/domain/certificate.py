@@ -36,6 +36,12 @@ class Certificate:
     slot: Slot = Slot.CURRENT
     connected_at: datetime | None = None
     """When the device first connected with it; until then its answer may be repeated."""
+    renews: CertificateId | None = None
+    """The certificate whose key asked for this one; None: somebody with an enrolment token did.
+
+    In the successor slot it makes the difference: a renewal waits there until it is confirmed, and a
+    replacement until it has connected.
+    """
 
     def expired(self, now: datetime) -> bool:
         """Whether ``now`` is past the last moment of validity (RFC 5280 4.1.2.5: inclusive)."""

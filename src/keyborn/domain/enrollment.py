@@ -151,6 +151,8 @@ def _other_key(standing: Standing, attempt: Attempt) -> Verdict:
     if not _may_replace(attempt):
         raise _taken(attempt)
     waiting = standing.successor
+    if waiting is not None and waiting.renews is not None:
+        waiting = None  # a person's word counts more than a renewal: this takes its place
     if waiting is not None and waiting.key_hash == attempt.key and waiting.live(attempt.now):
         return _repeat(waiting, standing, attempt)
     if _pending_keys(standing, attempt.now) - {attempt.key}:
@@ -174,10 +176,13 @@ def _may_replace(attempt: Attempt) -> bool:
 
 
 def _pending_keys(standing: Standing, now: datetime) -> set[KeyHash]:
-    """Keys that already wait for this name. A successor that expired unused waits no longer."""
+    """Keys that wait to replace this name's. A successor that expired unused waits no longer."""
     waiting, recorded = standing.successor, standing.open_intent
-    pending = set() if waiting is None or waiting.expired(now) else {waiting.key_hash}
-    return pending if recorded is None else pending | {recorded.key_hash}
+    if waiting is not None and (waiting.renews is not None or waiting.expired(now)):
+        waiting = None
+    if recorded is not None and recorded.renews is not None:
+        recorded = None
+    return {each.key_hash for each in (waiting, recorded) if each is not None}
 
 
 def _repeat(held: Certificate, standing: Standing, attempt: Attempt) -> Repeat:
@@ -197,6 +202,7 @@ def _issue(standing: Standing, attempt: Attempt, slot: Slot) -> Issue:
     resumable = (
         waiting is not None
         and waiting.key_hash == attempt.key
+        and waiting.renews is None
         and waiting.not_before <= attempt.now < waiting.not_after
     )
     if not resumable:
@@ -232,7 +238,13 @@ def staged(intent: Intent, certificate: Certificate) -> Certificate:
     wanted = (intent.thing, intent.key_hash, intent.not_before, intent.not_after)
     if (certificate.thing, certificate.key_hash, certificate.not_before, certificate.not_after) != wanted:
         raise ValueError("the certificate is not what its intent says")
-    return replace(certificate, status=CertificateStatus.INACTIVE, slot=intent.slot, connected_at=None)
+    return replace(
+        certificate,
+        status=CertificateStatus.INACTIVE,
+        slot=intent.slot,
+        connected_at=None,
+        renews=intent.renews,
+    )
 
 
 def _require_fresh(attempt: Attempt) -> None:

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import NewType
 
 from keyborn.domain.certificate import Slot
-from keyborn.domain.names import KeyHash, ThingName
+from keyborn.domain.names import CertificateId, KeyHash, ThingName
 from keyborn.domain.token import TokenId
 
 IntentId = NewType("IntentId", str)
@@ -29,3 +29,5 @@ class Intent:
     not_before: datetime
     not_after: datetime
     slot: Slot = Slot.CURRENT
+    renews: CertificateId | None = None
+    """The certificate whose key asked, for a renewal: there is no token then, and ``token`` is empty."""

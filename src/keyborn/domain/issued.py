@@ -26,4 +26,5 @@ def read_issued(der: bytes, approved: ApprovedRequest) -> Certificate:
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
         slot=approved.intent.slot,
+        renews=approved.intent.renews,
     )

@@ -48,3 +48,5 @@ class Thing:
     kind: ThingKind = ThingKind.DEVICE
     policies: tuple[PolicyName, ...] | None = None
     """Access policies attached to it; None is the default policy, empty is none at all."""
+    grace_until: datetime | None = None
+    """Until then an expired certificate may still renew, with its own key; an operator's grant."""
