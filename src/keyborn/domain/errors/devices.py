@@ -238,3 +238,17 @@ class OutboxUnusable(DeviceError):
 
     code = "outbox_unusable"
     sentence = "The outbox {path} cannot be used: {detail}. Free disk space, or move the file away."
+
+
+class OutboxFull(DeviceError):
+    """The bounded outbox has no room, and its policy is to refuse. Nothing was kept."""
+
+    code = "outbox_full"
+    sentence = "The outbox {path} is full, and its policy is to refuse. Nothing was kept: send it later."
+
+
+class MessageUnknown(DeviceError):
+    """No message with that id is set aside."""
+
+    code = "message_unknown"
+    sentence = "No message with the id {id} is set aside. See: keyborn messages list"
