@@ -1,6 +1,7 @@
 """Write docs/reference/ from the code: ``make docs``. A test checks that the pages are up to date.
 
-cli.md is every command's own help; api.md is the OpenAPI document as tables; errors.md is the error tree.
+cli.md is every command's own help; api.md is the OpenAPI document as tables; errors.md is the error tree;
+journey.md is the device's state table.
 """
 
 import json
@@ -13,6 +14,7 @@ import click
 
 from keyborn.cli.main import COMMANDS, cli
 from keyborn.domain import errors
+from keyborn.domain.journey import picture
 from keyborn.http import openapi
 from keyborn.http.problems import STATUS
 
@@ -111,6 +113,11 @@ def errors_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+def journey_page() -> str:
+    """The device's state table."""
+    return NOTE + picture.page()
+
+
 def below(branch: type[errors.KeybornError]) -> Iterator[type[errors.KeybornError]]:
     """Every class under a branch."""
     for child in branch.__subclasses__():
@@ -134,7 +141,7 @@ def row(leaf: type[errors.KeybornError]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-PAGES = {"cli.md": cli_page, "api.md": api_page, "errors.md": errors_page}
+PAGES = {"cli.md": cli_page, "api.md": api_page, "errors.md": errors_page, "journey.md": journey_page}
 
 
 def main() -> None:
