@@ -24,6 +24,7 @@ from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.quota import Place, Slice
+from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 
@@ -211,12 +212,12 @@ class DeviceDirectory(Protocol):
         ...
 
     async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
-        """Record the first connection; a successor becomes current and its predecessor is retired.
+        """Record the first connection; a replacement becomes current and its predecessor is retired.
 
         Retired here means: certificate revoked, key tombstoned, an open intent of that key undone, the
-        thing's key is the successor's, the trail says so. Repeating keeps the first time. A certificate that
-        is not live at ``at`` is returned as it is, and nothing is recorded: look at what is returned before
-        letting the device in. Raises NotFound.
+        thing's key is the successor's, the trail says so. A renewal stays where it is. Repeating keeps the
+        first time. A certificate that is not live at ``at`` is returned as it is, and nothing is recorded:
+        look at what is returned before letting the device in. Raises NotFound.
         """
         ...
 
@@ -293,6 +294,46 @@ class Leftovers(Protocol):
         ...
 
 
+class Renewals(Protocol):
+    """The saga's side of a renewal; ``Enrollments.store`` and ``activate`` are its other steps."""
+
+    async def renew(self, attempt: RenewalAttempt) -> Verdict:
+        """Gather the standing, ``decide_renewal``, and record the intent, all under one uniqueness guarantee.
+
+        As ``Enrollments.claim``, without a token. A successor whose place the intent takes is withdrawn in
+        the same effect, and the trail says so. Raises what ``decide_renewal`` raises.
+        """
+        ...
+
+    async def confirm(self, confirmation: Confirmation) -> Certificate:
+        """Make the signer the thing's current certificate; its predecessor is retired, as by ``connected``.
+
+        Repeating it, with what is current by now, changes and appends nothing. Raises what
+        ``retires_predecessor`` raises.
+        """
+        ...
+
+
+class Successors(Protocol):
+    """Capability: successors that waited too long, of renewals and of replacements."""
+
+    async def overdue(self, *, before: datetime, at: datetime, limit: int = 100) -> Sequence[Certificate]:
+        """Those valid since before ``before``, longest first, without those that are spared ``at``."""
+        ...
+
+    async def withdraw_successor(self, certificate: CertificateId, event: AuditEvent) -> bool:
+        """Revoke it, and bury its key; False if it does not wait any more, or is spared at ``event.at``."""
+        ...
+
+
+class Grace(Protocol):
+    """Capability: let an expired certificate renew."""
+
+    async def set_grace(self, name: ThingName, until: datetime | None, event: AuditEvent) -> Thing:
+        """Grant it, or end it; a repeat appends nothing. Raises NotFound, ThingRevoked for what is gone."""
+        ...
+
+
 class AuditTrail(Protocol):
     """The hash-chained record of decisions."""
 
@@ -309,20 +350,14 @@ class AuditTrail(Protocol):
 
 
 class Registry(
-    Enrollments,
-    Tokens,
-    TokenList,
-    Fleet,
-    Lifecycle,
-    DeviceDirectory,
-    AccessPolicies,
-    PolicyList,
-    PolicyUse,
-    Leftovers,
-    AuditTrail,
-    Protocol,
-):
+    Enrollments, Tokens, TokenList, Fleet, Lifecycle, DeviceDirectory,
+    AccessPolicies, PolicyList, PolicyUse, Leftovers, AuditTrail, Protocol,
+):  # fmt: skip
     """All sides of one registry: what an adapter implements. Use cases ask for the side they need."""
+
+
+class RenewingRegistry(Registry, Renewals, Successors, Grace, Protocol):
+    """A registry whose things renew."""
 
 
 class Sessions(Protocol):

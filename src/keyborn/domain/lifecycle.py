@@ -9,6 +9,12 @@ from keyborn.domain.errors import ThingRevoked
 from keyborn.domain.thing import Thing, ThingStatus
 
 
+def require_here(thing: Thing) -> None:
+    """Raise ThingRevoked for a thing that is gone."""
+    if thing.status.is_gone:
+        raise ThingRevoked(name=thing.name, status=thing.status.value)
+
+
 def moves(thing: Thing, target: ThingStatus) -> bool:
     """Whether ordering ``target`` changes anything; a repeat does not.
 

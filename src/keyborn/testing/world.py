@@ -9,10 +9,10 @@ from random import Random
 from typing import TypeVar
 
 from keyborn.domain.errors import KeybornError, RegistryUnavailable
-from keyborn.ports import CertificateAuthority, Registry
+from keyborn.ports import CertificateAuthority, Registry, RenewingRegistry
 from keyborn.testing.stepping import pause
 from keyborn.testing.time import DAWN, SeededEntropy, VirtualClock
-from keyborn.testing.wrappers import FaultyAuthority, FaultyRegistry
+from keyborn.testing.wrappers import FaultyAuthority, FaultyRegistry, FaultyRenewingRegistry
 
 T = TypeVar("T")
 
@@ -76,6 +76,10 @@ class World:
     def registry(self, real: Registry) -> FaultyRegistry:
         """``real`` as seen through this world."""
         return FaultyRegistry(real, self)
+
+    def renewing(self, real: RenewingRegistry) -> FaultyRenewingRegistry:
+        """``real``, whose things renew, as seen through this world."""
+        return FaultyRenewingRegistry(real, self)
 
     def authority(self, real: CertificateAuthority) -> FaultyAuthority:
         """``real`` as seen through this world."""

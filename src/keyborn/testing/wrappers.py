@@ -13,9 +13,10 @@ from keyborn.domain.errors import KeybornError, RegistryUnavailable, Unavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
-from keyborn.ports import CertificateAuthority, Registry, TokenUse
+from keyborn.ports import CertificateAuthority, Registry, RenewingRegistry, TokenUse
 
 T = TypeVar("T")
 
@@ -184,4 +185,38 @@ class FaultyRegistry:
         """See ``AuditTrail.records``."""
         return await self._world.effect(
             "registry.records", lambda: self._real.records(after=after, limit=limit)
+        )
+
+
+class FaultyRenewingRegistry(FaultyRegistry):
+    """Implements ``keyborn.ports.RenewingRegistry`` over a real one."""
+
+    def __init__(self, real: RenewingRegistry, world: Effects) -> None:
+        super().__init__(real, world)
+        self._renewing = real
+
+    async def renew(self, attempt: RenewalAttempt) -> Verdict:
+        """See ``Renewals.renew``."""
+        return await self._world.effect("registry.renew", lambda: self._renewing.renew(attempt))
+
+    async def confirm(self, confirmation: Confirmation) -> Certificate:
+        """See ``Renewals.confirm``."""
+        return await self._world.effect("registry.confirm", lambda: self._renewing.confirm(confirmation))
+
+    async def overdue(self, *, before: datetime, at: datetime, limit: int = 100) -> Sequence[Certificate]:
+        """See ``Successors.overdue``."""
+        return await self._world.effect(
+            "registry.overdue", lambda: self._renewing.overdue(before=before, at=at, limit=limit)
+        )
+
+    async def withdraw_successor(self, certificate: CertificateId, event: AuditEvent) -> bool:
+        """See ``Successors.withdraw_successor``."""
+        return await self._world.effect(
+            "registry.withdraw_successor", lambda: self._renewing.withdraw_successor(certificate, event)
+        )
+
+    async def set_grace(self, name: ThingName, until: datetime | None, event: AuditEvent) -> Thing:
+        """See ``Grace.set_grace``."""
+        return await self._world.effect(
+            "registry.set_grace", lambda: self._renewing.set_grace(name, until, event)
         )

@@ -86,7 +86,7 @@ async def test_what_the_first_schema_kept_is_devices_with_the_default_policy(tmp
         assert badge is not None
         assert (badge.thing, badge.policies) == (things[1], (default,))
 
-    assert execute(path, "SELECT version, name FROM schema_versions") == [
+    assert execute(path, "SELECT version, name FROM schema_versions")[:2] == [
         (1, "0001_registry"),
         (2, "0002_policies"),
     ]

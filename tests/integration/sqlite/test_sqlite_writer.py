@@ -180,10 +180,10 @@ async def test_a_constraint_that_always_objects_ends_in_a_refusal(tmp_path: Path
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO things VALUES ('LAMP-1', 'lamp-1', 'claimed', 'k9', 0, '{}', 'device', NULL)",
-        "INSERT INTO things VALUES ('lamp-1', 'other', 'claimed', 'k9', 0, '{}', 'device', NULL)",
-        "INSERT INTO things VALUES ('lamp-9', 'lamp-9', 'thinking', 'k9', 0, '{}', 'device', NULL)",
-        "INSERT INTO things VALUES ('lamp-9', 'lamp-9', 'claimed', 'k9', 0, '{}', 'gadget', NULL)",
+        "INSERT INTO things VALUES ('LAMP-1', 'lamp-1', 'claimed', 'k9', 0, '{}', 'device', NULL, NULL)",
+        "INSERT INTO things VALUES ('lamp-1', 'other', 'claimed', 'k9', 0, '{}', 'device', NULL, NULL)",
+        "INSERT INTO things VALUES ('lamp-9', 'lamp-9', 'thinking', 'k9', 0, '{}', 'device', NULL, NULL)",
+        "INSERT INTO things VALUES ('lamp-9', 'lamp-9', 'claimed', 'k9', 0, '{}', 'gadget', NULL, NULL)",
         "UPDATE tokens SET kind = 'gadget'",
         "INSERT INTO policies VALUES ('p', '{}', 0, 0, 0)",
         "INSERT INTO policies VALUES ('p', '{}', 1, 0, 2)",
@@ -191,7 +191,7 @@ async def test_a_constraint_that_always_objects_ends_in_a_refusal(tmp_path: Path
         "INSERT INTO keys VALUES ('k9', 'nobody', 'i')",
         "INSERT INTO attachments SELECT thing, slot, id FROM certificates WHERE thing = 'lamp-1'",
         "INSERT INTO attachments SELECT thing, 'successor', id FROM certificates WHERE thing = 'lamp-1'",
-        "INSERT INTO intents SELECT 'i9', thing, key_hash, token, 0, 's9', 0, 0, slot FROM intents",
+        "INSERT INTO intents SELECT 'i9', thing, key_hash, token, 0, 's9', 0, 0, slot, renews FROM intents",
         "INSERT INTO redemptions SELECT thing, key_hash, token, 'i9' FROM redemptions",
         "UPDATE certificates SET serial = 'same'",
         "UPDATE certificates SET id = 'same'",

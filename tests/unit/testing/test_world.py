@@ -17,7 +17,7 @@ from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId
-from keyborn.ports import CertificateAuthority, Registry
+from keyborn.ports import CertificateAuthority, Registry, RenewingRegistry
 from keyborn.testing import (
     Crash,
     Moment,
@@ -34,6 +34,7 @@ from keyborn.testing import (
     run,
 )
 from support.registry_cases import START, Desk, event, make_token
+from support.renewing_cases import RenewingDesk
 
 # ── time and entropy ──────────────────────────────────────────────────────────────────────────────────
 
@@ -294,15 +295,29 @@ async def policy_tour(desk: Desk, certificate: CertificateId) -> None:
     await desk.remove("fleet")
 
 
+async def renewing_tour(registry: RenewingRegistry) -> None:
+    """Call every method of renewal once."""
+    desk = RenewingDesk(registry)
+    first = await desk.enroll(await desk.token("of lamp-9"), "lamp-9", "k8")
+    second = await desk.confirm(await desk.renew(first, "k9"))
+    third = await desk.renew(second, "k10")
+    assert await desk.overdue(timedelta(days=-1)) == [third]
+    assert await desk.withdraw(third)
+    assert await desk.active("lamp-9") == [second]
+    assert (await desk.grace("lamp-9", START)).grace_until == START
+
+
 def test_every_method_of_the_registry_is_a_named_effect() -> None:
     world = World(1)
     run(tour(world.registry(MemoryRegistry())))
+    run(renewing_tour(world.renewing(MemoryRegistry())))
     methods = {name for name in dir(MemoryRegistry) if not name.startswith("_")}
     assert {name.removeprefix("registry.") for name in world.journal} == methods
 
 
 def test_a_duplicating_world_holds_the_registry_s_promises() -> None:
     run(tour(World(1, Rudeness(duplicate=1)).registry(MemoryRegistry())))
+    run(renewing_tour(World(1, Rudeness(duplicate=1)).renewing(MemoryRegistry())))
 
 
 def test_a_lost_reply_about_a_policy_is_mended_by_asking_again() -> None:

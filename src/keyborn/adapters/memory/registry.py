@@ -5,7 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 from heapq import nsmallest
 
-from keyborn.adapters.memory.state import Binding, State
+from keyborn.adapters.memory import renewing
+from keyborn.adapters.memory.state import State
 from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.attaching import attached, detached, in_force, revised
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
@@ -20,15 +21,16 @@ from keyborn.domain.errors import (
     ThingRevoked,
 )
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.lifecycle import moves
+from keyborn.domain.lifecycle import moves, require_here
 from keyborn.domain.names import CertificateId, ThingName, fold_name
+from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 from keyborn.ports import TokenUse, page_size
 
 
 class MemoryRegistry:
-    """Implements ``keyborn.ports.Registry``. Nothing is durable; everything else holds as on disk."""
+    """Implements ``keyborn.ports.RenewingRegistry``. Nothing is durable; all else holds as on disk."""
 
     def __init__(self) -> None:
         self._state = State()
@@ -69,40 +71,15 @@ class MemoryRegistry:
 
     def _record(self, standing: Standing, attempt: Attempt, intent: Intent) -> None:
         state = self._state
-        if intent.serial in state.serials or intent.id in state.intents or intent.id in state.signed:
-            raise RegistryUnavailable  # the next attempt draws another serial and id
+        state.require_new(intent)
         if standing.open_intent is not None:
-            self._supersede(standing.open_intent, intent)
+            state.supersede(standing.open_intent, intent)
         if standing.thing is None:
             state.keep_thing(claimed(attempt))
         elif standing.thing.status.is_gone:
             state.name_tombstones[attempt.thing] = standing.thing
             state.keep_thing(claimed(attempt, standing.thing))
-        state.keys.setdefault(attempt.key, Binding(attempt.thing, intent.id))
-        state.intents[intent.id] = intent
-        state.open_by_thing[intent.thing] = intent.id
-        state.serials.add(intent.serial)
-
-    def _supersede(self, old: Intent, new: Intent) -> None:
-        """Put ``new`` in the place of ``old``; what the same key brought, it keeps."""
-        state = self._state
-        kept = state.staged(old.id)
-        if kept is not None:
-            state.mark(kept, CertificateStatus.REVOKED)
-        state.close(old)
-        same_key = old.key_hash == new.key_hash
-        for pairs in state.redemptions.values():
-            for pair in [pair for pair, brought_by in pairs.items() if brought_by == old.id]:
-                if same_key:
-                    pairs[pair] = new.id
-                else:
-                    del pairs[pair]
-        if state.keys[old.key_hash].intent != old.id:
-            return
-        if same_key:
-            state.keys[old.key_hash] = Binding(old.thing, new.id)
-        else:
-            del state.keys[old.key_hash]
+        state.open(intent)
 
     async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
         """See ``Enrollments.store``."""
@@ -131,7 +108,10 @@ class MemoryRegistry:
         thing = state.things.get(kept.thing)
         if waiting is None or thing is None or thing.status is ThingStatus.SUSPENDED:
             raise self._interrupted(kept.thing)
+        gone = state.held(kept.thing, kept.slot)
         state.attach(kept)
+        if gone is not None and gone.renews is not None and gone.key_hash != kept.key_hash:
+            state.key_tombstones.add(gone.key_hash)  # a replacement has taken the place of a renewal
         state.close(waiting)
         state.keep_thing(replace(thing, status=ThingStatus.ACTIVE))
         state.name_tombstones.pop(thing.name, None)
@@ -233,7 +213,7 @@ class MemoryRegistry:
         for slot in Slot:
             state.attached.pop((thing.name, slot), None)
         state.key_tombstones.update(state.keys_of(thing.name))
-        return state.keep_thing(replace(thing, status=status))
+        return state.keep_thing(replace(thing, status=status, grace_until=None))
 
     # ── the broker ────────────────────────────────────────────────────────────────────────────────────
 
@@ -260,22 +240,36 @@ class MemoryRegistry:
             return known
         met = replace(known, connected_at=at)
         self._state.certificates[certificate] = met
-        return self._promote(met, at) if met.slot is Slot.SUCCESSOR else met
-
-    def _promote(self, successor: Certificate, at: datetime) -> Certificate:
-        state = self._state
-        thing = state.things[successor.thing]
-        waiting = state.open_intent(thing.name)
-        if waiting is not None and waiting.slot is Slot.CURRENT:
-            state.undo(waiting)  # it would bring back the key that retires here
-        del state.attached[thing.name, Slot.SUCCESSOR]
-        promoted = replace(successor, slot=Slot.CURRENT)
-        state.certificates[successor.id] = promoted
-        state.attach(promoted)
-        state.key_tombstones.add(thing.key_hash)
-        state.keep_thing(replace(thing, key_hash=successor.key_hash))
-        state.append(succession(promoted, thing.key_hash, at))
+        if met.slot is Slot.CURRENT or met.renews is not None:
+            return met
+        promoted, retired = self._state.promote(met)
+        self._state.append(succession(promoted, retired, at))
         return promoted
+
+    # ── renewal ───────────────────────────────────────────────────────────────────────────────────────
+
+    async def renew(self, attempt: RenewalAttempt) -> Verdict:
+        """See ``Renewals.renew``."""
+        return renewing.renew(self._state, attempt)
+
+    async def confirm(self, confirmation: Confirmation) -> Certificate:
+        """See ``Renewals.confirm``."""
+        return renewing.confirm(self._state, confirmation)
+
+    async def overdue(self, *, before: datetime, at: datetime, limit: int = 100) -> Sequence[Certificate]:
+        """See ``Successors.overdue``."""
+        return nsmallest(page_size(limit), renewing.overdue(self._state, before, at), key=renewing.by_age)
+
+    async def withdraw_successor(self, certificate: CertificateId, event: AuditEvent) -> bool:
+        """See ``Successors.withdraw_successor``."""
+        return renewing.withdraw(self._state, certificate, event)
+
+    async def set_grace(self, name: ThingName, until: datetime | None, event: AuditEvent) -> Thing:
+        """See ``Grace.set_grace``."""
+        thing = self._known(name)
+        require_here(thing)
+        changed = thing if thing.grace_until == until else replace(thing, grace_until=until)
+        return self._keep(thing, changed, event)
 
     # ── access policies ───────────────────────────────────────────────────────────────────────────────
 

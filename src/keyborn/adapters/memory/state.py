@@ -7,6 +7,7 @@ from datetime import datetime
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
+from keyborn.domain.errors import RegistryUnavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, KeyHash, ThingName, fold_name
 from keyborn.domain.thing import Thing, ThingStatus
@@ -101,6 +102,52 @@ class State:
             fresh = token.withdrawn_at is None and not token.expired(at)
             if left and fresh and policy in (token.policies or ()):
                 yield token.id
+
+    def require_new(self, intent: Intent) -> None:
+        """Raise RegistryUnavailable for a serial or an id that is taken: the next attempt draws others."""
+        if intent.serial in self.serials or intent.id in self.intents or intent.id in self.signed:
+            raise RegistryUnavailable
+
+    def open(self, intent: Intent) -> None:
+        """Put an intent on the list of open ones, and bind its key."""
+        self.keys.setdefault(intent.key_hash, Binding(intent.thing, intent.id))
+        self.intents[intent.id] = intent
+        self.open_by_thing[intent.thing] = intent.id
+        self.serials.add(intent.serial)
+
+    def supersede(self, old: Intent, new: Intent) -> None:
+        """Make room for ``new`` in the place of ``old``; what the same key brought, it keeps."""
+        kept = self.staged(old.id)
+        if kept is not None:
+            self.mark(kept, CertificateStatus.REVOKED)
+        self.close(old)
+        same_key = old.key_hash == new.key_hash
+        for pairs in self.redemptions.values():
+            for pair in [pair for pair, brought_by in pairs.items() if brought_by == old.id]:
+                if same_key:
+                    pairs[pair] = new.id
+                else:
+                    del pairs[pair]
+        if self.keys[old.key_hash].intent != old.id:
+            return
+        if same_key:
+            self.keys[old.key_hash] = Binding(old.thing, new.id)
+        else:
+            del self.keys[old.key_hash]
+
+    def promote(self, successor: Certificate) -> tuple[Certificate, KeyHash]:
+        """Make a successor its thing's current certificate; with the key that retires by that."""
+        thing = self.things[successor.thing]
+        waiting = self.open_intent(thing.name)
+        if waiting is not None and waiting.slot is Slot.CURRENT:
+            self.undo(waiting)  # it would bring back the key that retires here
+        del self.attached[thing.name, Slot.SUCCESSOR]
+        promoted = replace(successor, slot=Slot.CURRENT)
+        self.certificates[successor.id] = promoted
+        self.attach(promoted)
+        self.key_tombstones.add(thing.key_hash)
+        self.keep_thing(replace(thing, key_hash=successor.key_hash))
+        return promoted, thing.key_hash
 
     def close(self, intent: Intent) -> None:
         """Take an intent off the list of open ones."""

@@ -10,7 +10,7 @@ from keyborn.domain.certificate import Certificate, Slot
 from keyborn.domain.errors import NotFound, RegistryUnavailable
 from keyborn.domain.intent import IntentId
 from keyborn.domain.lifecycle import moves
-from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.names import CertificateId, KeyHash, ThingName
 from keyborn.domain.thing import Thing, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 
@@ -25,7 +25,7 @@ def set_status(session: Session, name: ThingName, status: ThingStatus, event: Au
     session.chain(event)
     if status.is_gone:
         _end(session, thing, status, event.at)
-        return _settle(session, thing, status)
+        return _settle(session, replace(thing, grace_until=None), status)
     if status is ThingStatus.SUSPENDED:
         _switch(session, name, "inactive")
         return _settle(session, thing, status)
@@ -56,6 +56,7 @@ def _switch(session: Session, name: ThingName, status: str) -> int:
 
 
 def _end(session: Session, thing: Thing, status: ThingStatus, at: datetime) -> None:
+    session.run("UPDATE things SET grace_until = NULL WHERE name = ?", thing.name)
     session.run("DELETE FROM intents WHERE thing = ?", thing.name)
     session.run("DELETE FROM attachments WHERE thing = ?", thing.name)
     session.run("UPDATE certificates SET status = 'revoked' WHERE thing = ?", thing.name)
@@ -88,10 +89,15 @@ def connected(session: Session, certificate: CertificateId, at: datetime) -> Cer
         return known
     session.run("UPDATE certificates SET connected_at = ? WHERE id = ?", rows.to_ms(at), certificate)
     met = replace(known, connected_at=at)
-    return _promote(session, met, at) if met.slot is Slot.SUCCESSOR else met
+    if met.slot is Slot.CURRENT or met.renews is not None:
+        return met
+    promoted, retired = promote(session, met, at)
+    session.chain(succession(promoted, retired, at))
+    return promoted
 
 
-def _promote(session: Session, successor: Certificate, at: datetime) -> Certificate:
+def promote(session: Session, successor: Certificate, at: datetime) -> tuple[Certificate, KeyHash]:
+    """Make a successor its thing's current certificate; with the key that retires by that."""
     thing = known_thing(session, successor.thing)
     waiting = enrolling.open_intent(session, thing.name)
     if waiting is not None and waiting.slot is Slot.CURRENT:
@@ -100,15 +106,9 @@ def _promote(session: Session, successor: Certificate, at: datetime) -> Certific
     session.run("UPDATE certificates SET slot = 'current' WHERE id = ?", successor.id)
     promoted = replace(successor, slot=Slot.CURRENT)
     enrolling.attach(session, promoted, in_use=True)
-    session.run(
-        "INSERT INTO key_tombstones (key_hash, thing, at) VALUES (?, ?, ?) ON CONFLICT (key_hash) DO NOTHING",
-        thing.key_hash,
-        thing.name,
-        rows.to_ms(at),
-    )
+    enrolling.bury(session, thing.key_hash, thing.name, at)
     session.run("UPDATE things SET key_hash = ? WHERE name = ?", successor.key_hash, thing.name)
-    session.chain(succession(promoted, thing.key_hash, at))
-    return promoted
+    return promoted, thing.key_hash
 
 
 # ── the sweeper ───────────────────────────────────────────────────────────────────────────────────────

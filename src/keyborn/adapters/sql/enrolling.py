@@ -5,6 +5,7 @@ schema stand behind that: where one objects, the writer takes the command back a
 """
 
 from dataclasses import replace
+from datetime import datetime
 
 from keyborn.adapters.sql import rows
 from keyborn.adapters.sql.session import Session
@@ -14,17 +15,14 @@ from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, decide, staged
 from keyborn.domain.errors import EnrollmentInterrupted, ThingRevoked
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.names import ThingName, fold_name
+from keyborn.domain.names import KeyHash, ThingName, fold_name
 from keyborn.domain.thing import Thing, ThingStatus
 
-_ATTACHED = (
-    "SELECT c.id, c.thing, c.key_hash, c.der, c.not_before, c.not_after, c.status, c.slot, c.connected_at "
-    "FROM attachments a JOIN certificates c ON c.id = a.certificate WHERE a.thing = ? AND a.slot = ?"
-)
+_ATTACHED = rows.CERTIFICATES + "JOIN attachments a ON a.certificate = c.id WHERE a.thing = ? AND a.slot = ?"
 
 _STAGED = (
     "SELECT c.id, c.thing, c.key_hash, c.der, c.not_before, c.not_after, c.status, c.slot, c.connected_at,"
-    " i.id, t.status, n.at FROM certificates c "
+    " c.renews, i.id, t.status, n.at FROM certificates c "
     "LEFT JOIN intents i ON i.id = c.intent "
     "LEFT JOIN things t ON t.name = i.thing "
     "LEFT JOIN name_tombstones n ON n.name = i.thing WHERE c.intent = ?"
@@ -94,7 +92,7 @@ def open_intent(session: Session, thing: ThingName) -> Intent | None:
 
 def _record(session: Session, standing: Standing, attempt: Attempt, intent: Intent) -> None:
     if standing.open_intent is not None:
-        _supersede(session, standing.open_intent, intent)
+        supersede(session, standing.open_intent, intent)
     if standing.thing is None:
         session.run(
             "INSERT INTO things (name, folded, status, key_hash, created_at, attributes, kind, policies) "
@@ -109,10 +107,15 @@ def _record(session: Session, standing: Standing, attempt: Attempt, intent: Inte
         )
     elif standing.thing.status.is_gone:
         _reopen(session, standing.thing, attempt)
+    record_intent(session, intent)
+
+
+def record_intent(session: Session, intent: Intent) -> None:
+    """Write an intent down, and bind its key."""
     session.run(
         "INSERT INTO keys (key_hash, thing, intent) VALUES (?, ?, ?) ON CONFLICT (key_hash) DO NOTHING",
-        attempt.key,
-        attempt.thing,
+        intent.key_hash,
+        intent.thing,
         intent.id,
     )
     session.run(rows.ADD_INTENT, *rows.intent_row(intent))
@@ -152,8 +155,8 @@ def store(session: Session, intent: Intent, certificate: Certificate) -> Certifi
         return _winner(session, intent)
     first = session.run(
         "INSERT INTO certificates "
-        "(id, intent, serial, thing, key_hash, der, not_before, not_after, status, slot, connected_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT (intent) DO NOTHING",
+        "(id, intent, serial, thing, key_hash, der, not_before, not_after, status, slot, renews) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (intent) DO NOTHING",
         kept.id,
         intent.id,
         rows.to_serial(intent.serial),
@@ -164,6 +167,7 @@ def store(session: Session, intent: Intent, certificate: Certificate) -> Certifi
         rows.to_ms(kept.not_after),
         kept.status.value,
         kept.slot.value,
+        kept.renews,
     )
     return kept if first else _winner(session, intent)
 
@@ -180,7 +184,7 @@ def activate(session: Session, intent: IntentId, event: AuditEvent) -> Certifica
     row = session.one(_STAGED, intent)
     if row is None:
         raise EnrollmentInterrupted
-    kept, (waiting, status, freed_from) = rows.certificate(row[:9]), row[9:]
+    kept, (waiting, status, freed_from) = rows.certificate(row[:10]), row[10:]
     if waiting is None and kept.status is CertificateStatus.ACTIVE:
         return kept
     if waiting is None or status == ThingStatus.SUSPENDED:
@@ -189,10 +193,29 @@ def activate(session: Session, intent: IntentId, event: AuditEvent) -> Certifica
         session.run("UPDATE things SET status = 'active' WHERE name = ?", kept.thing)
     if freed_from is not None:
         session.run("DELETE FROM name_tombstones WHERE name = ?", kept.thing)
+    if kept.slot is Slot.SUCCESSOR:
+        _bury_renewal_before(session, kept, event.at)
     attach(session, kept, in_use=status != ThingStatus.CLAIMED)
     session.run("DELETE FROM intents WHERE id = ?", intent)
     session.chain(event)
     return mark(session, kept, CertificateStatus.ACTIVE)
+
+
+def _bury_renewal_before(session: Session, successor: Certificate, at: datetime) -> None:
+    """A replacement takes the place of a renewal, whose key ends by that."""
+    gone = attached(session, successor.thing, Slot.SUCCESSOR)
+    if gone is not None and gone.renews is not None and gone.key_hash != successor.key_hash:
+        bury(session, gone.key_hash, gone.thing, at)
+
+
+def bury(session: Session, key: KeyHash, thing: ThingName, at: datetime) -> None:
+    """Give a key its tombstone; the first one stays."""
+    session.run(
+        "INSERT INTO key_tombstones (key_hash, thing, at) VALUES (?, ?, ?) ON CONFLICT (key_hash) DO NOTHING",
+        key,
+        thing,
+        rows.to_ms(at),
+    )
 
 
 def attach(session: Session, certificate: Certificate, *, in_use: bool) -> None:
@@ -229,7 +252,7 @@ def _interrupted(session: Session, name: ThingName) -> ThingRevoked | Enrollment
 # ── undoing ───────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _supersede(session: Session, old: Intent, new: Intent) -> None:
+def supersede(session: Session, old: Intent, new: Intent) -> None:
     """Make room for ``new`` in the place of ``old``; what the same key brought, it keeps."""
     if old.key_hash == new.key_hash:
         session.run(

@@ -23,10 +23,10 @@ WAITING_TOKENS = (
 )
 BADGE = (
     "SELECT c.id, c.thing, c.key_hash, c.der, c.not_before, c.not_after, c.status, c.slot, c.connected_at,"
-    " t.name, t.status, t.key_hash, t.created_at, t.attributes, t.kind, t.policies "
+    " c.renews, t.name, t.status, t.key_hash, t.created_at, t.attributes, t.kind, t.policies, t.grace_until "
     "FROM certificates c JOIN things t ON t.name = c.thing WHERE c.id = ?"
 )
-_CERTIFICATE_COLUMNS = 9
+_CERTIFICATE_COLUMNS = 10
 
 # ── keeping ───────────────────────────────────────────────────────────────────────────────────────────
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from keyborn.adapters.sql import ending, enrolling, policies, rows, schema
+from keyborn.adapters.sql import ending, enrolling, policies, renewing, rows, schema
 from keyborn.adapters.sql.reads import Reader
 from keyborn.adapters.sql.session import Session
 from keyborn.adapters.sql.writer import Counters, Writer
@@ -20,13 +20,14 @@ from keyborn.domain.enrollment import Attempt, Verdict
 from keyborn.domain.errors import RegistryUnavailable, RegistryUnusable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 from keyborn.ports import TokenUse, page_size
 
 
 class SqliteRegistry:
-    """Implements ``keyborn.ports.Registry``; use it as an async context manager, or open and close it.
+    """Implements ``ports.RenewingRegistry``; use it as an async context manager, or open and close it.
 
     Before ``open`` and after ``close`` every method raises RegistryUnavailable.
     """
@@ -159,6 +160,31 @@ class SqliteRegistry:
     async def connected(self, certificate: CertificateId, at: datetime) -> Certificate:
         """See ``DeviceDirectory.connected``."""
         return await self._writer.run(lambda session: ending.connected(session, certificate, at))
+
+    # ── renewal ───────────────────────────────────────────────────────────────────────────────────────
+
+    async def renew(self, attempt: RenewalAttempt) -> Verdict:
+        """See ``Renewals.renew``."""
+        return await self._writer.run(lambda session: renewing.renew(session, attempt))
+
+    async def confirm(self, confirmation: Confirmation) -> Certificate:
+        """See ``Renewals.confirm``."""
+        return await self._writer.run(lambda session: renewing.confirm(session, confirmation))
+
+    async def overdue(self, *, before: datetime, at: datetime, limit: int = 100) -> Sequence[Certificate]:
+        """See ``Successors.overdue``."""
+        now = rows.to_ms(at)
+        return await self._pages.page(
+            rows.certificate, renewing.OVERDUE, rows.to_ms(before), now, now, page_size(limit)
+        )
+
+    async def withdraw_successor(self, certificate: CertificateId, event: AuditEvent) -> bool:
+        """See ``Successors.withdraw_successor``."""
+        return await self._writer.run(lambda session: renewing.withdraw(session, certificate, event))
+
+    async def set_grace(self, name: ThingName, until: datetime | None, event: AuditEvent) -> Thing:
+        """See ``Grace.set_grace``."""
+        return await self._writer.run(lambda session: renewing.set_grace(session, name, until, event))
 
     # ── access policies ───────────────────────────────────────────────────────────────────────────────
 

@@ -25,13 +25,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 # Each question starts with one of these, so that the columns and the function that reads them stay together.
-THINGS = "SELECT name, status, key_hash, created_at, attributes, kind, policies FROM things "
+THINGS = "SELECT name, status, key_hash, created_at, attributes, kind, policies, grace_until FROM things "
 THINGS_OF = {kind: THINGS + f"WHERE kind = '{kind.value}' " for kind in ThingKind}
 """As a word in the question: for a value of a parameter, SQLite would not look at a partial index."""
 CERTIFICATES = (
-    "SELECT id, thing, key_hash, der, not_before, not_after, status, slot, connected_at FROM certificates "
+    "SELECT c.id, c.thing, c.key_hash, c.der, c.not_before, c.not_after, c.status, c.slot, c.connected_at,"
+    " c.renews FROM certificates c "
 )
-INTENTS = "SELECT id, thing, key_hash, token, created_at, serial, not_before, not_after, slot FROM intents "
+INTENTS = (
+    "SELECT id, thing, key_hash, token, created_at, serial, not_before, not_after, slot, renews FROM intents "
+)
 TOKENS = (
     "SELECT id, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, kind, policies,"
     " uses_taken FROM tokens "
@@ -39,8 +42,9 @@ TOKENS = (
 POLICIES = "SELECT name, document, version, updated_at, shipped FROM policies "
 AUDIT = "SELECT sequence, event, previous, hash FROM audit "
 ADD_INTENT = (
-    "INSERT INTO intents (id, thing, key_hash, token, created_at, serial, not_before, not_after, slot) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO intents "
+    "(id, thing, key_hash, token, created_at, serial, not_before, not_after, slot, renews) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 ADD_TOKENS = (
     "INSERT INTO tokens "
@@ -96,7 +100,7 @@ def quoted(policy: PolicyName) -> str:
 
 def thing(row: Row) -> Thing:
     """Read the columns of THINGS."""
-    name, status, key_hash, created_at, attributes, kind, policies = row
+    name, status, key_hash, created_at, attributes, kind, policies, grace_until = row
     return Thing(
         ThingName(name),
         ThingStatus(status),
@@ -105,6 +109,7 @@ def thing(row: Row) -> Thing:
         {} if attributes == "{}" else json.loads(attributes),
         ThingKind(kind),
         names(policies),
+        maybe_moment(grace_until),
     )
 
 
@@ -115,7 +120,7 @@ def thing_name(row: Row) -> ThingName:
 
 def certificate(row: Row) -> Certificate:
     """Read the columns of CERTIFICATES."""
-    identity, thing_name, key_hash, der, not_before, not_after, status, slot, connected_at = row
+    identity, thing_name, key_hash, der, not_before, not_after, status, slot, connected_at, renews = row
     return Certificate(
         CertificateId(identity),
         ThingName(thing_name),
@@ -126,12 +131,13 @@ def certificate(row: Row) -> Certificate:
         CertificateStatus(status),
         Slot(slot),
         maybe_moment(connected_at),
+        renews,
     )
 
 
 def intent(row: Row) -> Intent:
     """Read the columns of INTENTS."""
-    identity, thing_name, key_hash, token_id, created_at, serial, not_before, not_after, slot = row
+    identity, thing_name, key_hash, token_id, created_at, serial, not_before, not_after, slot, renews = row
     return Intent(
         IntentId(identity),
         ThingName(thing_name),
@@ -142,6 +148,7 @@ def intent(row: Row) -> Intent:
         from_ms(not_before),
         from_ms(not_after),
         Slot(slot),
+        renews,
     )
 
 
@@ -157,6 +164,7 @@ def intent_row(value: Intent) -> tuple[object, ...]:
         to_ms(value.not_before),
         to_ms(value.not_after),
         value.slot.value,
+        value.renews,
     )
 
 
