@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keyborn.device import files, https, identity, keys
+from keyborn.device import files, https, identity, keys, slots
 from keyborn.device.answer import Enrolled
 from keyborn.device.client import EnrollmentClient
 from keyborn.device.home import Home
@@ -71,6 +71,7 @@ def enroll(
     """
     if not home.missing():
         home.check()
+        slots.ensure_settled(home)
     present = _present(home, wish, around)
     if present is not None:
         _require_own(home, present, offered())
@@ -78,12 +79,12 @@ def enroll(
     asked = code()
     home.prepare()
     with home.session(patience=LOCK_PATIENCE):
-        home.clean()
-        present = _present(home, wish, around)
-        if present is not None:
-            _require_own(home, present, asked)
-            return Outcome(present, obtained=False)
         try:
+            slots.settle(home, around.checkpoint)
+            present = _present(home, wish, around)
+            if present is not None:
+                _require_own(home, present, asked)
+                return Outcome(present, obtained=False)
             return _obtain(home, wish, asked, around, timeout)
         except OSError as wrong:  # the disk; troubles of the network have their own errors by now
             raise files.trouble(home.path, wrong) from None

@@ -16,6 +16,7 @@ from keyborn.domain.errors import FileNotPrivate, HomeUnusable
 
 PRIVATE_FILE = 0o600
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 TEMPORARY = ".tmp"
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not hold us
@@ -123,6 +124,52 @@ def remove(path: Path) -> None:
     """Remove a name, if it is there."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
+
+
+def keep(path: Path, kept: Path) -> None:
+    """Give a file, if it is there, a second name; or copy it, where the file system knows no such thing.
+
+    Raises FileExistsError if the name is taken.
+    """
+    try:
+        os.link(path, kept, follow_symlinks=False)
+    except (FileNotFoundError, FileExistsError):
+        if not os.path.lexists(path):
+            return
+        raise
+    except OSError:
+        copy = temporary_of(kept)
+        remove(copy)
+        write_new(copy, path.read_bytes())
+        publish_new(copy, kept)
+        remove(copy)
+
+
+def move(path: Path, to: Path) -> None:
+    """Put a file in the place of another, if it has not been moved already.
+
+    Two names of the same file stay both where they are in a rename (POSIX): then the first one is removed.
+    """
+    if os.path.lexists(path):
+        path.replace(to)
+        remove(path)
+
+
+def narrow(path: Path) -> bool:
+    """Make a file ours alone that others could only read; False where nothing was to do, or nobody should."""
+    try:
+        descriptor = os.open(path, _OPEN)
+    except OSError:
+        return False
+    try:
+        status = os.fstat(descriptor)
+        ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+        if not ours or not status.st_mode & OTHERS or status.st_mode & _OTHERS_WRITE:
+            return False
+        os.fchmod(descriptor, PRIVATE_FILE)
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def creation_steps(path: Path, data: bytes) -> list[Step]:

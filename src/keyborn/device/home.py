@@ -6,11 +6,12 @@ import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from keyborn.device import files
 from keyborn.domain.errors import HomeBusy, HomeUnusable
+from keyborn.domain.slots import Slot
 
 PRIVATE_FOLDER = 0o700
 SYSTEM_HOME = Path("/var/lib/keyborn")
@@ -22,16 +23,22 @@ class Home:
     """The paths of one device's identity; the constructor touches nothing."""
 
     path: Path
+    slot: Slot = Slot.CURRENT
+    """Which identity is meant by key, certificate and settings. Everything else there is once."""
+
+    def of(self, slot: Slot) -> "Home":
+        """The same home, with another of its identities meant."""
+        return replace(self, slot=slot)
 
     @property
     def key(self) -> Path:
         """The private key, PKCS#8 PEM, 0600."""
-        return self.path / "device.key"
+        return self.path / f"{self.slot}.key"
 
     @property
     def certificate(self) -> Path:
         """The leaf, then its chain, PEM."""
-        return self.path / "device.crt"
+        return self.path / f"{self.slot}.crt"
 
     @property
     def roots(self) -> Path:
@@ -41,7 +48,7 @@ class Home:
     @property
     def settings(self) -> Path:
         """What the identity is and where it is used; written last."""
-        return self.path / "device.toml"
+        return self.path / f"{self.slot}.toml"
 
     @property
     def outbox(self) -> Path:
@@ -85,8 +92,9 @@ class Home:
 
     def clean(self) -> None:
         """Remove what a crash left half written; only with the session held."""
-        for leftover in self.path.glob("device.*" + files.TEMPORARY):
-            files.remove(leftover)
+        for slot in Slot:
+            for leftover in self.path.glob(f"{slot}.*{files.TEMPORARY}"):
+                files.remove(leftover)
         files.remove(files.temporary_of(self.roots))
 
     @contextmanager

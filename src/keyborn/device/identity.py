@@ -12,6 +12,7 @@ import tomllib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 
 from keyborn.device import files
 from keyborn.device.answer import Broker, Fallback, is_reachable
@@ -20,6 +21,7 @@ from keyborn.device.keystore import FileKeyStore
 from keyborn.domain.errors import FileNotPrivate, KeybornError, KeyUnusable, NoIdentity
 from keyborn.domain.moment import shown
 from keyborn.domain.names import ThingName, certificate_id, is_certificate_id, parse_thing_name
+from keyborn.domain.slots import Slot
 
 MAX_FILE = 262144
 _VERSION = 1
@@ -85,35 +87,56 @@ class Standing:
     identity: Identity | None = None
     problems: tuple[str, ...] = ()
 
+    @property
+    def whole(self) -> bool:
+        """Whether the files are an identity, whatever its dates say of the clock."""
+        return self.state in (State.READY, State.EXPIRED)
+
 
 def assess(home: Home, wall: datetime) -> Standing:
-    """Look at a home without changing it. A file that is not private is a problem, never used."""
+    """Look at one identity of a home without changing it.
+
+    A file that is not private is a problem, and never used.
+    ``roots.pem`` belongs to the current identity: another is bound to it when it becomes the current one.
+    """
     store = FileKeyStore(home.key)
     if not store.exists():
         return Standing(State.NONE, None, ())
     if not home.settings.exists():
         return Standing(State.KEY_ONLY, None, _key_problems(home))
     try:
-        identity = from_toml(_read(home, "device.toml").decode())
+        identity = read_settings(home)
     except _UNREADABLE as wrong:
-        return Standing(State.INCOMPLETE, None, (f"device.toml: {_told(wrong)}",))
+        return Standing(State.INCOMPLETE, None, (f"{home.settings.name}: {_told(wrong)}",))
     problems = (*_key_problems(home), *_file_problems(home, identity))
     if problems:
         return Standing(State.INCOMPLETE, identity, problems)
     ready = identity.in_dates(identity.time(wall))
-    return Standing(State.READY if ready else State.EXPIRED, identity, () if ready else (_dates(identity),))
+    dates = () if ready else (_dates(home, identity),)
+    return Standing(State.READY if ready else State.EXPIRED, identity, dates)
 
 
 def require_identity(home: Home, wall: datetime) -> Identity:
-    """The identity to work with, an expired one too: the broker decides. Raises NoIdentity, HomeUnusable."""
+    """The identity to work with, an expired one too: the broker decides. Raises NoIdentity, HomeUnusable.
+
+    One that is just being replaced is waited for; raises HomeBusy if that takes longer than it can.
+    """
+    from keyborn.device import slots
+
     if home.missing():
         raise NoIdentity(path=home.path, detail="there is no such folder")
     home.check()
+    slots.ensure_settled(home)
     standing = assess(home, wall)
-    if standing.state in (State.READY, State.EXPIRED) and standing.identity is not None:
+    if standing.whole and standing.identity is not None:
         return standing.identity
     detail = "; ".join(standing.problems) or "it was never enrolled"
     raise NoIdentity(path=home.path, detail=detail)
+
+
+def read_settings(home: Home) -> Identity:
+    """What the settings say, whatever the other files are; raises FileNotPrivate, OSError, ValueError."""
+    return from_toml(_read(home.settings).decode())
 
 
 def storage_steps(home: Home, certificate_pem: str, roots_pem: str, identity: Identity) -> list[files.Step]:
@@ -264,29 +287,33 @@ def _key_problems(home: Home) -> tuple[str, ...]:
     try:
         files.read_private(home.key, MAX_FILE)
     except (FileNotPrivate, OSError) as wrong:
-        return (f"device.key: {_told(wrong)}",)
+        return (f"{home.key.name}: {_told(wrong)}",)
     return ()
 
 
 def _file_problems(home: Home, identity: Identity) -> tuple[str, ...]:
     found = []
-    for name, expected in (("device.crt", identity.certificate_hash), ("roots.pem", identity.roots_hash)):
+    bound = [(home.certificate, identity.certificate_hash)]
+    if home.slot is Slot.CURRENT:
+        bound.append((home.roots, identity.roots_hash))
+    for path, expected in bound:
         try:
-            if file_hash(_read(home, name)) != expected:
-                found.append(f"{name}: it is not the file that was stored at enrolment")
+            if file_hash(_read(path)) != expected:
+                found.append(f"{path.name}: it is not the file that was stored with {home.settings.name}")
         except _UNREADABLE as wrong:
-            found.append(f"{name}: {_told(wrong)}")
+            found.append(f"{path.name}: {_told(wrong)}")
     return tuple(found) or _fit_problems(home, identity)
 
 
 def _fit_problems(home: Home, identity: Identity) -> tuple[str, ...]:
     """Key and certificate must fit; TLS itself is asked, so that no certificate parser is loaded."""
-    if certificate_id(_leaf_der(_read(home, "device.crt").decode())) != identity.certificate_id:
-        return ("device.crt: it is not the certificate that device.toml names",)
+    name = home.certificate.name
+    if certificate_id(_leaf_der(_read(home.certificate).decode())) != identity.certificate_id:
+        return (f"{name}: it is not the certificate that {home.settings.name} names",)
     try:
         FileKeyStore(home.key).authenticate(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), home.certificate)
     except (KeyUnusable, FileNotPrivate) as wrong:
-        return (f"device.key: {_told(wrong)}",)
+        return (f"{home.key.name}: {_told(wrong)}",)
     return ()
 
 
@@ -295,12 +322,13 @@ def _leaf_der(pem: str) -> bytes:
     return base64.b64decode("".join(body.split()))
 
 
-def _read(home: Home, name: str) -> bytes:
-    return files.read_private(home.path / name, MAX_FILE)
+def _read(path: Path) -> bytes:
+    return files.read_private(path, MAX_FILE)
 
 
-def _dates(identity: Identity) -> str:
-    return f"device.crt: it is valid from {shown(identity.not_before)} to {shown(identity.not_after)}"
+def _dates(home: Home, identity: Identity) -> str:
+    span = f"{shown(identity.not_before)} to {shown(identity.not_after)}"
+    return f"{home.certificate.name}: it is valid from {span}"
 
 
 def _told(wrong: Exception) -> str:

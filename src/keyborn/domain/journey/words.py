@@ -4,13 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from keyborn.domain.slots import Slot
 
-class Slot(StrEnum):
-    """A key, a certificate and what binds them; the value is how the names of their files begin."""
-
-    CURRENT = "device"
-    NEXT = "next"
-    PREVIOUS = "previous"
+__all__ = ["LAST_REFUSAL", "MEANING", "Event", "Happened", "Journey", "Slot", "Stage", "Trouble"]
 
 
 class Stage(StrEnum):
@@ -106,8 +102,8 @@ class Trouble(StrEnum):
         "is suspended or revoked: keyborn thing show NAME"
     )
     FILES = (
-        "The files of this identity do not belong together any more, and none of them were kept. See what "
-        "is wrong with: keyborn status. Ask the operator for a replacement code and run: keyborn enroll -"
+        "The files of this identity do not belong together any more. See what is wrong with: keyborn status. "
+        "Then ask the operator for an enrolment code, and run: keyborn enroll -"
     )
     DISK = "The disk does not take what must be written. Free some space. The current identity goes on."
 
