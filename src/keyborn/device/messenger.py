@@ -5,23 +5,25 @@ a listener that is connected anyway; then a publisher only watches its message l
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from keyborn.device import topics
+from keyborn.device.courier import Courier
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity, require_identity
 from keyborn.device.keystore import FileKeyStore
-from keyborn.device.outbox import Counts, Message, Outbox, open_outbox
+from keyborn.device.messages import Counts, OutboxLimits, Outcome
+from keyborn.device.outbox import Outbox, open_outbox
 from keyborn.device.pace import FIRST_DELAY, LONGEST_DELAY, Deadline
 from keyborn.device.session import CONNECT_TIMEOUT, Received, Session, connect, tls_context
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import BrokerUnreachable, HomeBusy, PublishDenied, SessionLost
 
 DEFAULT_RATE = 2.0
-"""Messages per second while the outbox empties; the first one goes at once."""
+"""Messages per second while the outbox empties; the first one goes at once. 0 is without limit."""
 DEFAULT_WAIT = 5.0
 _GLANCE = 0.1
 _SHORTEST_CONNECT = 1.0
@@ -45,23 +47,6 @@ class Published:
     """Why it was kept, in the middle of a sentence."""
 
 
-class Throttle:
-    """At most ``rate`` per second, the first at once."""
-
-    def __init__(self, rate: float, monotonic: Callable[[], float]) -> None:
-        self._gap = 1.0 / rate
-        self._monotonic = monotonic
-        self._next = monotonic()
-
-    def delay(self) -> float:
-        """Seconds until the next one may go."""
-        return max(0.0, self._next - self._monotonic())
-
-    def spend(self) -> None:
-        """One goes now."""
-        self._next = self._monotonic() + self._gap
-
-
 @dataclass(frozen=True, slots=True)
 class Messenger:
     """Publishing and listening for one home."""
@@ -69,12 +54,14 @@ class Messenger:
     home: Home
     around: Surroundings
     rate: float = DEFAULT_RATE
+    limits: OutboxLimits = field(default_factory=OutboxLimits)
 
     def publish(self, topic: str, payload: bytes, *, wait: float = DEFAULT_WAIT) -> Published:
         """Keep a message, then send what waits, in order, for up to ``wait`` seconds.
 
-        Raises PublishDenied where the broker will never take it; InvalidTopic, MessageTooLarge, NoIdentity
-        and OutboxUnusable before anything is kept; SessionRefused and BrokerUntrusted with the message kept.
+        Raises PublishDenied where the broker will never take it; InvalidTopic, MessageTooLarge, NoIdentity,
+        OutboxFull and OutboxUnusable before anything is kept; SessionRefused and BrokerUntrusted with the
+        message kept.
         """
         topics.check_topic(topic)
         topics.check_payload(payload)
@@ -82,8 +69,8 @@ class Messenger:
             number = work.outbox.append(topic, payload, self.around.clock.now())
             why = work.send_until(number, Deadline.after(wait, self.around.pace))
             fate = work.outbox.fate(number)
-            if fate.refused is not None:
-                raise PublishDenied(topic=topic, reason=fate.refused, own=work.identity.broker.topic)
+            if fate.outcome is Outcome.QUARANTINED:
+                raise PublishDenied(topic=topic, reason=fate.reason, own=work.identity.broker.topic)
             if fate.waiting:
                 return Published(Delivery.KEPT, work.outbox.counts(), why)
             return Published(Delivery.DELIVERED, work.outbox.counts())
@@ -102,10 +89,8 @@ class Messenger:
     @contextmanager
     def _work(self) -> Iterator["_Work"]:
         identity = require_identity(self.home, self.around.clock.now())
-        with open_outbox(self.home.outbox) as outbox:
-            yield _Work(
-                self.home, self.around, identity, outbox, Throttle(self.rate, self.around.pace.monotonic)
-            )
+        with open_outbox(self.home.outbox, self.limits) as outbox:
+            yield _Work(self.home, self.around, identity, outbox, Courier(outbox, self.around, self.rate))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +101,18 @@ class _Work:
     around: Surroundings
     identity: Identity
     outbox: Outbox
-    throttle: Throttle
+    courier: Courier
 
     def send_until(self, number: int, deadline: Deadline) -> str:
         """Send until message ``number`` has left, or watch another session do it; returns why it has not.
 
         A broker that is away is tried again, with full jitter, until ``deadline``.
         """
+        self.courier.told = number
         attempt, why = 0, "no time was given to send it"
         while self.outbox.fate(number).waiting and deadline.left() > 0:
             try:
-                with self.home.session(), closing(self._connect(deadline.left())) as session:
+                with self.home.session(), self._session(deadline.left()) as session:
                     self._drain(session, number, deadline)
                     return "the time was too short for all that waits"  # another connection would not help
             except HomeBusy:
@@ -134,7 +120,7 @@ class _Work:
                 self.around.pace.sleep(min(_GLANCE, deadline.left()))
             except (BrokerUnreachable, SessionLost) as wrong:
                 why = _because(wrong)
-                if not deadline.allows(FIRST_DELAY):
+                if not deadline.allows(FIRST_DELAY) or not self.outbox.fate(number).waiting:
                     break
                 self.around.pace.sleep(min(self.around.pace.backoff(attempt), deadline.left() / 2))
                 attempt += 1
@@ -161,7 +147,7 @@ class _Work:
 
     def _listen_once(self, topic_filter: str, deadline: Deadline) -> Iterator[Received | None]:
         """First None, once the subscription stands; then messages."""
-        with closing(self._connect()) as session:
+        with self._session() as session:
             session.subscribe(topic_filter)
             self.around.say(f"Listening for {topic_filter} (interrupt to end).")
             yield None
@@ -175,12 +161,21 @@ class _Work:
     def _converse(self, session: Session, deadline: Deadline) -> Iterator[Received]:
         """Messages in, and the outbox out."""
         while deadline.left() > 0:
-            message = self.outbox.oldest()
-            if message is not None and self.throttle.delay() == 0:
-                self._send(session, message)
-            received = session.receive(min(_LISTEN, deadline.left()))
-            if received is not None:
-                yield received
+            session.wait(min(self.courier.pump(session), _LISTEN, deadline.left()))
+            yield from session.leftover()
+
+    @contextmanager
+    def _session(self, seconds: float = CONNECT_TIMEOUT) -> Iterator[Session]:
+        """A session over which the courier works."""
+        with closing(self._connect(seconds)) as session:
+            self.courier.begin(session)
+            try:
+                yield session
+            except SessionLost as wrong:
+                self.courier.lost(session, wrong)
+                raise
+            finally:
+                self.courier.finish()
 
     def _connect(self, seconds: float = CONNECT_TIMEOUT) -> Session:
         context = tls_context(self.home, FileKeyStore(self.home.key), self.identity, self.around.clock.now())
@@ -188,24 +183,12 @@ class _Work:
         return connect(self.identity, context, patience=patience)
 
     def _drain(self, session: Session, number: int, deadline: Deadline) -> None:
-        while self.outbox.fate(number).waiting and (message := self.outbox.oldest()) is not None:
-            if not deadline.allows(self.throttle.delay()):
+        """Send what waits, until that message has left or the time is up."""
+        while self.outbox.fate(number).waiting:
+            pause = self.courier.pump(session)
+            if not (self.courier.busy or deadline.allows(pause)) or not deadline.left():
                 return
-            session.idle(self.throttle.delay())
-            self._send(session, message, told=message.id == number)
-
-    def _send(self, session: Session, message: Message, *, told: bool = False) -> None:
-        """``told``: a refusal of this message is said by whoever asked for it."""
-        self.throttle.spend()
-        reason = session.publish(message)
-        if reason.permanent:
-            self.outbox.refuse(message.id, reason.name)
-            if not told:
-                self.around.say(
-                    f"The broker refused a message for {message.topic} ({reason.name}): set aside."
-                )
-        else:
-            self.outbox.delivered(message.id)
+            session.wait(min(pause, deadline.left()))
 
 
 def _because(wrong: BrokerUnreachable | SessionLost) -> str:

@@ -1,10 +1,94 @@
-"""paho's client, with one time limit for all that comes before the first byte of MQTT."""
+"""paho's client over a socket of ours: one time limit for all that comes first, then few system calls."""
 
 import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from errno import ECONNABORTED, ECONNRESET, EPIPE
+from typing import cast
 
 from paho.mqtt.client import Client
+from paho.mqtt.enums import MQTTErrorCode
 
 from keyborn.device import tls
+
+_PIECE = 65536
+_HUNG_UP = frozenset({ECONNRESET, ECONNABORTED, EPIPE})
+
+
+class Wire:
+    """A TLS socket that reads in large pieces, and can hold small writes back to send them as one.
+
+    paho reads a packet in three calls and writes each one by itself; both go through TLS and the kernel.
+    """
+
+    def __init__(self, tls_socket: ssl.SSLSocket) -> None:
+        self._socket = tls_socket
+        self._read = memoryview(b"")
+        self._unsent = bytearray()
+        self.held = False
+        self.hung_up = False
+        """Whether the other side ended it, in whatever way; False where the network failed."""
+
+    def recv(self, size: int) -> memoryview:
+        """Up to ``size`` bytes, none at the end; raises what the socket raises."""
+        if not self._read:
+            self._read = memoryview(self._take())
+        data, self._read = self._read[:size], self._read[size:]
+        return data
+
+    def _take(self) -> bytes:
+        try:
+            data = self._socket.recv(_PIECE)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError as wrong:
+            self.hung_up = wrong.errno in _HUNG_UP or isinstance(wrong, ssl.SSLError)
+            raise
+        self.hung_up = not data
+        return data
+
+    def pending(self) -> int:
+        """Bytes that can be read without asking the network."""
+        return len(self._read) + self._socket.pending()
+
+    def send(self, data: bytes) -> int:
+        """Take ``data``, and send what the network takes now."""
+        self._unsent += data
+        if not self.held:
+            self.flush()
+        return len(data)
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that were taken and not sent."""
+        return len(self._unsent)
+
+    def flush(self) -> None:
+        """Send as much as the network takes now.
+
+        An error of the network is not raised: what the broker said before it hung up is still to be read,
+        and reading ends with the same error.
+        """
+        try:
+            while self._unsent:
+                del self._unsent[: self._socket.send(self._unsent)]
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError, BlockingIOError):
+            return
+        except OSError:
+            self._unsent.clear()
+
+    def fileno(self) -> int:
+        """The socket's descriptor."""
+        return self._socket.fileno()
+
+    def setblocking(self, flag: bool) -> None:  # noqa: FBT001 - a socket's signature
+        """As a socket's."""
+        self._socket.setblocking(flag)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
 
 
 class TimedClient(Client):
@@ -14,6 +98,42 @@ class TimedClient(Client):
     packets, a minute and a half for the eight addresses of an endpoint of AWS.
     """
 
+    wire: Wire | None = None
+    on_pong: Callable[[], None] | None = None
+    """Called when the broker answers a ping, whoever asked for it."""
+
     def _create_socket(self) -> socket.socket:
         assert self._ssl_context is not None
-        return tls.dial(self._ssl_context, self._host, self._port, self.connect_timeout)
+        self.wire = Wire(tls.dial(self._ssl_context, self._host, self._port, self.connect_timeout))
+        return cast("socket.socket", self.wire)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Packets that are sent inside go out as one write."""
+        assert self.wire is not None
+        self.wire.held = True
+        try:
+            yield
+        finally:
+            self.wire.held = False
+            self.wire.flush()
+
+    def ping(self) -> None:
+        """Ask the broker for a sign of life."""
+        self._send_pingreq()
+
+    def want_write(self) -> bool:
+        """Whether something waits for the network to take it."""
+        return super().want_write() or bool(self.wire and self.wire.unsent)
+
+    def loop_write(self) -> MQTTErrorCode:
+        """Send what was held back, then what is queued."""
+        if self.wire is not None and self.wire.unsent and not self.wire.held:
+            self.wire.flush()
+        return super().loop_write()
+
+    def _handle_pingresp(self) -> MQTTErrorCode:
+        outcome = super()._handle_pingresp()
+        if self.on_pong is not None and outcome is MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self.on_pong()
+        return outcome

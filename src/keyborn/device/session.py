@@ -4,20 +4,23 @@ Single-threaded: the network moves only inside these methods, each of which ends
 must prove itself against ``roots.pem``, host name included; the device proves itself through its key store.
 """
 
-import socket
+import math
 import ssl
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from keyborn.device import files, tls
+from keyborn.device.drain import FAILURE, Ending, Terms
 from keyborn.device.home import Home
 from keyborn.device.identity import MAX_FILE, Identity
 from keyborn.device.keystore import KeyStore
-from keyborn.device.outbox import Message
+from keyborn.device.messages import Message
+from keyborn.device.reasons import Reason, ending_of, explain, is_barred, publisher, terms
+from keyborn.device.unanswered import Unanswered
 from keyborn.domain.errors import (
     BrokerUnreachable,
     BrokerUntrusted,
@@ -33,14 +36,8 @@ KEEP_ALIVE = 60
 """Seconds; AWS IoT takes 30 to 1200."""
 _SHORTEST = 0.05
 MQTT_5, MQTT_3_1_1 = 5, 4
-PUBLISHER = "keyborn:thing"
-"""The user property in which the embedded broker tells a service who published."""
-_ACKNOWLEDGE, _GRANT = "acknowledge the message", "answer the subscription"
-_FAILURE = 0x80
 _NO_END = datetime.max.replace(tzinfo=UTC)
 _WRONG_VERSION = 0x84
-_NEVER = frozenset({0x87, 0x90, 0x95, 0x99})
-"""Not authorized, topic invalid, packet too large, payload format invalid: sending it again will not help."""
 _FOR_NOW = frozenset({0x88, 0x89, 0x97, 0x9F})
 """Unavailable, busy, quota or rate exceeded: AWS IoT lets one client id connect once a second."""
 
@@ -55,19 +52,6 @@ class Received:
     retain: bool
     publisher: str | None = None
     """The thing that published it, where an embedded broker tells that to a service."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """What a broker answered: MQTT 5 reason code and its name."""
-
-    code: int
-    name: str
-
-    @property
-    def permanent(self) -> bool:
-        """Whether the same packet will never be taken."""
-        return self.code in _NEVER
 
 
 def tls_context(home: Home, store: KeyStore, identity: Identity, wall: datetime) -> ssl.SSLContext:
@@ -113,7 +97,12 @@ class Session:
         self._limits = limits
         self._accepted: Reason | None = None
         self._ended: Reason | None = None
-        self._answers: dict[tuple[str, int], list[Reason]] = {}
+        self._granted: dict[int, list[Reason]] = {}
+        self._unanswered = Unanswered(time.monotonic())
+        self.ending = Ending.NETWORK
+        """How it ended, once SessionLost was raised."""
+        self.terms = Terms()
+        """What the broker takes, once it has answered."""
         self._inbox: deque[Received] = deque()
         self._client = TimedClient(
             CallbackAPIVersion.VERSION2,
@@ -121,6 +110,7 @@ class Session:
             protocol=MQTTProtocolVersion(version),
             reconnect_on_failure=False,
         )
+        self._client.max_inflight_messages = 0  # how many may be on the way, the outbox decides
         context.set_alpn_protocols([identity.broker.alpn] if identity.broker.alpn else [])
         self._client.tls_set_context(context)
         self._listen()
@@ -145,27 +135,75 @@ class Session:
         except ssl.SSLCertVerificationError as wrong:
             raise BrokerUntrusted(broker=self._name, detail=tls.explain(wrong)) from None
         except OSError as wrong:
-            raise BrokerUnreachable(broker=self._name, detail=_explain(wrong, limits.shake)) from wrong
+            raise BrokerUnreachable(broker=self._name, detail=explain(wrong, limits.shake)) from wrong
         if not answered:
             detail = f"it did not answer within {limits.answer:.3g} s"
             raise BrokerUnreachable(broker=self._name, detail=detail)
         return self._accepted
 
     def publish(self, message: Message) -> Reason:
-        """Publish with QoS 1 and wait for the acknowledgement; returns its reason, also a permanent refusal.
+        """Publish and wait for the acknowledgement; returns its reason, also a permanent refusal.
 
         Raises SessionLost where nobody can say whether the broker has it: sending it again is right.
         """
-        sent = self._client.publish(message.topic, message.payload, qos=1)
+        self.send([(message, None)])
         try:
-            answer = self._answer(_ACKNOWLEDGE, sent.mid)
+            self._pump(lambda: message.id in self._unanswered.answers, math.inf)
         except SessionLost:
             if self._ended is not None and self._ended.permanent:
                 return self._ended
             raise
-        if answer.code >= _FAILURE and not answer.permanent:
-            raise self._lost(f"it did not take the message ({answer.name})")
+        answer = self._unanswered.answers.pop(message.id)
+        if answer.code >= FAILURE and not answer.permanent:
+            raise self.lost(f"it did not take the message ({answer.name})")
         return answer
+
+    def send(self, messages: Iterable[tuple[Message, float | None]]) -> None:
+        """Send messages, each with the seconds it has left to live, at once; ``answers`` has the outcome."""
+        with self._client.together():
+            for message, lifetime in messages:
+                sent = self._client.publish(
+                    message.topic, message.payload, message.qos, properties=self._expiring(lifetime)
+                )
+                if message.qos:
+                    self._unanswered.sent(sent.mid, message.id, time.monotonic())
+                else:
+                    self._unanswered.settled(message.id, Reason(0, "Success"))
+
+    def answers(self) -> dict[int, Reason]:
+        """What was answered since the last call, by message id; QoS 0 has no answer but that it was sent."""
+        return self._unanswered.take()
+
+    def ping(self) -> None:
+        """Ask the broker for a sign of life: ``ponged`` says when it came."""
+        self._unanswered.asked(time.monotonic())
+        self._client.ping()
+
+    @property
+    def ponged(self) -> bool:
+        """Whether the broker has answered the last ``ping``."""
+        return self._unanswered.alive
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the network has not taken yet."""
+        return self._client.wire.unsent if self._client.wire else 0
+
+    def wait(self, seconds: float) -> None:
+        """Let the network move until something arrives, for up to ``seconds``; raises SessionLost."""
+        asking = not self.ponged
+        self._pump(lambda: bool(self._unanswered.answers or self._inbox or (asking and self.ponged)), seconds)
+
+    def _expiring(self, lifetime: float | None) -> Any:  # noqa: ANN401 - paho's
+        """The seconds after which nobody wants the message any more; 3.1.1 cannot say that."""
+        if lifetime is None or self.version != MQTT_5:
+            return None
+        from paho.mqtt.packettypes import PacketTypes
+        from paho.mqtt.properties import Properties
+
+        properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's
+        properties.MessageExpiryInterval = max(1, math.ceil(lifetime))
+        return properties
 
     def subscribe(self, topic_filter: str, *, retained: bool = True) -> None:
         """Ask for messages with QoS 1; raises SubscribeDenied or SessionLost.
@@ -174,8 +212,8 @@ class Session:
         """
         _, mid = self._client.subscribe(topic_filter, **self._subscribing(retained=retained))
         assert mid is not None
-        answer = self._answer(_GRANT, mid)
-        if answer.code >= _FAILURE:
+        answer = self._grant(mid)
+        if answer.code >= FAILURE:
             own = self._identity.broker.topic
             raise SubscribeDenied(topic=topic_filter, reason=answer.name, own=own)
 
@@ -208,41 +246,46 @@ class Session:
         client = self._client
         client.disconnect()
         client.on_connect = client.on_disconnect = client.on_publish = None
-        client.on_subscribe = client.on_message = None
+        client.on_subscribe = client.on_message = client.on_pong = None
 
     def _listen(self) -> None:
         """Callbacks only note what happened; whoever waits for it acts on it."""
 
-        def _on_connect(_client: object, _data: object, _flags: object, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
+        def _on_connect(_client: object, _data: object, _flags: object, reason: Any, more: object) -> None:  # noqa: ANN401 - paho's
             self._accepted = Reason(reason.value, str(reason))
+            self.terms = terms(self._identity.broker.endpoint, more, explains=self.version == MQTT_5)
 
         def _on_disconnect(_client: object, _data: object, flags: Any, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
             if flags.is_disconnect_packet_from_server:
                 self._ended = Reason(reason.value, str(reason))
 
         def _on_publish(_client: object, _data: object, mid: int, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
-            self._answers[_ACKNOWLEDGE, mid] = [Reason(reason.value, str(reason))]
+            self._unanswered.answered(mid, Reason(reason.value, str(reason)), time.monotonic())
 
         def _on_subscribe(_client: object, _data: object, mid: int, reasons: Any, _more: object) -> None:  # noqa: ANN401 - paho's
-            self._answers[_GRANT, mid] = [Reason(each.value, str(each)) for each in reasons]
+            self._granted[mid] = [Reason(each.value, str(each)) for each in reasons]
 
         def _on_message(_client: object, _data: object, message: Any) -> None:  # noqa: ANN401 - paho's
             received = Received(message.topic, message.payload, message.qos, message.retain)
-            self._inbox.append(replace(received, publisher=_publisher(message.properties)))
+            self._inbox.append(replace(received, publisher=publisher(message.properties)))
+
+        def _on_pong() -> None:
+            self._unanswered.pong(time.monotonic())
 
         self._client.on_connect = _on_connect
         self._client.on_disconnect = _on_disconnect
         self._client.on_publish = _on_publish
         self._client.on_subscribe = _on_subscribe
         self._client.on_message = _on_message
+        self._client.on_pong = _on_pong
 
-    def _answer(self, what: str, mid: int) -> Reason:
-        """The one reason that ``what`` comes with: an answer of another kind with the same id is none."""
-        if not self._pump(lambda: (what, mid) in self._answers, OPERATION_TIMEOUT):
-            raise self._lost(f"it did not {what} within {OPERATION_TIMEOUT:g} s")
-        reasons = self._answers.pop((what, mid))
+    def _grant(self, mid: int) -> Reason:
+        """The one reason that answers a subscription."""
+        if not self._pump(lambda: mid in self._granted, OPERATION_TIMEOUT):
+            raise self.lost(f"it did not answer the subscription within {OPERATION_TIMEOUT:g} s")
+        reasons = self._granted.pop(mid)
         if len(reasons) != 1:
-            raise self._lost(f"it sent {len(reasons)} reasons in the place of one")
+            raise self.lost(f"it sent {len(reasons)} reasons in the place of one")
         return reasons[0]
 
     def _pump(self, done: Callable[[], bool], seconds: float) -> bool:
@@ -252,8 +295,22 @@ class Session:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            self._turn(min(left, 1.0))
+            self._turn(min(left, self._patience()))
         return True
+
+    def _patience(self) -> float:
+        """Seconds until something is overdue; raises SessionLost where it is.
+
+        Half-way, a broker that acknowledges nothing is asked whether it is there at all.
+        """
+        since = self._unanswered.since()
+        waited = time.monotonic() - since
+        if waited >= OPERATION_TIMEOUT:
+            self.ending = Ending.IGNORED if self.ponged else Ending.NETWORK
+            raise self.lost(f"it did not {self._unanswered.wanted()} within {OPERATION_TIMEOUT:g} s")
+        if waited >= OPERATION_TIMEOUT / 2 and self._unanswered.doubtful(since):
+            self.ping()
+        return min(1.0, OPERATION_TIMEOUT / 4, OPERATION_TIMEOUT - waited)
 
     def _turn(self, seconds: float) -> None:
         from paho.mqtt.client import error_string
@@ -262,13 +319,16 @@ class Session:
         try:
             outcome = self._client.loop(seconds)
         except Exception as wrong:  # noqa: BLE001 - a broker's bytes can raise anything inside the parser
-            raise self._lost(f"it sent something that is not MQTT ({type(wrong).__name__})") from None
+            raise self.lost(f"it sent something that is not MQTT ({type(wrong).__name__})") from None
+        hung_up = self._client.wire is not None and self._client.wire.hung_up
+        self.ending = ending_of(self._ended, hung_up=hung_up)
         if self._ended is not None:
-            raise self._lost(self._ended.name)
+            raise self.lost(self._ended.name)
         if outcome is not MQTTErrorCode.MQTT_ERR_SUCCESS:
-            raise self._lost(error_string(outcome).rstrip(".").lower())
+            raise self.lost(error_string(outcome).rstrip(".").lower())
 
-    def _lost(self, detail: str) -> SessionLost:
+    def lost(self, detail: str) -> SessionLost:
+        """The error that says so."""
         return SessionLost(broker=self._name, detail=detail)
 
     @property
@@ -290,7 +350,7 @@ def connect(identity: Identity, context: ssl.SSLContext, *, patience: float | No
     try:
         return _connect(identity, context, Limits(begun, seconds / 2, seconds))
     except BrokerUnreachable as first:
-        if not _is_barred(first.__cause__):
+        if not is_barred(first.__cause__):
             raise
         return _connect_second(second, context, begun + seconds - time.monotonic(), first)
 
@@ -324,35 +384,9 @@ def _connect(identity: Identity, context: ssl.SSLContext, limits: Limits) -> Ses
     raise _refused(identity, answer)
 
 
-def _is_barred(cause: BaseException | None) -> bool:
-    """Whether the network is at fault: no way, no answer, or a connection cut in the handshake.
-
-    A name without addresses has none for the other port either, and who answers in TLS is there.
-    """
-    if isinstance(cause, ssl.SSLError):
-        return isinstance(cause, ssl.SSLEOFError)
-    return isinstance(cause, OSError) and not isinstance(cause, socket.gaierror)
-
-
-def _publisher(properties: Any) -> str | None:  # noqa: ANN401 - paho's, None before MQTT 5
-    """What the broker says of the publisher; it refuses messages that say it themselves."""
-    told: list[tuple[str, str]] = getattr(properties, "UserProperty", [])
-    return next((value for name, value in told if name == PUBLISHER), None)
-
-
 def _refused(identity: Identity, answer: Reason | None) -> SessionRefused | BrokerUnreachable:
     silent = "it closed the connection without a reason, as brokers do with a certificate they do not know"
     name = f"{identity.broker.endpoint}:{identity.broker.port}"
     if answer is not None and answer.code in _FOR_NOW:
         return BrokerUnreachable(broker=name, detail=f"it takes no session just now ({answer.name})")
     return SessionRefused(broker=name, detail=answer.name if answer else silent, thing=identity.thing)
-
-
-def _explain(wrong: OSError, patience: float) -> str:
-    if isinstance(wrong, ssl.SSLError):
-        return f"TLS: {tls.explain(wrong)}"
-    if isinstance(wrong, TimeoutError):
-        return f"no answer within {patience:.3g} s"
-    if isinstance(wrong, socket.gaierror):
-        return f"its name has no address ({wrong.strerror})"
-    return wrong.strerror or "the connection broke"

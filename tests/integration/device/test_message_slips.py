@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from keyborn.cli.main import cli
 from keyborn.device.home import Home
+from keyborn.device.messages import Fate, Outcome
 from keyborn.device.outbox import open_outbox
 from support.device import keyborn
 from support.device_home import eventually, home_in, identify, now
@@ -155,7 +156,8 @@ def test_status_explains_refused_messages_and_shows_them(enrolled: Home, broker:
 
 def test_what_a_broker_answers_cannot_draw_on_the_terminal(enrolled: Home) -> None:
     with open_outbox(enrolled.outbox) as outbox:
-        outbox.refuse(outbox.append("t", b"", now()), "\x1b[2J")
+        number = outbox.append("t", b"", now())
+        outbox.settle([(number, Fate(Outcome.QUARANTINED, "\x1b[2J"))])
     assert "\x1b" not in keyborn("status", "--home", enrolled.path, "--outbox").stdout
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from keyborn.adapters.system import SystemClock
 from keyborn.device.home import Home
-from keyborn.device.messenger import Delivery, Messenger, Throttle
-from keyborn.device.outbox import Counts, open_outbox
+from keyborn.device.messages import Counts
+from keyborn.device.messenger import Delivery, Messenger
+from keyborn.device.outbox import open_outbox
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain import errors
 from support.device_home import Machine, eventually, home_in, identify, now
@@ -313,29 +314,6 @@ def test_a_filter_that_makes_no_sense_is_never_sent(
     with pytest.raises(errors.InvalidTopic):
         list(messenger.listen(topic_filter))
     assert broker.seen == []
-
-
-# ── the rate ──
-
-
-def test_the_first_one_goes_at_once_and_the_others_wait_their_turn() -> None:
-    time_now = [100.0]
-    throttle = Throttle(2, lambda: time_now[0])
-    assert throttle.delay() == 0
-    throttle.spend()
-    assert throttle.delay() == 0.5
-    time_now[0] += 0.2
-    assert throttle.delay() == pytest.approx(0.3)
-    time_now[0] += 9
-    assert throttle.delay() == 0
-
-
-def test_time_that_nobody_used_is_not_saved_up() -> None:
-    time_now = [0.0]
-    throttle = Throttle(2, lambda: time_now[0])
-    time_now[0] = 60.0
-    throttle.spend()
-    assert throttle.delay() == 0.5
 
 
 def test_a_backlog_that_does_not_fit_into_the_time_is_one_connection(home: Home, broker: RudeBroker) -> None:
