@@ -26,7 +26,7 @@ from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.quota import Place, Slice
 from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
-from keyborn.domain.token import EnrollmentToken, TokenId
+from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 
 MAX_PAGE = 1000
 """Entries of one page."""
@@ -145,14 +145,6 @@ class Tokens(Protocol):
     async def withdraw(self, token: TokenId, event: AuditEvent) -> EnrollmentToken:
         """End a token at ``event.at``; a repeat keeps the first time and appends nothing. Raises NotFound."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class TokenUse:
-    """A token and how many (thing, key) pairs have redeemed it."""
-
-    token: EnrollmentToken
-    uses_taken: int
 
 
 class TokenList(Protocol):
@@ -311,6 +303,18 @@ class Renewals(Protocol):
         Repeating it, with what is current by now, changes and appends nothing. Raises what
         ``retires_predecessor`` raises.
         """
+        ...
+
+
+class Nonces(Protocol):
+    """Words that make a signed request good for once (RFC 8555, 6.5)."""
+
+    async def issue(self) -> str:
+        """A fresh one, base64url, good for a few minutes."""
+        ...
+
+    async def spend(self, nonce: str) -> None:
+        """Take one for the only time. Raises BadNonce."""
         ...
 
 

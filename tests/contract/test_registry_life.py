@@ -19,8 +19,8 @@ from keyborn.domain.errors import (
 from keyborn.domain.intent import IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import ThingStatus
-from keyborn.domain.token import TokenId
-from keyborn.ports import MAX_PAGE, TokenUse
+from keyborn.domain.token import TokenId, TokenUse
+from keyborn.ports import MAX_PAGE
 from support.registry_cases import HOUR, LIFETIME, START, Desk, certificate_for, event, key, make_token
 
 

@@ -64,6 +64,14 @@ class EnrollmentToken:
         return now >= self.expires_at
 
 
+@dataclass(frozen=True, slots=True)
+class TokenUse:
+    """A token and how many (thing, key) pairs have redeemed it."""
+
+    token: EnrollmentToken
+    uses_taken: int
+
+
 def digest(secret: bytes) -> bytes:
     """SHA-256 of the 256-bit secret. No salt: the secret has full entropy."""
     return hashlib.sha256(secret).digest()

@@ -14,10 +14,11 @@ from keyborn.domain.token import (
     EnrollmentCode,
     EnrollmentToken,
     TokenId,
+    TokenUse,
     digest,
     token_id,
 )
-from keyborn.ports import Clock, Entropy, TokenList, Tokens, TokenUse
+from keyborn.ports import Clock, Entropy, TokenList, Tokens
 
 MAX_TTL = timedelta(days=3650)
 MAX_USES = 10_000_000

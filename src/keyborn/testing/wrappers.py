@@ -15,8 +15,8 @@ from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
-from keyborn.domain.token import EnrollmentToken, TokenId
-from keyborn.ports import CertificateAuthority, Registry, RenewingRegistry, TokenUse
+from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
+from keyborn.ports import CertificateAuthority, Registry, RenewingRegistry
 
 T = TypeVar("T")
 

@@ -25,8 +25,8 @@ from keyborn.domain.lifecycle import moves, require_here
 from keyborn.domain.names import CertificateId, ThingName, fold_name
 from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
-from keyborn.domain.token import EnrollmentToken, TokenId
-from keyborn.ports import TokenUse, page_size
+from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
+from keyborn.ports import page_size
 
 
 class MemoryRegistry:

@@ -22,8 +22,8 @@ from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
-from keyborn.domain.token import EnrollmentToken, TokenId
-from keyborn.ports import TokenUse, page_size
+from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
+from keyborn.ports import page_size
 
 
 class SqliteRegistry:

@@ -16,8 +16,7 @@ from keyborn.domain.errors import AuditBroken
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
-from keyborn.domain.token import EnrollmentToken, TokenId
-from keyborn.ports import TokenUse
+from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 
 Row = Sequence[Any]
 
