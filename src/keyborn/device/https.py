@@ -1,11 +1,14 @@
 """One HTTPS exchange with limits on bytes and time. Redirects are answers like any other: never followed."""
 
 import http.client
+import re
 import socket
 import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from keyborn import __version__
@@ -17,6 +20,7 @@ MAX_TRAFFIC = 4 * MAX_ANSWER
 CONNECT_TIMEOUT = 10.0
 EXCHANGE_TIMEOUT = 30.0
 _INTERIM = range(102, 200)
+_NONCE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
 
 
@@ -51,6 +55,10 @@ class Answer:
     media_type: str
     retry_after: float | None
     """Seconds, where the service named some (RFC 9110 10.2.3); a date is ignored, for clocks may be wrong."""
+    nonce: str | None = field(default=None, compare=False)
+    """For the next signed request (RFC 8555 6.5.1), where one came."""
+    sent_at: datetime | None = field(default=None, compare=False)
+    """The service's own time (RFC 9110 6.6.1), UTC; worth as much as the connection it came over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +165,8 @@ def _ask(connection: _Connection, service: Service, request: Request) -> Answer:
             body,
             response.headers.get_content_type(),
             _seconds(response.headers.get("Retry-After")),
+            _nonce(response.headers.get("Replay-Nonce")),
+            _moment(response.headers.get("Date")),
         )
 
 
@@ -176,3 +186,14 @@ def _seconds(text: str | None) -> float | None:
     if text is None or not text.strip().isascii() or not text.strip().isdigit():
         return None
     return float(text.strip()[:9])
+
+
+def _nonce(text: str | None) -> str | None:
+    return text if text is not None and _NONCE.fullmatch(text) else None
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text or "").astimezone(UTC)
+    except (ValueError, OverflowError):  # none, or none that a calendar knows
+        return None

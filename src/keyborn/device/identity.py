@@ -67,6 +67,13 @@ class Identity:
         """The wall clock, unless a later time has been proved."""
         return max(wall, self.proved_time)
 
+    def doubts(self, wall: datetime) -> bool:
+        """Whether the clock is not to be believed, and there is a root of one's own that allows that.
+
+        Design PROTOCOL "The clock": what was proved takes its place.
+        """
+        return self.pinned and not self.in_dates(wall)
+
     def on_fallback(self) -> "Identity | None":
         """The same identity with the broker's second port in the place of the first, where there is one."""
         second = self.broker.fallback

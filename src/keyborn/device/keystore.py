@@ -1,4 +1,4 @@
-"""Key stores: they sign a certificate request and take part in TLS. None of them has a getter for the key.
+"""Key stores: they sign requests and take part in TLS. None of them has a getter for the key.
 
 The file store keeps ``device.key``: PKCS#8 PEM, 0600, created once and never overwritten.
 """
@@ -16,6 +16,7 @@ from keyborn.domain.names import KeyHash, key_hash
 
 if TYPE_CHECKING:
     from keyborn.device.keys import PrivateKey
+    from keyborn.domain.jws import Algorithm
 
 MAX_KEY_FILE = 65536
 
@@ -34,6 +35,14 @@ class KeyFacts:
         """The hash under which the registry knows the key."""
         return key_hash(self.public_key_der)
 
+    @property
+    def algorithm(self) -> "Algorithm":
+        """How this kind of key signs requests to the service."""
+        from keyborn.domain.jws import Algorithm
+
+        curves = {"p256": Algorithm.ES256, "p384": Algorithm.ES384, "p521": Algorithm.ES512}
+        return curves.get(self.key_type, Algorithm.RS256)
+
 
 class KeyStore(Protocol):
     """Where a private key lives and works."""
@@ -44,6 +53,10 @@ class KeyStore(Protocol):
 
     def sign_request(self, subject: Subject) -> str:
         """A certificate request (PKCS#10, PEM) signed by the key."""
+        ...
+
+    def sign(self, signing_input: bytes) -> bytes:
+        """A signature by ``facts().algorithm`` in the form of JWS (RFC 7518 3.3, 3.4); raises KeyUnusable."""
         ...
 
     def authenticate(self, context: SSLContext, certificate: Path) -> None:
@@ -85,6 +98,12 @@ class FileKeyStore:
     def sign_request(self, subject: Subject) -> str:
         """A certificate request (PKCS#10, PEM) signed by the key."""
         return keys.sign_request(_read(self.path), subject)
+
+    def sign(self, signing_input: bytes) -> bytes:
+        """A signature in the form of JWS; raises KeyUnusable or FileNotPrivate."""
+        from keyborn.domain import jws_signature
+
+        return jws_signature.sign(_read(self.path), signing_input)
 
     def authenticate(self, context: SSLContext, certificate: Path) -> None:
         """Let ``context`` prove the key's identity; raises KeyUnusable if key and certificate do not fit.

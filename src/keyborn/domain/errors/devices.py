@@ -167,6 +167,13 @@ class EnrollmentRefused(DeviceError):
             vars(self)["code"] = code  # this instance speaks for the service
 
 
+class RenewalRefused(EnrollmentRefused):
+    """The service did not renew, or did not confirm. ``code`` and the sentence are its own, cleaned."""
+
+    code = "renewal_refused"
+    sentence = "The service refused the renewal: {detail}"
+
+
 class BrokerUnreachable(DeviceError):
     """No connection to the broker within the time-out."""
 
