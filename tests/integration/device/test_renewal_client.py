@@ -248,7 +248,7 @@ def test_an_answer_lost_after_everything_was_done_is_asked_for_again(home: Home,
 class _Deaf(Exchange):
     """An exchange whose answer nobody hears."""
 
-    def send(self, _status: int, _body: bytes, **_headers: str) -> None:
+    def send(self, status: int, body: bytes, **headers: str) -> None:
         """Nothing arrives."""
 
 

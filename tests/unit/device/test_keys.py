@@ -102,6 +102,7 @@ def test_a_store_has_no_getter(tmp_path: Path) -> None:
         "facts",
         "holds",
         "path",
+        "sign",
         "sign_request",
     ]
     shown = repr(store) + repr(store.facts()) + store.sign_request(SUBJECT)
