@@ -47,7 +47,7 @@ def cli_page() -> str:
 
 def api_page() -> str:
     """Every route with its bodies and answers, from the OpenAPI document."""
-    document = json.loads(openapi.document())
+    document = json.loads(openapi.document(renewal=True))
     parts = [NOTE, "# HTTP interface\n", document["info"]["description"] + "\n"]
     parts.append("The service publishes this as OpenAPI 3.1 at `/openapi.json`. Bodies are at most 16 KiB.")
     for path, methods in document["paths"].items():
@@ -61,6 +61,8 @@ def api_page() -> str:
 def route(path: str, method: str, operation: dict[str, Any]) -> str:
     """One operation: summary, credential, request body, answers."""
     lines = [f"\n## {method.upper()} {path}\n", operation["summary"] + "\n"]
+    if "description" in operation:
+        lines.append(operation["description"] + "\n")
     if operation.get("security"):
         lines.append("Credential: `Authorization: Bearer <secret>`.\n")
     if "requestBody" in operation:

@@ -6,11 +6,12 @@ from keyborn.cli.console import place
 from keyborn.cli.desk import Desk, desk_options, pages
 from keyborn.cli.orders import carry_out, reason_option
 from keyborn.cli.output import json_option, show, table
+from keyborn.cli.token import Duration
 
 
 @click.group()
 def thing() -> None:
-    """The things in the registry: look, suspend, activate, revoke, retire.
+    """The things in the registry: look, suspend, activate, let renew, revoke, retire.
 
     Example: keyborn thing list
     """
@@ -85,6 +86,32 @@ def activate_thing(*, name: str, reason: str, desk: Desk, as_json: bool) -> None
     Example: keyborn thing activate sensor-1
     """
     carry_out(desk, name, "active", reason=reason, as_json=as_json)
+
+
+@thing.command("grace")
+@click.argument("name")
+@click.option("--for", "span", type=Duration(), metavar="DURATION", help="From now on; at most 30d.")
+@click.option("--end", is_flag=True, help="End it now.")
+@desk_options
+@json_option
+def grace_thing(*, name: str, span: int | None, end: bool, desk: Desk, as_json: bool) -> None:
+    """Let a thing renew although its certificate has expired.
+
+    For a device that was switched off for too long: it renews by itself, with the key it has, as soon as it
+    is back. Without grace it needs an enrolment token. A suspended or revoked thing does not renew all the
+    same.
+
+    Example: keyborn thing grace sensor-1 --for 7d
+    """
+    if end is (span is not None):
+        raise click.UsageError("Say either --for DURATION or --end.")
+    row = desk.ask("POST", f"/v1/things/{place(name)}/grace", {"seconds": None if end else span})
+    if as_json:
+        show(row, as_json=True)
+        return
+    until = row["graceUntil"]
+    ends = f"may renew with an expired certificate until {until}" if until else "has no grace any more"
+    click.echo(f"{row['thingName']} {ends}.")
 
 
 @thing.command("revoke")

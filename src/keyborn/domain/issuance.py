@@ -53,11 +53,22 @@ def require_own_name(
     name (GnuTLS certtool writes one) must be the thing name at either door, byte for byte.
     Raises CsrNameMismatch, CsrForeignName or GenericNameRefused.
     """
-    if request.common_name != name:
-        if not generic or request.common_name != GENERIC_COMMON_NAME:
-            raise CsrNameMismatch(found=request.shown_name, expected=name)
+    if generic and request.common_name == GENERIC_COMMON_NAME != name:
         if applicant.bound_to != name:
             raise GenericNameRefused(found=GENERIC_COMMON_NAME)
+        _require_no_foreign_name(request, name)
+    else:
+        require_name(request, name)
+
+
+def require_name(request: CertificateRequest, name: ThingName) -> None:
+    """Check that every name in the request is the thing name. Raises CsrNameMismatch or CsrForeignName."""
+    if request.common_name != name:
+        raise CsrNameMismatch(found=request.shown_name, expected=name)
+    _require_no_foreign_name(request, name)
+
+
+def _require_no_foreign_name(request: CertificateRequest, name: ThingName) -> None:
     foreign = sorted(request.own_names - {name})
     if foreign:
         raise CsrForeignName(found=quoted(foreign[0], MAX_THING_NAME))

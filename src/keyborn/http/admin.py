@@ -24,6 +24,7 @@ from keyborn.http.admin_rows import audit_row, certificate_row, thing_row, token
 from keyborn.http.answers import answer_json, page_after, page_limit, read_number
 from keyborn.ports import Clock
 from keyborn.service.fleet import FleetView
+from keyborn.service.grace import GraceOffice
 from keyborn.service.policies import PolicyOffice
 from keyborn.service.services import ServiceOffice
 from keyborn.service.things import Order, ThingOffice
@@ -56,6 +57,8 @@ class Office:
     """URL, fingerprint, listeners and request count of the service, now."""
     actor: Callable[[], str] = lambda: "operator"
     """Whom the audit trail names; asked before each change, and only then. Raises a leaf of OperatorError."""
+    grace: GraceOffice | None = None
+    """None where things do not renew."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -66,6 +69,13 @@ class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     reason: str = ""
 
 
+class GraceBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """For how long an expired certificate may renew, in seconds from now; None ends it."""
+
+    seconds: int | None
+
+
+_grace_body = msgspec.json.Decoder(GraceBody)
 _token_body = msgspec.json.Decoder(TokenBody)
 _order_body = msgspec.json.Decoder(OrderBody)
 
@@ -80,6 +90,11 @@ def build_admin(office: Office) -> Starlette:
             Route("/v1/tokens/{token:path}", routes.withdraw_token, methods=["DELETE"]),
             Route("/v1/things", routes.things, methods=["GET"]),
             Route("/v1/things/{name:path}/status", routes.order, methods=["POST"]),
+            *(
+                [Route("/v1/things/{name:path}/grace", routes.grace, methods=["POST"])]
+                if office.grace
+                else []
+            ),
             Route("/v1/things/{name:path}", routes.thing, methods=["GET"]),
             Route("/v1/authorities", routes.authorities, methods=["GET"]),
             Route("/v1/audit", routes.audit, methods=["GET"]),
@@ -148,6 +163,14 @@ class _Routes:
         warning = None if left is None else {"code": left.code, "detail": str(left)}
         return answer_json(thing_row(done.thing) | {"sessionsClosed": done.closed, "warning": warning})
 
+    async def grace(self, request: Request) -> Response:
+        """Let a thing's expired certificate renew, for a time."""
+        body = guards.parse_json(await guards.read_body(request), _grace_body)
+        assert self._office.grace is not None, "else there is no such route"
+        span = None if body.seconds is None else span_of(body.seconds)
+        name = request.path_params["name"]
+        return answer_json(thing_row(await self._office.grace.grant(name, span, actor=self._office.actor())))
+
     async def authorities(self, _request: Request) -> Response:
         """Root and intermediates."""
         return answer_json(self._office.authorities)
@@ -170,8 +193,13 @@ def _wish(body: TokenBody) -> TokenWish:
         pattern: str = parse_thing_name(body.thing)
     else:
         pattern = "*" if body.match is None else body.match  # an empty one is a slip, never every name
+    uses = None if body.uses == 0 else body.uses
+    return TokenWish(NameScope(pattern), uses, span_of(body.ttl), body.replace)
+
+
+def span_of(seconds: int) -> timedelta:
+    """So many seconds, however many; who gets it has limits of its own."""
     try:
-        ttl = timedelta(seconds=body.ttl)
+        return timedelta(seconds=seconds)
     except OverflowError:
-        ttl = timedelta.max
-    return TokenWish(NameScope(pattern), None if body.uses == 0 else body.uses, ttl, body.replace)
+        return timedelta.max if seconds > 0 else timedelta.min

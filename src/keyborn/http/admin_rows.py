@@ -44,6 +44,7 @@ def thing_row(thing: Thing) -> dict[str, object]:
         "created": time_text(thing.created_at),
         "attributes": dict(thing.attributes),
         "policies": [DEFAULT_POLICY] if thing.policies is None else list(thing.policies),
+        "graceUntil": None if thing.grace_until is None else time_text(thing.grace_until),
     }
 
 
@@ -58,6 +59,7 @@ def certificate_row(certificate: Certificate, now: datetime) -> dict[str, object
         "notBefore": time_text(certificate.not_before),
         "notAfter": time_text(certificate.not_after),
         "firstConnected": time_text(connected) if connected else None,
+        "renews": certificate.renews,
     }
 
 

@@ -12,7 +12,9 @@ from starlette.routing import Route
 from keyborn.domain.applicant import Applicant
 from keyborn.http import guards, openapi, problems
 from keyborn.http.bodies import BrokerAddress, EnrollBody, LegacyBody, answer_enrollment, pem_of
+from keyborn.http.signed import SignedRoutes
 from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
+from keyborn.service.renew import RenewalAuthority
 
 JSON = "application/json"
 PEM_CHAIN = "application/pem-certificate-chain"
@@ -28,19 +30,27 @@ class Service:
     broker: BrokerAddress
     ready: Callable[[], Awaitable[None]]
     """Returns when the service can enrol; raises a KeybornError otherwise."""
+    renewal: RenewalAuthority | None = None
+    """None where things do not renew: the routes are not there then."""
+    url: Callable[[], str] = str
+    """Of this service, as enrolment codes tell it."""
 
 
 def build_app(service: Service) -> Starlette:
     """The ASGI application of one service."""
     routes = _Routes(service)
+    signed: list[Route] = []
+    if service.renewal is not None:
+        signed = SignedRoutes(service.renewal, service.broker, service.url).routes()
     return Starlette(
         routes=[
             Route("/v1/enroll", routes.enroll, methods=["POST"]),
             Route("/getCertificate", routes.get_certificate, methods=["POST"]),
+            *signed,
             Route("/v1/trust-bundle", routes.trust_bundle, methods=["GET"]),
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", routes.readyz, methods=["GET"]),
-            Route("/openapi.json", openapi_document, methods=["GET"]),
+            Route("/openapi.json", routes.openapi_document, methods=["GET"]),
         ],
         exception_handlers=problems.HANDLERS,
     )
@@ -84,12 +94,11 @@ class _Routes:
         await self._service.ready()
         return PlainTextResponse("ready\n")
 
+    async def openapi_document(self, _request: Request) -> Response:
+        """OpenAPI 3.1 of this service."""
+        return Response(openapi.document(renewal=self._service.renewal is not None), media_type=JSON)
+
 
 async def healthz(_request: Request) -> Response:
     """The process answers."""
     return PlainTextResponse("ok\n")
-
-
-async def openapi_document(_request: Request) -> Response:
-    """OpenAPI 3.1 of this service."""
-    return Response(openapi.document(), media_type=JSON)

@@ -2,6 +2,7 @@
 
 import ssl
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -28,6 +29,38 @@ class LegacyBody(msgspec.Struct, rename="camel"):
 
     thing_name: Name
     csr: Csr
+
+
+class RenewPayload(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What a device signs for /v1/renew; who asks, the signature says."""
+
+    csr: Csr
+
+
+class ConfirmPayload(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What a device signs for /v1/renew/confirm: an empty object."""
+
+
+class SignedBody(msgspec.Struct, forbid_unknown_fields=True):
+    """A flattened JWS (RFC 7515, 7.2.2); each member in base64url without padding."""
+
+    protected: Annotated[str, msgspec.Meta(description="JSON with alg, kid, nonce and url, and nothing else")]
+    payload: Annotated[str, msgspec.Meta(description="The JSON of the request")]
+    signature: Annotated[str, msgspec.Meta(description="RFC 7518, 3.3 and 3.4; of ECDSA r and s, not DER")]
+
+
+class NonceAnswer(msgspec.Struct):
+    """What Replay-Nonce says, too."""
+
+    nonce: str
+
+
+class ConfirmAnswer(msgspec.Struct, rename="camel"):
+    """The certificate that is the thing's only one from here on."""
+
+    thing_name: str
+    certificate_id: str
+    not_after: str
 
 
 class MqttFallback(msgspec.Struct, rename="camel", frozen=True):
@@ -94,7 +127,7 @@ def answer_enrollment(certificate: Certificate, broker: BrokerAddress) -> Enroll
         certificate_id=certificate.id,
         certificate_pem=pem_of(certificate.der),
         chain_pem=broker.chain_pem,
-        not_after=certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        not_after=time_text(certificate.not_after),
         mqtt=MqttAnswer(
             endpoint=broker.endpoint,
             port=broker.port,
@@ -106,6 +139,11 @@ def answer_enrollment(certificate: Certificate, broker: BrokerAddress) -> Enroll
             roots_pem=broker.roots_pem,
         ),
     )
+
+
+def time_text(moment: datetime) -> str:
+    """A moment as devices read it: UTC, whole seconds."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def fingerprint_text(digest: bytes) -> str:

@@ -1,13 +1,25 @@
 """The OpenAPI 3.1 document, generated from the wire bodies."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import msgspec
 
 from keyborn import __version__
-from keyborn.http.bodies import EnrollAnswer, EnrollBody, LegacyBody
+from keyborn.domain.jws import MEDIA_TYPE as MEDIA_TYPE_JWS
+from keyborn.http.bodies import (
+    ConfirmAnswer,
+    ConfirmPayload,
+    EnrollAnswer,
+    EnrollBody,
+    LegacyBody,
+    NonceAnswer,
+    RenewPayload,
+    SignedBody,
+)
 from keyborn.http.problems import MEDIA_TYPE, Problem
+from keyborn.http.signed import CONFIRM, NONCE, RENEW, REPLAY_NONCE
 
 _PROBLEMS = {
     "400": "The body, the thing name or the CSR is refused; `code` says why.",
@@ -19,14 +31,26 @@ _PROBLEMS = {
     "503": "Busy, or the registry cannot write; Retry-After says when to come back.",
     "500": "A fault of the service.",
 }
+_SIGNED_PROBLEMS = _PROBLEMS | {
+    "400": "The JWS, the CSR or its key is refused, or the nonce is; `code` says why.",
+    "401": "Not signed by the key of a certificate of this service, or for another address.",
+    "403": "The certificate is expired or not active, or the thing or key was revoked.",
+    "409": "Another successor is waiting, or this certificate is not the current one yet.",
+}
+_REPLAY_NONCE = {
+    "headers": {
+        REPLAY_NONCE: {"description": "The nonce for the next request.", "schema": {"type": "string"}}
+    }
+}
 
 
 @cache
-def document() -> bytes:
-    """The document as JSON; the same bytes for the life of the process."""
-    (_, _, _, _), components = msgspec.json.schema_components(
-        [EnrollBody, LegacyBody, EnrollAnswer, Problem], ref_template="#/components/schemas/{name}"
-    )
+def document(*, renewal: bool) -> bytes:
+    """The document as JSON; the same bytes for the life of the process. ``renewal``: with its routes."""
+    bodies = [EnrollBody, LegacyBody, EnrollAnswer, Problem]
+    if renewal:
+        bodies += [SignedBody, RenewPayload, ConfirmPayload, ConfirmAnswer, NonceAnswer]
+    _, components = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
     return msgspec.json.encode(
         {
             "openapi": "3.1.0",
@@ -36,7 +60,7 @@ def document() -> bytes:
                 "description": "A device sends a CSR and a credential and gets its certificate.",
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
-            "paths": _paths(),
+            "paths": _paths() | (_signed_paths() if renewal else {}),
             "components": {
                 "schemas": components,
                 "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -55,6 +79,34 @@ def _paths() -> dict[str, Any]:
         "/healthz": {"get": _get("healthz", "The process answers.", "text/plain")},
         "/readyz": {"get": _get("readyz", "The service can enrol.", "text/plain") | _unready()},
         "/openapi.json": {"get": _get("openapi", "This document.", "application/json", {"type": "object"})},
+    }
+
+
+def _signed_paths() -> dict[str, Any]:
+    nonce = _get("nonce", "A nonce for one signed request.", "application/json", _ref(NonceAnswer))
+    nonce["responses"]["200"] |= _REPLAY_NONCE
+    renew = _signed("renew", "Renew a certificate: a successor for a new key.", RenewPayload, EnrollAnswer)
+    again = renew["responses"]["200"]
+    renew["responses"] = {"201": again | {"description": "A new successor."}} | renew["responses"]
+    confirm = _signed("confirm", "Confirm it with its own key.", ConfirmPayload, ConfirmAnswer)
+    return {
+        NONCE: {"get": nonce},
+        RENEW: {"post": renew},
+        CONFIRM: {"post": confirm},
+    }
+
+
+def _signed(
+    operation: str, summary: str, payload: type[msgspec.Struct], answer: type[msgspec.Struct]
+) -> dict[str, Any]:
+    told = {"description": "Done, now or before.", "content": _content("application/json", _ref(answer))}
+    responses = {"200": told, **_problem_responses(_SIGNED_PROBLEMS)}
+    return {
+        "operationId": operation,
+        "summary": summary,
+        "description": f"A signed request, as in RFC 8555, 6.2; its payload is a {payload.__name__}.",
+        "requestBody": {"required": True, "content": _content(MEDIA_TYPE_JWS, _ref(SignedBody))},
+        "responses": {status: each | _REPLAY_NONCE for status, each in responses.items()},
     }
 
 
@@ -99,9 +151,9 @@ def _unready() -> dict[str, Any]:
     return {"responses": ready | {"503": _problem_responses()["503"]}}
 
 
-def _problem_responses() -> dict[str, Any]:
+def _problem_responses(problems: Mapping[str, str] = _PROBLEMS) -> dict[str, Any]:
     content = _content(MEDIA_TYPE, _ref(Problem))
-    return {status: {"description": text, "content": content} for status, text in _PROBLEMS.items()}
+    return {status: {"description": text, "content": content} for status, text in problems.items()}
 
 
 def _content(media: str, schema: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,10 @@ STATUS: tuple[tuple[type[errors.KeybornError], HTTPStatus], ...] = (
 """Branches of the error tree, and the status their leaves answer with; the first that fits counts."""
 
 
+_SIGNED = (errors.SignatureRefused, errors.SignedForElsewhere)
+"""Where no token helps. ``JWS`` is no registered scheme; an answer 401 must name one (RFC 9110, 11.6.1)."""
+
+
 class Problem(msgspec.Struct, omit_defaults=True):
     """A problem document: ``code`` is stable, ``detail`` says what happened and what to do."""
 
@@ -96,7 +100,8 @@ def _headers(error: errors.KeybornError, status: HTTPStatus) -> dict[str, str]:
     if error.retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if status is HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = 'Bearer realm="keyborn"'
+        scheme = "JWS" if isinstance(error, _SIGNED) else "Bearer"
+        headers["WWW-Authenticate"] = f'{scheme} realm="keyborn"'
     if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         headers["Connection"] = "close"
     return headers

@@ -16,9 +16,8 @@ from keyborn.domain.certificate import Certificate
 from keyborn.domain.csr import CertificateRequest, parse_csr
 from keyborn.domain.enrollment import Attempt, Issue, Repeat, Verdict
 from keyborn.domain.errors import KeybornError, Queued, Unavailable
-from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.issuance import approve, require_own_name
-from keyborn.domain.issued import read_issued
+from keyborn.domain.intent import Intent
+from keyborn.domain.issuance import require_own_name
 from keyborn.domain.names import MAX_THING_NAME, ThingName, parse_thing_name
 from keyborn.domain.profile import CertificateProfile
 from keyborn.domain.quota import place_name
@@ -32,14 +31,14 @@ from keyborn.ports import (
     Enrollments,
     Entropy,
 )
-from keyborn.service.admission import Admission, FailureBudget, RecordBudget
+from keyborn.service.admission import Admission, FailureBudget
+from keyborn.service.issuing import Issuing, Permission, propose
 from keyborn.service.quota import NoQuota, Quota
 from keyborn.service.saga import SagaStep, StepListener, ignore
+from keyborn.service.strangers import Strangers
 from keyborn.service.together import beside
 
 _SHOWN = 128
-_SERIAL_BYTES = 20
-_INTENT_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,6 @@ class RegistrationAuthority:
         """
         self._authenticator = authenticator
         self._enrollments = enrollments
-        self._authority = authority
         self._audit = audit
         self._clock = clock
         self._entropy = entropy
@@ -96,9 +94,9 @@ class RegistrationAuthority:
         self._reserved = reserved_names
         self._admission = admission or Admission()
         self._quota = quota or NoQuota()
-        self._failures = failures or FailureBudget()
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
-        self._strangers = RecordBudget()
+        self._strangers = Strangers(audit, clock, failures)
+        self._issuing = Issuing(enrollments, authority, on_step)
         self._on_step = on_step
 
     async def authenticate(self, credential: Credential) -> Applicant:
@@ -111,20 +109,10 @@ class RegistrationAuthority:
         except Unavailable:
             raise
         except KeybornError as refusal:
-            await self._record_stranger(credential.source, refusal)
+            await self._strangers.refused("enroll", credential.source, refusal)
             raise
         self._on_step(SagaStep.AUTHENTICATED)
         return applicant
-
-    async def _record_stranger(self, source: str, refusal: KeybornError) -> None:
-        """As long as there is room for it; the next record says how many had none. Raises Throttled."""
-        now = self._clock.now()
-        self._failures.charge(source, now)
-        more = self._strangers.take(now)
-        if more is not None:
-            details = {"more": str(more)} if more else {}
-            event = AuditEvent(now, "enroll", refusal.code, "", "unproved", source, details)
-            await self._audit.append(event)
 
     async def enroll(self, applicant: Applicant, request: EnrollmentRequest) -> Enrollment:
         """Give the applicant the one certificate of this thing and key.
@@ -187,31 +175,16 @@ class RegistrationAuthority:
         return name, csr
 
     def _propose(self, name: ThingName, csr: CertificateRequest, applicant: Applicant) -> Intent:
+        permission = Permission(applicant.token)
         now = self._clock.now()
-        validity = self._profile.validity(now)
-        return Intent(
-            id=IntentId(self._entropy.token_bytes(_INTENT_BYTES).hex()),
-            thing=name,
-            key_hash=csr.key_hash,
-            token=applicant.token,
-            created_at=now,
-            serial=(int.from_bytes(self._entropy.token_bytes(_SERIAL_BYTES)) >> 1) | 1,
-            not_before=validity.not_before,
-            not_after=validity.not_after,
-        )
+        return propose(name, csr, permission, now, profile=self._profile, entropy=self._entropy)
 
     async def _issue(self, verdict: Issue, csr: CertificateRequest, source: str) -> Enrollment:
-        """Sign, keep, activate; of several attempts at one intent the first certificate kept is for all."""
-        approved = approve(verdict.intent, csr)
-        signed = read_issued(await self._authority.issue(approved), approved)
-        self._on_step(SagaStep.SIGNED)
-        kept = await self._enrollments.store(verdict.intent, signed)
-        self._on_step(SagaStep.STORED)
-        active = await self._enrollments.activate(
-            verdict.intent.id, self._success(verdict.intent, kept, source)
+        intent = verdict.intent
+        active, repeated = await self._issuing.issue(
+            verdict, csr, lambda kept: self._success(intent, kept, source)
         )
-        self._on_step(SagaStep.ACTIVATED)
-        return Enrollment(active, repeated=verdict.resumed or kept.id != signed.id)
+        return Enrollment(active, repeated)
 
     def _success(self, intent: Intent, certificate: Certificate, source: str) -> AuditEvent:
         return AuditEvent(

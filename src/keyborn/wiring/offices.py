@@ -31,7 +31,7 @@ async def open_office(folder: DataFolder) -> AsyncIterator[Office]:
 
     with folder.lock():
         async with registry:
-            offices = Offices(registry, clock, entropy, settings.reserved_names)
+            offices = Offices(registry, clock, entropy, settings.reserved_names, grace=registry)
             yield offices.office(AbsentBroker(folder.broker), trust=_trust, authorities=rows, about=dict)
 
 

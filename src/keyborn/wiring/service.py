@@ -38,9 +38,11 @@ from keyborn.policies import device_policy
 from keyborn.ports import Authenticator, Clock, Entropy, Sessions
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
+from keyborn.service.nonces import MemoryNonces
 from keyborn.service.readiness import Readiness
+from keyborn.service.renew import RenewalAuthority, RenewalPorts
 from keyborn.service.saga import StepListener, ignore
-from keyborn.service.sweep import Sweeper
+from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
 from keyborn.wiring.offices import authority_rows, public_url
@@ -91,7 +93,10 @@ class LocalService:
         self._clock: Clock = SystemClock()
         self._entropy: Entropy = SystemEntropy()
         self._registry = SqliteRegistry(folder.registry)
-        self._offices = Offices(self._registry, self._clock, self._entropy, settings.reserved_names)
+        self._offices = Offices(
+            self._registry, self._clock, self._entropy, settings.reserved_names, grace=self._registry
+        )
+        self._url = ""
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -113,7 +118,7 @@ class LocalService:
             running = await self._start_http(stack, authority, identity, gateway, listening)
             stack.push_async_callback(self._end_tasks)
             self._spawn(identity.keep_fresh())
-            self._spawn(self._sweep())
+            self._spawn(self._sweep(gateway))
             yield running
 
     def _open_authority(self) -> EmbeddedAuthority:
@@ -164,12 +169,12 @@ class LocalService:
             identity.server_chain_path, identity.server_key_path, authority.client_ca_pem()
         )
         identity.serve(context)
-        server = HttpServer(build_app(await self._service(authority, brokers)))
+        server = HttpServer(build_app(await self._service(authority, brokers, gateway)))
         stack.push_async_callback(server.stop)
         wanted = self._settings.https
         with _listening(wanted):
             host, port = await server.listen_tls(wanted.host, wanted.port, context)
-        url = public_url(self._settings, Address(host, port))
+        self._url = url = public_url(self._settings, Address(host, port))
         running = Running(url, authority.root_fingerprint(), Address(host, port), brokers.plain, brokers.alpn)
         office = self._office(running, gateway, lambda: server.requests)
         control = HttpServer(build_admin(office), limits=HttpLimits(send=None))  # a watcher may pause
@@ -177,7 +182,9 @@ class LocalService:
         await control.listen_unix(self._folder.bind_control())
         return running
 
-    async def _service(self, authority: EmbeddedAuthority, brokers: "_Brokers") -> Service:
+    async def _service(
+        self, authority: EmbeddedAuthority, brokers: "_Brokers", sessions: Sessions
+    ) -> Service:
         registration = RegistrationAuthority(
             authenticator=await self._authenticator(),
             enrollments=self._registry,
@@ -198,7 +205,21 @@ class LocalService:
             fallback=_fallback(self._settings, brokers),
         )
         readiness = Readiness(self._registry.prove_writable, self._clock)
-        return Service(registration, broker, readiness.check)
+        renewal = self._renewal(authority, sessions)
+        return Service(registration, broker, readiness.check, renewal, lambda: self._url)
+
+    def _renewal(self, authority: EmbeddedAuthority, sessions: Sessions) -> RenewalAuthority:
+        registry = self._registry
+        return RenewalAuthority(
+            RenewalPorts(registry, registry, registry, registry),
+            authority=authority,
+            nonces=MemoryNonces(self._clock, self._entropy),
+            clock=self._clock,
+            entropy=self._entropy,
+            profile=self._settings.profile,
+            sessions=sessions,
+            on_step=self._options.on_step,
+        )
 
     async def _authenticator(self) -> Authenticator:
         tokens = TokenAuthenticator(self._registry)
@@ -228,13 +249,16 @@ class LocalService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, sessions: Sessions) -> None:
         """Settle leftovers now, and every minute."""
         sweeper = Sweeper(leftovers=self._registry, clock=self._clock)
+        overlap = OverlapSweeper(successors=self._registry, clock=self._clock, sessions=sessions)
         while True:
             try:
                 if dropped := await sweeper.sweep():
                     _log.info("swept %d unfinished enrolments", dropped)
+                if withdrawn := await overlap.sweep():
+                    _log.warning("withdrew %d certificates that nobody confirmed in time", withdrawn)
             except KeybornError as trouble:
                 _log.warning("the sweeper will try again: %s", trouble)
             await asyncio.sleep(SWEEP_EVERY)

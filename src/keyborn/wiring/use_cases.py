@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keyborn.http.admin import Office
-from keyborn.ports import Clock, Entropy, Registry, Sessions
+from keyborn.ports import Clock, Entropy, Grace, Registry, Sessions
 from keyborn.service.fleet import FleetView
+from keyborn.service.grace import GraceOffice
 from keyborn.service.policies import PolicyOffice
 from keyborn.service.services import ServiceOffice
 from keyborn.service.things import ThingOffice
@@ -16,13 +17,20 @@ class Offices:
     """The operator's use cases over one registry, with or without a running broker."""
 
     def __init__(
-        self, registry: Registry, clock: Clock, entropy: Entropy, reserved: frozenset[str] = frozenset()
+        self,
+        registry: Registry,
+        clock: Clock,
+        entropy: Entropy,
+        reserved: frozenset[str] = frozenset(),
+        *,
+        grace: Grace | None = None,
     ) -> None:
-        """``reserved``: names that no thing and no service may have."""
+        """``reserved``: names that no thing and no service may have. ``grace``: where things renew."""
         self._registry = registry
         self._clock = clock
         self._entropy = entropy
         self._reserved = reserved
+        self._grace = grace
 
     def office(
         self,
@@ -35,6 +43,7 @@ class Offices:
     ) -> Office:
         """All of them together; ``sessions`` is None where no broker runs, ``actor`` as in ``Office``."""
         registry, tokens, policies = self._registry, self.tokens(trust), self.policies(sessions)
+        graces = self._grace
         return Office(
             tokens=tokens,
             fleet=FleetView(fleet=registry, trail=registry),
@@ -47,6 +56,7 @@ class Offices:
             authorities=authorities,
             about=about,
             actor=actor,
+            grace=None if graces is None else GraceOffice(fleet=registry, grace=graces, clock=self._clock),
         )
 
     def tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:

@@ -84,7 +84,7 @@ def test_fingerprints_are_shown_as_openssl_shows_them() -> None:
 
 
 def test_openapi_describes_every_answer_with_a_body() -> None:
-    paths = json.loads(document())["paths"]
+    paths = json.loads(document(renewal=True))["paths"]
     for path, operations in paths.items():
         for method, operation in operations.items():
             assert operation["operationId"], (method, path)
@@ -94,23 +94,33 @@ def test_openapi_describes_every_answer_with_a_body() -> None:
 
 
 def test_openapi_s_references_all_lead_somewhere() -> None:
-    whole = json.loads(document())
+    whole = json.loads(document(renewal=True))
     schemas = whole["components"]["schemas"]
-    text = document().decode()
+    text = document(renewal=True).decode()
     references = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
     assert references <= set(schemas)
     assert {"EnrollBody", "LegacyBody", "EnrollAnswer", "Problem"} <= set(schemas)
 
 
+def test_openapi_leaves_out_what_a_service_does_not_have() -> None:
+    without = json.loads(document(renewal=False))
+    assert not [path for path in without["paths"] if "renew" in path or "nonce" in path]
+    assert "SignedBody" not in without["components"]["schemas"]
+    signed = json.loads(document(renewal=True))["paths"]["/v1/renew"]["post"]
+    assert list(signed["requestBody"]["content"]) == ["application/jose+json"]
+    assert "security" not in signed
+    assert all("Replay-Nonce" in answer["headers"] for answer in signed["responses"].values())
+
+
 def test_openapi_says_what_the_decoder_does() -> None:
-    schemas = json.loads(document())["components"]["schemas"]
+    schemas = json.loads(document(renewal=True))["components"]["schemas"]
     assert schemas["EnrollBody"]["additionalProperties"] is False
     assert set(schemas["EnrollBody"]["required"]) == {"thingName", "csr"}
     assert "additionalProperties" not in schemas["LegacyBody"]
 
 
 def test_doors_ask_for_a_bearer_token() -> None:
-    whole = json.loads(document())
+    whole = json.loads(document(renewal=True))
     assert whole["components"]["securitySchemes"]["token"] == {"type": "http", "scheme": "bearer"}
     for path in ("/v1/enroll", "/getCertificate"):
         assert whole["paths"][path]["post"]["security"] == [{"token": []}]

@@ -1,0 +1,119 @@
+"""The routes that take signed requests: a nonce, a renewal, its confirmation.
+
+Every answer of a signed route, refusals included, carries the nonce for the next request in Replay-Nonce
+(RFC 8555, 6.5.1), so that a device on a slow line asks once.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from keyborn.domain.errors import JwsMalformed, KeybornError, MalformedRequest
+from keyborn.domain.jws import MEDIA_TYPE
+from keyborn.http import guards, problems
+from keyborn.http.bodies import (
+    BrokerAddress,
+    ConfirmAnswer,
+    ConfirmPayload,
+    NonceAnswer,
+    RenewPayload,
+    answer_enrollment,
+    time_text,
+)
+from keyborn.service.renew import RenewalAuthority, SignedCaller
+
+NONCE, RENEW, CONFIRM = "/v1/nonce", "/v1/renew", "/v1/renew/confirm"
+REPLAY_NONCE = "Replay-Nonce"
+_JSON = "application/json"
+_renew_payload = msgspec.json.Decoder(RenewPayload)
+_confirm_payload = msgspec.json.Decoder(ConfirmPayload)
+
+Payload = TypeVar("Payload")
+
+
+class SignedRoutes:
+    """What devices ask for with the key of a certificate in the place of a token."""
+
+    def __init__(self, authority: RenewalAuthority, broker: BrokerAddress, url: Callable[[], str]) -> None:
+        """``url``: of this service, as enrolment codes tell it; asked at each request."""
+        self._authority = authority
+        self._broker = broker
+        self._url = url
+
+    def routes(self) -> list[Route]:
+        """For the application of devices."""
+        return [
+            Route(NONCE, self.nonce, methods=["GET"]),
+            Route(RENEW, self._with_nonce(self.renew), methods=["POST"]),
+            Route(CONFIRM, self._with_nonce(self.confirm), methods=["POST"]),
+        ]
+
+    async def nonce(self, _request: Request) -> Response:
+        """A nonce, in the header as for ACME's clients and in the body for people with curl."""
+        nonce = await self._authority.nonce()
+        body = msgspec.json.encode(NonceAnswer(nonce))
+        return Response(body, media_type=_JSON, headers=_once(nonce))
+
+    async def renew(self, request: Request) -> Response:
+        """201 for a new successor, 200 for one that was given before."""
+        caller = await self._prove(request, RENEW)
+        payload = _parse_payload(caller, _renew_payload)
+        outcome = await self._authority.renew(caller, payload.csr)
+        answer = msgspec.json.encode(answer_enrollment(outcome.certificate, self._broker))
+        return Response(answer, 200 if outcome.repeated else 201, media_type=_JSON)
+
+    async def confirm(self, request: Request) -> Response:
+        """200: the certificate that signed is the current one, whether it was so before or not."""
+        caller = await self._prove(request, CONFIRM)
+        _parse_payload(caller, _confirm_payload)
+        confirmed = await self._authority.confirm(caller)
+        answer = ConfirmAnswer(confirmed.thing, confirmed.id, time_text(confirmed.not_after))
+        return Response(msgspec.json.encode(answer), media_type=_JSON)
+
+    async def _prove(self, request: Request, path: str) -> SignedCaller:
+        """Limits first, then the signature; the payload is parsed for who has proved something."""
+        raw = await guards.read_body(request)
+        declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        source = request.client.host if request.client else ""
+        if declared != MEDIA_TYPE:
+            raise JwsMalformed(detail="its Content-Type is another one")
+        return await self._authority.authenticate(raw, self._addresses(request, path), source)
+
+    def _addresses(self, request: Request, path: str) -> list[str]:
+        """Under which URLs this route may be known: as the codes say, and as the request was addressed.
+
+        The path is what matters, so that no request serves for another route; a nonce of ours, which is
+        signed too, says that it was meant for this service, under whichever of its names.
+        """
+        hosts = request.headers.getlist("host")
+        named = [f"https://{host}{path}" for host in hosts] if len(hosts) == 1 else []
+        return [f"{self._url()}{path}", *named]
+
+    def _with_nonce(
+        self, act: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        async def _answer(request: Request) -> Response:
+            try:
+                response = await act(request)
+            except KeybornError as refusal:
+                response = problems.answer_problem(refusal)
+            response.headers.update(_once(await self._authority.nonce()))
+            return response
+
+        return _answer
+
+
+def _once(nonce: str) -> dict[str, str]:
+    """A nonce is for one reader: no cache may keep it (RFC 8555, 7.2)."""
+    return {REPLAY_NONCE: nonce, "Cache-Control": "no-store"}
+
+
+def _parse_payload(caller: SignedCaller, decoder: msgspec.json.Decoder[Payload]) -> Payload:
+    try:
+        return guards.parse_json(caller.payload, decoder)
+    except MalformedRequest as wrong:
+        raise JwsMalformed(detail=f"its payload: {wrong.facts['detail']}") from None
