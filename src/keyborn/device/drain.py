@@ -11,7 +11,7 @@ fails accuses no message. One that the broker does not take just now goes again,
 with it.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -127,6 +127,7 @@ class Drain:
         self._pacer = Pacer()
         self._queue: deque[Message] = deque()
         self._suspects: dict[int, Message] = {}
+        self._tries: Counter[int] = Counter()
         self._flight: dict[int, Message] = {}
         self._held: set[int] = set()
         self._probe: int | None = None
@@ -210,10 +211,13 @@ class Drain:
         )
 
     def _due(self) -> Message | None:
-        """The suspect whose turn it is."""
+        """The suspect whose turn it is: of the first ones of their topics, the one that was tried least."""
         if not self._suspects or (self._others > 0 and not (self._dry and not self._queue)):
             return None
-        return next(iter(self._suspects.values()))
+        first: dict[str, Message] = {}
+        for each in self._suspects.values():
+            first.setdefault(each.topic, each)
+        return min(first.values(), key=lambda each: (self._tries[each.id], each.id))
 
     def _end_unsent(self, message: Message, wall: float) -> Fate | None:
         if message.expires_at is not None and message.expires_at <= wall:
@@ -225,6 +229,7 @@ class Drain:
     def _send(self, message: Message, now: float, *, alone: bool) -> Send:
         if alone:
             self._probe = message.id
+            self._tries[message.id] += 1
         else:
             self._queue.popleft()
         self._flight[message.id] = message
@@ -310,6 +315,7 @@ class Drain:
     def _remove(self, message: Message) -> None:
         """It has come to its end, which will be recorded."""
         self._held.add(message.id)
+        self._tries.pop(message.id, None)
         if self._queue and self._queue[0].id == message.id:
             self._queue.popleft()
         if self._suspects.pop(message.id, None) is not None:
