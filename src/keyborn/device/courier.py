@@ -73,8 +73,9 @@ class Courier:
         self._note(self._drain.lost(session.ending, name))
         self._record()
 
-    def finish(self) -> None:
+    def finish(self, session: Session) -> None:
         """Record what is known by now; raises OutboxUnusable."""
+        self._hear(session)
         self._record()
 
     def _hear(self, session: Session) -> bool:
@@ -89,6 +90,7 @@ class Courier:
         """Everything that may go now, as one write."""
         batch: list[tuple[Message, float | None]] = []
         wall = self._around.clock.now().timestamp()
+        self._look()
         while session.unsent < _UNSENT:
             self._feed()
             order = self._drain.step(self._around.pace.monotonic(), wall)
@@ -104,10 +106,12 @@ class Courier:
                     return seconds
         return _SOON
 
-    def _feed(self) -> None:
+    def _look(self) -> None:
         if (seen := self._outbox.version()) != self._seen:
             self._seen = seen
             self._drain.look_again()
+
+    def _feed(self) -> None:
         while self._drain.hungry:
             self._drain.feed(self._outbox.waiting(self._drain.after, LOOK_AHEAD))
 

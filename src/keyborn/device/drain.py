@@ -129,6 +129,7 @@ class Drain:
         self._suspects: dict[int, Message] = {}
         self._tries: Counter[int] = Counter()
         self._flight: dict[int, Message] = {}
+        self._under_way = 0
         self._held: set[int] = set()
         self._probe: int | None = None
         self._after = 0
@@ -147,6 +148,7 @@ class Drain:
         self._suspects = {each.id: each for each in suspects if each.id not in self._held}
         self._queue.clear()
         self._flight.clear()
+        self._under_way = 0
         self._probe = self.leave = None
         self._after, self._dry = 0, False
         self._proven = self._pinging = self._fruitful = False
@@ -204,10 +206,9 @@ class Drain:
         return self._send(message, now, alone=alone)
 
     def _has_room(self, message: Message) -> bool:
-        under_way = sum(map(_size, self._flight.values()))
         return (
             len(self._flight) < min(WINDOW, self._terms.in_flight)
-            and under_way + _size(message) <= WINDOW_SIZE
+            and self._under_way + _size(message) <= WINDOW_SIZE
         )
 
     def _due(self) -> Message | None:
@@ -233,7 +234,8 @@ class Drain:
         else:
             self._queue.popleft()
         self._flight[message.id] = message
-        self._pacer.spend(_size(message), now, self._terms)
+        self._under_way += (size := _size(message))
+        self._pacer.spend(size, now, self._terms)
         return Send(message)
 
     # ── what happened ──
@@ -251,6 +253,7 @@ class Drain:
         message = self._flight.pop(message_id, None)
         if message is None:
             return verdicts
+        self._under_way -= _size(message)
         if message.qos:
             self._proven = self._fruitful = True
         if message_id == self._probe:

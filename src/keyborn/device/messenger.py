@@ -175,7 +175,7 @@ class _Work:
                 self.courier.lost(session, wrong)
                 raise
             finally:
-                self.courier.finish()
+                self.courier.finish(session)
 
     def _connect(self, seconds: float = CONNECT_TIMEOUT) -> Session:
         context = tls_context(self.home, FileKeyStore(self.home.key), self.identity, self.around.clock.now())

@@ -5,14 +5,19 @@ import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import ECONNABORTED, ECONNRESET, EPIPE
-from typing import cast
+from typing import Literal, cast
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTMessageInfo
 from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from keyborn.device import tls
 
 _PIECE = 65536
+_AT_ONCE = 200
+"""Packets that are handled before anybody else has a turn."""
 _HUNG_UP = frozenset({ECONNRESET, ECONNABORTED, EPIPE})
 
 
@@ -27,6 +32,8 @@ class Wire:
         self._read = memoryview(b"")
         self._unsent = bytearray()
         self.held = False
+        self.drained = False
+        """Whether nothing more has come."""
         self.hung_up = False
         """Whether the other side ended it, in whatever way; False where the network failed."""
 
@@ -41,11 +48,13 @@ class Wire:
         try:
             data = self._socket.recv(_PIECE)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            self.drained = True
             raise
         except OSError as wrong:
+            self.drained = True
             self.hung_up = wrong.errno in _HUNG_UP or isinstance(wrong, ssl.SSLError)
             raise
-        self.hung_up = not data
+        self.hung_up = self.drained = not data
         return data
 
     def pending(self) -> int:
@@ -99,6 +108,8 @@ class TimedClient(Client):
     """
 
     wire: Wire | None = None
+    on_acknowledged: Callable[[int, int, str], None] | None = None
+    """Called with packet id, reason code and its name when the broker answers a message."""
     on_pong: Callable[[], None] | None = None
     """Called when the broker answers a ping, whoever asked for it."""
 
@@ -117,6 +128,36 @@ class TimedClient(Client):
         finally:
             self.wire.held = False
             self.wire.flush()
+
+    def post(self, topic: str, payload: bytes, qos: int, properties: Properties | None) -> int:
+        """Send a message and return its packet id; with QoS 1, ``on_acknowledged`` tells the rest.
+
+        paho's own way keeps a copy, with a lock and a condition, to send it again: that is the outbox's work.
+        """
+        mid = self._mid_generate()
+        info = None if qos else MQTTMessageInfo(mid)
+        self._send_publish(mid, topic.encode(), payload, qos, info=info, properties=properties)
+        return mid
+
+    def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
+        """Handle all packets that have come, but not for ever."""
+        outcome = super().loop_read(max_packets)
+        for _ in range(_AT_ONCE):
+            if outcome is not MQTTErrorCode.MQTT_ERR_SUCCESS or self.wire is None or self.wire.drained:
+                break
+            outcome = super().loop_read(max_packets)
+        return outcome
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        packet = self._in_packet["packet"]
+        if cmd != "PUBACK" or len(packet) < 2:  # noqa: PLR2004 - a packet id
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        code, name = (packet[2] if len(packet) > 2 else 0), "Success"  # noqa: PLR2004 - as above
+        if code:
+            name = str(ReasonCode(PacketTypes.PUBACK, identifier=code))
+        if self.on_acknowledged is not None:
+            self.on_acknowledged(int.from_bytes(packet[:2], "big"), code, name)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def ping(self) -> None:
         """Ask the broker for a sign of life."""

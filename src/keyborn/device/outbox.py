@@ -7,6 +7,7 @@ from any process.
 """
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,12 +97,13 @@ class Outbox:
 
     def settle(self, ends: Iterable[tuple[int, Fate]]) -> None:
         """Record how messages ended, in one transaction: delivered, quarantined, expired or dropped."""
+        told = list(ends)
+        others = [(message, fate) for message, fate in told if fate.outcome is not Outcome.DELIVERED]
         with self._transaction():
-            aside = False
-            for message, fate in ends:
-                aside |= fate.outcome is Outcome.QUARANTINED
+            self._deliver([message for message, fate in told if fate.outcome is Outcome.DELIVERED])
+            for message, fate in others:
                 self._end(message, fate)
-            if aside:
+            if any(fate.outcome is Outcome.QUARANTINED for _, fate in others):
                 self._trim_aside()
         self._give_back()
 
@@ -185,6 +187,23 @@ class Outbox:
 
     # ── inside a transaction ──
 
+    def _deliver(self, messages: list[int]) -> None:
+        """What was dropped while it was on its way, and acknowledged, was not lost."""
+        listed = json.dumps(messages)
+        query = "DELETE FROM message WHERE id IN (SELECT value FROM json_each(?)) RETURNING id"
+        gone = {row[0] for row in self._connection.execute(query, (listed,))}
+        if len(gone) < len(messages):
+            query = (
+                "DELETE FROM outcome WHERE id IN (SELECT value FROM json_each(?)) AND kind = 'dropped'"
+                " RETURNING id"
+            )
+            arrived = {row[0] for row in self._connection.execute(query, (listed,))}
+            self._connection.execute(
+                "UPDATE ledger SET dropped = dropped - ?1, outcomes = outcomes - ?1", (len(arrived),)
+            )
+            gone |= arrived
+        self._news += [(each, Fate(Outcome.DELIVERED)) for each in messages if each in gone]
+
     def _end(self, message: int, fate: Fate) -> None:
         run = self._connection.execute
         if fate.outcome is Outcome.QUARANTINED:
@@ -194,20 +213,11 @@ class Outbox:
         else:
             changed = run("DELETE FROM message WHERE id = ?", (message,))
         if not changed.rowcount:
-            return self._end_after_all(message, fate)
-        if fate.outcome in (Outcome.EXPIRED, Outcome.DROPPED):
+            return
+        if fate.outcome is not Outcome.QUARANTINED:
             run("INSERT INTO outcome VALUES (?, ?, ?)", (message, fate.outcome.value, fate.reason))
             self._forget()
         self._news.append((message, fate))
-        return None
-
-    def _end_after_all(self, message: int, fate: Fate) -> None:
-        """What was dropped while it was on its way, and acknowledged, was not lost."""
-        run = self._connection.execute
-        query = "DELETE FROM outcome WHERE id = ? AND kind = 'dropped'"
-        if fate.outcome is Outcome.DELIVERED and run(query, (message,)).rowcount:
-            run("UPDATE ledger SET dropped = dropped - 1, outcomes = outcomes - 1")
-            self._news.append((message, fate))
 
     def _make_room(self, fresh: list[int], wall: float) -> None:
         for message, _ in self._rows("SELECT id, 0 FROM message WHERE expires_at <= ?", wall):

@@ -110,7 +110,6 @@ class Session:
             protocol=MQTTProtocolVersion(version),
             reconnect_on_failure=False,
         )
-        self._client.max_inflight_messages = 0  # how many may be on the way, the outbox decides
         context.set_alpn_protocols([identity.broker.alpn] if identity.broker.alpn else [])
         self._client.tls_set_context(context)
         self._listen()
@@ -162,11 +161,9 @@ class Session:
         """Send messages, each with the seconds it has left to live, at once; ``answers`` has the outcome."""
         with self._client.together():
             for message, lifetime in messages:
-                sent = self._client.publish(
-                    message.topic, message.payload, message.qos, properties=self._expiring(lifetime)
-                )
+                mid = self._client.post(message.topic, message.payload, message.qos, self._expiring(lifetime))
                 if message.qos:
-                    self._unanswered.sent(sent.mid, message.id, time.monotonic())
+                    self._unanswered.sent(mid, message.id, time.monotonic())
                 else:
                     self._unanswered.settled(message.id, Reason(0, "Success"))
 
@@ -245,8 +242,8 @@ class Session:
         """Say goodbye, if anybody is still there."""
         client = self._client
         client.disconnect()
-        client.on_connect = client.on_disconnect = client.on_publish = None
-        client.on_subscribe = client.on_message = client.on_pong = None
+        client.on_connect = client.on_disconnect = client.on_subscribe = None
+        client.on_message = client.on_acknowledged = client.on_pong = None
 
     def _listen(self) -> None:
         """Callbacks only note what happened; whoever waits for it acts on it."""
@@ -259,8 +256,8 @@ class Session:
             if flags.is_disconnect_packet_from_server:
                 self._ended = Reason(reason.value, str(reason))
 
-        def _on_publish(_client: object, _data: object, mid: int, reason: Any, _more: object) -> None:  # noqa: ANN401 - paho's
-            self._unanswered.answered(mid, Reason(reason.value, str(reason)), time.monotonic())
+        def _on_acknowledged(mid: int, code: int, name: str) -> None:
+            self._unanswered.answered(mid, Reason(code, name), time.monotonic())
 
         def _on_subscribe(_client: object, _data: object, mid: int, reasons: Any, _more: object) -> None:  # noqa: ANN401 - paho's
             self._granted[mid] = [Reason(each.value, str(each)) for each in reasons]
@@ -274,7 +271,7 @@ class Session:
 
         self._client.on_connect = _on_connect
         self._client.on_disconnect = _on_disconnect
-        self._client.on_publish = _on_publish
+        self._client.on_acknowledged = _on_acknowledged
         self._client.on_subscribe = _on_subscribe
         self._client.on_message = _on_message
         self._client.on_pong = _on_pong
@@ -289,13 +286,20 @@ class Session:
         return reasons[0]
 
     def _pump(self, done: Callable[[], bool], seconds: float) -> bool:
-        """Move the network until ``done``; False when time is up. Raises SessionLost."""
+        """Move the network until ``done``; False when time is up.
+
+        Raises SessionLost; but what came just before the end counts first.
+        """
         deadline = time.monotonic() + seconds
         while not done():
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            self._turn(min(left, self._patience()))
+            try:
+                self._turn(min(left, self._patience()))
+            except SessionLost:
+                if not done():
+                    raise
         return True
 
     def _patience(self) -> float:
