@@ -27,6 +27,7 @@ OPERATORS = [
     "thing show",
     "thing suspend",
     "thing activate",
+    "thing grace",
     "thing revoke",
     "thing retire",
     "policy put",
