@@ -5,6 +5,7 @@ which the next run continues: with the same key, and without a request once ever
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,23 +63,26 @@ def enroll(
     *,
     timeout: float = DEFAULT_TIMEOUT,
     offered: Callable[[], EnrollmentCode | None] = lambda: None,
+    held: bool = False,
 ) -> Outcome:
     """Give this device its identity, or say that it has one.
 
     ``code`` is called only if a request is needed, and before anything is made; ``offered`` only if none is,
-    to notice a code of another service. Raises OtherService for one, and other leaves of DeviceError and
-    InputError; whatever it raises, nothing but a key has been stored.
+    to notice a code of another service. ``held``: the caller holds the home already. Raises OtherService for
+    such a code, and other leaves of DeviceError and InputError; whatever it raises, nothing but a key has
+    been stored.
     """
     if not home.missing():
         home.check()
-        slots.ensure_settled(home)
+        if not held:
+            slots.ensure_settled(home)
     present = _present(home, wish, around)
     if present is not None:
         _require_own(home, present, offered())
         return Outcome(present, obtained=False)
     asked = code()
     home.prepare()
-    with home.session(patience=LOCK_PATIENCE):
+    with nullcontext() if held else home.session(patience=LOCK_PATIENCE):
         try:
             slots.settle(home, around.checkpoint)
             present = _present(home, wish, around)

@@ -39,8 +39,8 @@ APPROVAL = Pause(5.0, MINUTE)
 DISK = Pause(MINUTE, HOUR)
 LOOKING = Pause(MINUTE, MINUTE)
 SELDOM = Pause(HOUR, HOUR)
-DAILY = Pause(DAY, DAY)
-ROUND = Pause(HOUR, HOUR)
+DAILY = Pause(MINUTE, DAY)
+ROUND = Pause(6 * HOUR, 6 * HOUR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ _RETURNING: Mapping[H, Row] = {
     H.TROUBLE: _row(None, Serve(DISK), trouble=Trouble.DISK),
     H.NO_BROKER: _row(None, Wait(CONNECTING), trouble=Trouble.BROKER),
     H.LOST: _row(None, Wait(CONNECTING), trouble=Trouble.BROKER),
-    H.TURNED_AWAY: _NEITHER,
+    H.TURNED_AWAY: _row(None, Wait(CONNECTING), trouble=Trouble.BOTH),
     H.BARRED: _NEITHER,
     H.UNUSABLE: _NEITHER,
 }

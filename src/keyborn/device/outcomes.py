@@ -1,0 +1,83 @@
+"""What an error means on the journey: one place per effect that asks somebody else.
+
+Only words that a service says on purpose count as its refusal. A proxy's, a bug's or a stranger's answer is
+no answer: it never makes a device give up a certificate that may be good.
+"""
+
+from keyborn.domain.errors import (
+    ApprovalPending,
+    EnrollmentRefused,
+    FileNotPrivate,
+    KeybornError,
+    KeyUnusable,
+    OtherService,
+    OtherThing,
+    RenewalRefused,
+    SessionRefused,
+    WrongCertificate,
+)
+from keyborn.domain.journey import Event, Happened
+
+_KEY_CODES = ("key_", "csr_")
+"""How the codes begin that say: this key, or this request, will never do."""
+_LATER = frozenset({"renewal_pending", "replacement_pending", "renewal_unconfirmed", "queued"})
+_WITHDRAWN = frozenset(
+    {"certificate_not_active", "certificate_expired", "signature_refused", "thing_revoked"}
+)
+"""The service does not take this certificate any more, or does not know it."""
+
+
+def of_enrollment(wrong: KeybornError) -> Event:
+    """Of the first certificate."""
+    if isinstance(wrong, ApprovalPending):
+        return _event(Happened.PENDING, wrong)
+    if isinstance(wrong, EnrollmentRefused | OtherService | OtherThing | KeyUnusable | FileNotPrivate):
+        return _event(Happened.REFUSED, wrong)
+    return _event(Happened.NO_SERVICE, wrong)
+
+
+def of_renewal(wrong: KeybornError) -> Event:
+    """Of a request for the next certificate."""
+    if isinstance(wrong, ApprovalPending):
+        return _event(Happened.PENDING, wrong)
+    if isinstance(wrong, WrongCertificate):
+        return _event(Happened.KEY_REFUSED, wrong)
+    if isinstance(wrong, RenewalRefused):
+        return _event(_refusal(wrong.code), wrong)
+    return of_service(wrong)
+
+
+def of_confirmation(wrong: KeybornError) -> Event:
+    """Of a confirmation; only a service that does not take the new certificate any more refuses it."""
+    if isinstance(wrong, RenewalRefused):
+        withdrawn = wrong.code in _WITHDRAWN
+        return _event(Happened.REFUSED if withdrawn else Happened.PENDING, wrong)
+    if isinstance(wrong, ApprovalPending):
+        return _event(Happened.PENDING, wrong)
+    return of_service(wrong)
+
+
+def of_service(wrong: KeybornError) -> Event:
+    """Of a question that nobody can refuse: no answer, or this device's own files."""
+    if isinstance(wrong, KeyUnusable | FileNotPrivate):
+        return _event(Happened.TROUBLE, wrong)
+    return _event(Happened.NO_SERVICE, wrong)
+
+
+def of_broker(wrong: KeybornError) -> Event:
+    """Of a connection. A broker that cannot prove who it is says nothing about this device's certificate."""
+    if isinstance(wrong, SessionRefused):
+        return _event(Happened.TURNED_AWAY, wrong)
+    if isinstance(wrong, KeyUnusable | FileNotPrivate):
+        return _event(Happened.UNUSABLE, wrong)
+    return _event(Happened.NO_BROKER, wrong)
+
+
+def _refusal(code: str) -> Happened:
+    if code.startswith(_KEY_CODES):
+        return Happened.KEY_REFUSED
+    return Happened.PENDING if code in _LATER else Happened.REFUSED
+
+
+def _event(kind: Happened, wrong: KeybornError) -> Event:
+    return Event(kind, str(wrong), wrong.retry_after)
