@@ -50,6 +50,9 @@ def certify(
         .not_valid_before(wanted.start or now - timedelta(minutes=5))
         .not_valid_after(wanted.end or now + 90 * DAY)
         .add_extension(key_usage(wanted), critical=True)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer.key.public_key()), critical=False
+        )
     )
     if wanted.basic:
         basic = x509.BasicConstraints(ca=wanted.authority, path_length=wanted.path_length)

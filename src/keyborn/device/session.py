@@ -97,6 +97,7 @@ class Session:
         self._limits = limits
         self._accepted: Reason | None = None
         self._ended: Reason | None = None
+        self._over: SessionLost | None = None
         self._granted: dict[int, list[Reason]] = {}
         self._unanswered = Unanswered(time.monotonic())
         self.ending = Ending.NETWORK
@@ -295,11 +296,12 @@ class Session:
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
+            if self._over is not None:
+                raise self._over
             try:
                 self._turn(min(left, self._patience()))
-            except SessionLost:
-                if not done():
-                    raise
+            except SessionLost as wrong:
+                self._over = wrong
         return True
 
     def _patience(self) -> float:
