@@ -29,6 +29,8 @@ FIRST_CHECK = 3600.0
 """Seconds after a start in which a device asks the service once what time it is, at a moment of its own."""
 CHECK_EVERY = 7 * 86400.0
 """Seconds between two such questions of a process that runs on."""
+_SHORTEST = 1.0
+"""Seconds; for less a session is not looked at again, whatever is due in a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,7 +337,7 @@ class Runner:
             return Event(Happened.LOST)
         seconds = self._draw(effect)
         if self._journey.stage is Stage.CONNECTED:
-            seconds = min(seconds, self._until_due())
+            seconds = max(min(seconds, self._until_due()), _SHORTEST)
         try:
             self._line.serve(seconds)
         except SessionLost as wrong:
