@@ -35,6 +35,11 @@ class Oversized(Exception):
 class Distrusted(Exception):
     """The peer did not prove who it is."""
 
+    def __init__(self, detail: str, *, early: bool = False) -> None:
+        """``early``: by this device's clock, which may be behind, its certificate is of the future."""
+        super().__init__(detail)
+        self.early = early
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -95,7 +100,7 @@ def exchange(service: Service, context: ssl.SSLContext, request: Request, *, sec
     except tls.Flood:
         raise Oversized from None
     except ssl.SSLCertVerificationError as wrong:
-        raise Distrusted(tls.explain(wrong)) from None
+        raise Distrusted(tls.explain(wrong), early=wrong.verify_code == tls.NOT_YET_VALID) from None
     except ssl.SSLError as wrong:
         raise Unanswered(f"TLS: {tls.explain(wrong)}") from None
     except TimeoutError:

@@ -25,6 +25,7 @@ from keyborn.domain.slots import Slot
 
 MAX_FILE = 262144
 _VERSION = 1
+_NO_END = datetime.max.replace(tzinfo=UTC)
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
@@ -73,6 +74,16 @@ class Identity:
         Design PROTOCOL "The clock": what was proved takes its place.
         """
         return self.pinned and not self.in_dates(wall)
+
+    def peer_dates(self, wall: datetime, *, behind: bool = False) -> tuple[datetime, datetime] | None:
+        """When it may be now, for who cannot believe the clock about a peer's certificate; None believes it.
+
+        ``behind``: the peer's certificate is of the future by this clock. Where a root is pinned, that says
+        that the clock is behind (design PROTOCOL "The clock"): what has expired by it stays expired.
+        """
+        if self.doubts(wall):
+            return self.proved_time, _NO_END
+        return (self.time(wall), _NO_END) if behind and self.pinned else None
 
     def on_fallback(self) -> "Identity | None":
         """The same identity with the broker's second port in the place of the first, where there is one."""

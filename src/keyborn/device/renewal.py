@@ -110,7 +110,7 @@ class RenewalClient:
     def _exchange(self, own: Identity, request: https.Request) -> https.Answer:
         url = own.service_url
         try:
-            return https.exchange(https.Service(url), self._context(own), request, seconds=self.seconds)
+            return self._whenever(own, request)
         except https.Unanswered as wrong:
             raise ServiceUnreachable(url=url, detail=str(wrong)) from None
         except https.Distrusted as wrong:
@@ -118,11 +118,22 @@ class RenewalClient:
         except https.Oversized:
             raise WrongAnswer(url=url, detail=f"more than {https.MAX_ANSWER} bytes") from None
 
-    def _context(self, own: Identity) -> ssl.SSLContext:
+    def _whenever(self, own: Identity, request: https.Request) -> https.Answer:
+        """One exchange, and another one without belief in a clock that turns out to be behind."""
+        service = https.Service(own.service_url)
+        try:
+            return https.exchange(service, self._context(own), request, seconds=self.seconds)
+        except https.Distrusted as wrong:
+            if not wrong.early or not own.pinned:
+                raise
+        context = self._context(own, behind=True)
+        return https.exchange(service, context, request, seconds=self.seconds)
+
+    def _context(self, own: Identity, *, behind: bool = False) -> ssl.SSLContext:
         """Trust as at the enrolment: the home's roots where one is pinned, else the public authorities."""
         if not own.pinned:
             return tls.verifying_context(None)
-        instead = (own.proved_time, _NO_END) if own.doubts(self.clock.now()) else None
+        instead = own.peer_dates(self.clock.now(), behind=behind)
         return tls.verifying_context(self._roots(), instead=instead)
 
     def _roots(self) -> str:

@@ -10,6 +10,8 @@ from datetime import datetime
 
 VERIFY_NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's ssl passes on but does not name."""
+NOT_YET_VALID = 9
+"""X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL."""
 
 Dates = tuple[datetime, datetime]
 """The earliest and the latest moment that it may be now."""

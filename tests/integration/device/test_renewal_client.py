@@ -341,6 +341,26 @@ def test_a_service_whose_certificate_has_expired_is_not_believed(tmp_path: Path)
             renew(home)
 
 
+@pytest.mark.parametrize("pinned", [True, False])
+def test_a_service_of_the_future_shows_a_clock_that_is_behind_where_a_root_is_pinned(
+    tmp_path: Path,
+    pinned: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """A device that slept for months resumes its old time: inside its own dates, before the service's."""
+    pki = shared_pki()
+    future = pki.servers.leaf("new", usage=SERVER, start=now() + 9 * DAY, end=now() + 39 * DAY, between=True)
+    with renewing_service(tmp_path, leaf=future) as service:
+        home = home_in(tmp_path)
+        made = identify(home, code=service.service.code())
+        service.know(home.certificate.read_bytes())
+        if pinned:
+            assert renew(home).identity.thing == made.thing
+        else:
+            home.settings.write_text(identity.to_toml(replace(made, root_fingerprint="")))
+            with pytest.raises(UntrustedService):
+                renew(home)
+
+
 def test_the_service_s_time_is_what_its_answer_says(home: Home, service: Renewing) -> None:
     said = RenewalClient(home, FixedClock()).service_time(own(home))
     assert said is not None
