@@ -404,8 +404,9 @@ async def test_a_name_that_is_freed_again_has_no_grace(desk: RenewingDesk, first
     await desk.order("lamp-1", ThingStatus.RETIRED)
     begun = await desk.claim(await desk.token("swap", "lamp-1", replaces=True), "lamp-1", "k5")
     assert (await desk.thing("lamp-1")).grace_until is None
+    await desk.grace("lamp-1", START + LIFETIME)
     await desk.drop(begun)
-    assert (await desk.thing("lamp-1")).grace_until is None
+    assert (await desk.thing("lamp-1")).grace_until is None, "it is gone again"
 
 
 # ── the sweeper ───────────────────────────────────────────────────────────────────────────────────────

@@ -305,8 +305,9 @@ def _free(session: Session, thing: Thing) -> None:
         thing.name,
     )
     fell_back = session.run(
-        "UPDATE things SET (status, key_hash, policies) = "
-        "(SELECT status, key_hash, policies FROM name_tombstones WHERE name_tombstones.name = things.name) "
+        "UPDATE things SET (status, key_hash, policies, grace_until) = "
+        "(SELECT status, key_hash, policies, NULL FROM name_tombstones"
+        " WHERE name_tombstones.name = things.name) "
         "WHERE name = ? AND name IN (SELECT name FROM name_tombstones)",
         thing.name,
     )
