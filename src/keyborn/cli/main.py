@@ -11,6 +11,7 @@ COMMANDS = {
     "enroll": ("keyborn.cli.enroll:enroll", "Give this device its identity (key, certificate, broker)."),
     "publish": ("keyborn.cli.messages:publish", "Send a message through the durable outbox."),
     "subscribe": ("keyborn.cli.messages:subscribe", "Print the messages that arrive for a filter."),
+    "messages": ("keyborn.cli.messages:messages", "Messages that were set aside: list, retry, drop."),
     "status": ("keyborn.cli.status:status", "Show this device's identity and outbox."),
     "demo": ("keyborn.cli.demo:demo", "Run the whole flow in a temporary folder, with evidence."),
     "serve": ("keyborn.cli.serve:serve", "Run the authority, registry and MQTT broker on this machine."),

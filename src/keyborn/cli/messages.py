@@ -1,18 +1,22 @@
-"""``keyborn publish`` and ``keyborn subscribe``: messages out and in, through the durable outbox."""
+"""``keyborn publish`` and ``subscribe``: messages out and in; ``messages``: those that were set aside."""
 
 import base64
 import json
 import re
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from keyborn.cli.device import Number, find_home, home_option, printable, read_input, surroundings
-from keyborn.cli.output import json_option
+from keyborn.cli.output import json_option, show, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from keyborn.device.messenger import Messenger, Published
+    from keyborn.device.outbox import Outbox
     from keyborn.device.session import Received
 
 _NUMBER = re.compile(r"-\.?[0-9]")
@@ -21,10 +25,10 @@ _MARK = "\0"
 
 _rate_option = click.option(
     "--rate",
-    type=Number(0.01, 1000),
+    type=Number(0, 1000),
     default=2.0,
     show_default=True,
-    help="Messages sent per second.",
+    help="Messages sent per second; 0 is as fast as the broker takes them.",
 )
 
 
@@ -150,3 +154,110 @@ def _record(received: "Received") -> dict[str, object]:
 
 def _line(received: "Received") -> str:
     return f"{printable(received.topic)}  {printable(received.payload.decode(errors='backslashreplace'))}"
+
+
+@click.group()
+def messages() -> None:
+    """Messages that the broker will never take: look, let them wait again, drop them.
+
+    They were set aside with the reason, so that the others could go on. What the device may publish, the
+    operator can ask with `keyborn policy simulate`.
+
+    Example: keyborn messages list
+    """
+
+
+@messages.command("list")
+@home_option
+@click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="How many, at most.")
+@json_option
+def list_messages(*, home: Path | None, last: int, as_json: bool) -> None:
+    """List the last messages that were set aside, and count what became of the others.
+
+    Payloads are not shown. `dropped` had to make room in a full outbox or were dropped by hand, `expired`
+    were too old; both are counted since the outbox was made.
+
+    Example: keyborn messages list --json
+    """
+    from keyborn.domain.moment import shown
+
+    with _outbox(home) as outbox:
+        counts, found = outbox.counts(), outbox.set_aside(last)
+    summary = {name: getattr(counts, name) for name in ("waiting", "refused", "dropped", "expired")}
+    rows: list[dict[str, object]] = [
+        {"id": each.id, "topic": each.topic, "keptAt": shown(each.created_at), "bytes": each.size}
+        | {"reason": each.reason}
+        for each in found
+    ]
+    if as_json:
+        show({**summary, "messages": rows}, as_json=True)
+        return
+    safe = [{name: printable(str(value)) for name, value in row.items()} for row in rows]
+    table(safe, ["id", "topic", "keptAt", "bytes", "reason"], as_json=False, empty="None is set aside.")
+    click.echo(", ".join(f"{count} {name}" for name, count in summary.items()))
+
+
+_ids = click.argument("ids", metavar="ID...", nargs=-1, type=click.IntRange(1))
+_all_option = click.option("--all", "every", is_flag=True, help="All that are set aside.")
+
+
+@messages.command()
+@_ids
+@_all_option
+@home_option
+@json_option
+def retry(*, ids: tuple[int, ...], every: bool, home: Path | None, as_json: bool) -> None:
+    """Let messages that were set aside wait again, in their old place.
+
+    They go with the next publish or subscribe. Where the reason has not gone away, they come back.
+
+    Example: keyborn messages retry 17
+
+    Example: keyborn messages retry --all
+    """
+    chosen = _chosen(ids, every=every)
+    with _outbox(home) as outbox:
+        count = outbox.retry(chosen)
+    _report(count, "retried", "wait again, sent with the next publish or subscribe", as_json=as_json)
+
+
+@messages.command()
+@_ids
+@_all_option
+@home_option
+@json_option
+def drop(*, ids: tuple[int, ...], every: bool, home: Path | None, as_json: bool) -> None:
+    """Drop messages that were set aside, for ever.
+
+    Example: keyborn messages drop 17
+
+    Example: keyborn messages drop --all
+    """
+    chosen = _chosen(ids, every=every)
+    with _outbox(home) as outbox:
+        count = outbox.drop(chosen)
+    _report(count, "dropped", "dropped", as_json=as_json)
+
+
+@contextmanager
+def _outbox(chosen: Path | None) -> "Iterator[Outbox]":
+    """The outbox of a home that is there; raises HomeUnusable, OutboxUnusable, FileNotPrivate."""
+    from keyborn.device.outbox import open_outbox
+
+    home = find_home(chosen)
+    home.check()
+    with open_outbox(home.outbox) as outbox:
+        yield outbox
+
+
+def _chosen(ids: tuple[int, ...], *, every: bool) -> list[int] | None:
+    if every == bool(ids):
+        raise click.UsageError("Say which: one ID or more, or --all.")
+    return None if every else list(ids)
+
+
+def _report(count: int, name: str, words: str, *, as_json: bool) -> None:
+    if as_json:
+        show({name: count}, as_json=True)
+    else:
+        click.echo(f"{count} {'message' if count == 1 else 'messages'}: {words}.")

@@ -93,6 +93,8 @@ def _outbox(home: "Home", *, listed: bool) -> tuple[dict[str, Any], list[str]]:
     except (FileNotPrivate, OutboxUnusable) as wrong:
         return {"outboxWaiting": None, "outboxRefused": None}, [str(wrong)]
     report: dict[str, Any] = {"outboxWaiting": counts.waiting, "outboxRefused": counts.refused}
+    lost = {"outboxDropped": counts.dropped, "outboxExpired": counts.expired}
+    report |= {name: count for name, count in lost.items() if count}
     if refused is not None:  # never a payload
         report["refused"] = [
             {"topic": each.topic, "keptAt": shown(each.created_at), "reason": each.reason} for each in refused
@@ -120,6 +122,7 @@ def _advice(report: dict[str, Any], home: "Home") -> "Iterator[str]":
     if report.get("outboxRefused") and "refused" not in report:
         count = f"outboxRefused: {report['outboxRefused']} that the broker will never take, set aside."
         yield f"{count} See topics and reasons with: keyborn status --outbox{place}"
+        yield f"Let them wait again, or drop them, with: keyborn messages retry | drop{place}"
     if state == "none" and not report["problems"]:
         yield f"There is no identity here. Run: keyborn enroll -{place} (or say where it is: --home DIR)"
     elif state in ("key-only", "incomplete"):

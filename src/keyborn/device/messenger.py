@@ -56,9 +56,18 @@ class Messenger:
     rate: float = DEFAULT_RATE
     limits: OutboxLimits = field(default_factory=OutboxLimits)
 
-    def publish(self, topic: str, payload: bytes, *, wait: float = DEFAULT_WAIT) -> Published:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        wait: float = DEFAULT_WAIT,
+        qos: int = 1,
+        lifetime: float | None = None,
+    ) -> Published:
         """Keep a message, then send what waits, in order, for up to ``wait`` seconds.
 
+        ``lifetime``: seconds after which nobody wants it any more; then it leaves unsent, here or on the broker.
         Raises PublishDenied where the broker will never take it; InvalidTopic, MessageTooLarge, NoIdentity,
         OutboxFull and OutboxUnusable before anything is kept; SessionRefused and BrokerUntrusted with the
         message kept.
@@ -66,7 +75,7 @@ class Messenger:
         topics.check_topic(topic)
         topics.check_payload(payload)
         with self._work() as work:
-            number = work.outbox.append(topic, payload, self.around.clock.now())
+            number = work.outbox.append(topic, payload, self.around.clock.now(), qos=qos, lifetime=lifetime)
             why = work.send_until(number, Deadline.after(wait, self.around.pace))
             fate = work.outbox.fate(number)
             if fate.outcome is Outcome.QUARANTINED:
