@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from keyborn.device import files, tls
@@ -36,7 +36,6 @@ KEEP_ALIVE = 60
 """Seconds; AWS IoT takes 30 to 1200."""
 _SHORTEST = 0.05
 MQTT_5, MQTT_3_1_1 = 5, 4
-_NO_END = datetime.max.replace(tzinfo=UTC)
 _WRONG_VERSION = 0x84
 _FOR_NOW = frozenset({0x88, 0x89, 0x97, 0x9F})
 """Unavailable, busy, quota or rate exceeded: AWS IoT lets one client id connect once a second."""
@@ -54,18 +53,18 @@ class Received:
     """The thing that published it, where an embedded broker tells that to a service."""
 
 
-def tls_context(home: Home, store: KeyStore, identity: Identity, wall: datetime) -> ssl.SSLContext:
+def tls_context(
+    home: Home, store: KeyStore, identity: Identity, wall: datetime, *, behind: bool = False
+) -> ssl.SSLContext:
     """The context of a session: the home's roots, the store's key.
 
     A clock outside the certificate's dates is not believed, where a root is pinned: the broker's certificate
-    must then outlast the time that was proved (PROTOCOL "The clock"). Raises KeyUnusable, FileNotPrivate,
-    HomeUnusable.
+    must then outlast the time that was proved (PROTOCOL "The clock"). ``behind``: nor is one by which the
+    broker's certificate is of the future. Raises KeyUnusable, FileNotPrivate, HomeUnusable.
     """
-    doubtful = identity.pinned and not identity.in_dates(wall)
-    instead = (identity.proved_time, _NO_END) if doubtful else None
     try:
         roots = files.read_private(home.roots, MAX_FILE).decode()
-        context = tls.verifying_context(roots, instead=instead)
+        context = tls.verifying_context(roots, instead=identity.peer_dates(wall, behind=behind))
     except OSError as wrong:
         raise files.trouble(home.roots, wrong) from None
     store.authenticate(context, home.certificate)
@@ -123,7 +122,7 @@ class Session:
     def open(self) -> Reason | None:
         """Connect; returns the broker's answer, or None if it hung up without one.
 
-        Raises BrokerUnreachable, whose cause is what the network said, and BrokerUntrusted.
+        Raises BrokerUnreachable and BrokerUntrusted, whose cause is what network and TLS said.
         """
         broker, limits = self._identity.broker, self._limits
         self._client.connect_timeout = limits.left(limits.shake)
@@ -133,7 +132,7 @@ class Session:
         except SessionLost:
             return self._accepted or self._ended
         except ssl.SSLCertVerificationError as wrong:
-            raise BrokerUntrusted(broker=self._name, detail=tls.explain(wrong)) from None
+            raise BrokerUntrusted(broker=self._name, detail=tls.explain(wrong)) from wrong
         except OSError as wrong:
             raise BrokerUnreachable(broker=self._name, detail=explain(wrong, limits.shake)) from wrong
         if not answered:
