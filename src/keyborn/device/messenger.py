@@ -67,7 +67,7 @@ class Messenger:
     ) -> Published:
         """Keep a message, then send what waits, in order, for up to ``wait`` seconds.
 
-        ``lifetime``: seconds after which nobody wants it any more; then it leaves unsent, here or on the broker.
+        ``lifetime``: seconds after which nobody wants it any more; it is then given up, here or there.
         Raises PublishDenied where the broker will never take it; InvalidTopic, MessageTooLarge, NoIdentity,
         OutboxFull and OutboxUnusable before anything is kept; SessionRefused and BrokerUntrusted with the
         message kept.
@@ -170,8 +170,9 @@ class _Work:
     def _converse(self, session: Session, deadline: Deadline) -> Iterator[Received]:
         """Messages in, and the outbox out."""
         while deadline.left() > 0:
-            session.wait(min(self.courier.pump(session), _LISTEN, deadline.left()))
+            pause = self.courier.pump(session)
             yield from session.leftover()
+            session.wait(min(pause, _LISTEN, deadline.left()))
 
     @contextmanager
     def _session(self, seconds: float = CONNECT_TIMEOUT) -> Iterator[Session]:

@@ -187,9 +187,12 @@ class Session:
         return self._client.wire.unsent if self._client.wire else 0
 
     def wait(self, seconds: float) -> None:
-        """Let the network move until something arrives, for up to ``seconds``; raises SessionLost."""
-        asking = not self.ponged
-        self._pump(lambda: bool(self._unanswered.answers or self._inbox or (asking and self.ponged)), seconds)
+        """Let the network move until something new arrives, for up to ``seconds``; raises SessionLost."""
+        asking, held = not self.ponged, len(self._inbox)
+        self._pump(
+            lambda: bool(self._unanswered.answers) or len(self._inbox) > held or (asking and self.ponged),
+            seconds,
+        )
 
     def _expiring(self, lifetime: float | None) -> Any:  # noqa: ANN401 - paho's
         """The seconds after which nobody wants the message any more; 3.1.1 cannot say that."""
