@@ -123,7 +123,8 @@ class Enrollments(Protocol):
         Re-reads the thing: raises ThingRevoked, leaving nothing active, if it was suspended, revoked or
         retired meanwhile, and EnrollmentInterrupted if the intent was swept or superseded or nothing was
         stored for it. Repeating it returns the certificate again and appends nothing. A thing's other
-        certificate in the same slot (an expired one) becomes revoked; its key does not.
+        certificate in the same slot (an expired one) becomes revoked; its key does not, but for that of a
+        renewal whose place a replacement takes.
         """
         ...
 

@@ -68,6 +68,8 @@ class RenewalStage:
     registration: RegistrationAuthority
     sessions: Sessions
     url: str = ""
+    public_url: str = ""
+    """What codes tell, if that is not simply ``url``."""
     context: ssl.SSLContext | None = None
 
     # ── devices ───────────────────────────────────────────────────────────────────────────────────────
@@ -131,6 +133,16 @@ class RenewalStage:
             return Answer(answer.status, told, answer.read())
         finally:
             connection.close()
+
+    async def raw(self, request: bytes) -> bytes:
+        """What is answered to bytes of one's own."""
+        host, port = self.url.removeprefix("https://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), ssl=self.context)
+        writer.write(request)
+        try:
+            return await asyncio.wait_for(reader.read(), PATIENCE)
+        finally:
+            writer.close()
 
     # ── the operator, the sweeper, and who looks ──────────────────────────────────────────────────────
 
@@ -214,4 +226,4 @@ def _service(stage: RenewalStage) -> Service:
     async def _ready() -> None:
         return
 
-    return Service(stage.registration, broker, _ready, renewal, lambda: stage.url)
+    return Service(stage.registration, broker, _ready, renewal, lambda: stage.public_url or stage.url)

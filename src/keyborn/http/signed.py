@@ -91,7 +91,7 @@ class SignedRoutes:
         """
         hosts = request.headers.getlist("host")
         named = [f"https://{host}{path}" for host in hosts] if len(hosts) == 1 else []
-        return [f"{self._url()}{path}", *named]
+        return [f"{self._url().rstrip('/')}{path}", *named]
 
     def _with_nonce(
         self, act: Callable[[Request], Awaitable[Response]]

@@ -177,6 +177,26 @@ async def test_a_service_that_is_reached_under_another_name_takes_that_name(stag
     assert (await stage.ask("POST", CONFIRM, body, headers)).status == 200
 
 
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_a_service_behind_a_prefix_takes_the_url_of_its_codes(stage: RenewalStage, slash: str) -> None:
+    first = await stage.device("sensor-1")
+    stage.public_url = f"https://gateway.example/fleet{slash}"
+    body = first.body(f"https://gateway.example/fleet{CONFIRM}", await stage.nonce())
+    assert (await stage.send(CONFIRM, body)).status == 200
+    body = first.body(f"https://gateway.example/other{CONFIRM}", await stage.nonce())
+    problem(await stage.send(CONFIRM, body), 401, "signed_for_elsewhere", "https://gateway.example/fleet/v1")
+
+
+async def test_a_request_with_two_hosts_is_addressed_to_nobody_else(stage: RenewalStage) -> None:
+    """The Host header counts where there is one of it."""
+    first = await stage.device("sensor-1")
+    body = first.body(f"https://evil.example{CONFIRM}", await stage.nonce())
+    head = f"POST {CONFIRM} HTTP/1.1\r\nHost: evil.example\r\nHost: other.example\r\n"
+    head += f"Content-Type: application/jose+json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    answer = await stage.raw(head.encode() + body)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
 async def test_a_confirmation_does_not_serve_as_a_renewal(stage: RenewalStage) -> None:
     first = await stage.device("sensor-1")
     body = first.body(stage.url + CONFIRM, await stage.nonce(), first.next_key().wish)
