@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from keyborn.device import files, identity, keys
+from keyborn.device import files, identity, keys, slots
 from keyborn.device.enroll import Outcome, Wish, enroll
 from keyborn.device.home import Home
 from keyborn.device.identity import State, assess
 from keyborn.device.keystore import FileKeyStore
+from keyborn.domain.token import EnrollmentCode
 from support.device_home import Crash, Machine, home_in, identify
+from support.device_slots import stage
 from support.rude_service import RudeService, rude_service
 
 THING = Wish(thing="gateway-1")
@@ -172,3 +174,33 @@ def test_a_killed_process_is_followed_by_one_that_ends_well(
         assert done.returncode == expected, done.stderr
     assert assess(home, Machine().clock.now()).state is State.READY
     assert len(service.issued) == 1
+
+
+# ── beside a renewal ──
+
+
+def no_code() -> EnrollmentCode:
+    raise AssertionError("nobody needs a code")
+
+
+def test_an_identity_that_was_just_being_replaced_is_finished_and_needs_no_code(tmp_path: Path) -> None:
+    home = home_in(tmp_path)
+    identify(home)
+    made = stage(home)
+    for step in slots.promotion(home):
+        if step.name == "rename next.crt":
+            break
+        step.run()
+    outcome = enroll(home, THING, no_code, Machine().surroundings())
+    assert outcome.identity.certificate_id == made.certificate_id
+    assert not outcome.obtained
+
+
+def test_who_holds_the_home_already_enrolls_in_it(tmp_path: Path, service: RudeService) -> None:
+    """As an agent does; anybody else is told that it is busy."""
+    home = home_in(tmp_path)
+    home.prepare()
+    with home.session():
+        outcome = enroll(home, THING, service.code, Machine().surroundings(), held=True)
+    assert outcome.obtained
+    assert assess(home, Machine().clock.now()).state is State.READY

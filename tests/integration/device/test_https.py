@@ -6,12 +6,13 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from keyborn.device import https, tls
-from support.device_home import eventually
+from support.device_home import eventually, now
 from support.pki import new_pki
 from support.rude_service import Exchange, Reply, RudeService, endless, plain, rude_service, silent
 
@@ -32,6 +33,34 @@ def ask(service: RudeService, request: https.Request = GET, *, seconds: float = 
 def test_status_body_type_and_retry_after_come_back(service: RudeService) -> None:
     service.script("/x", plain(429, b"hello", Content_Type="text/plain; charset=utf-8", Retry_After="5"))
     assert ask(service) == https.Answer(429, b"hello", "text/plain", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("shown", "nonce"),
+    [("abc_DEF-123", "abc_DEF-123"), ("x" * 128, "x" * 128), ("x" * 129, None), ("a b", None), ("a=", None)],
+)
+def test_a_nonce_comes_back_where_it_can_be_one(service: RudeService, shown: str, nonce: str | None) -> None:
+    service.script("/x", plain(200, Replay_Nonce=shown))
+    assert ask(service).nonce == nonce
+
+
+def test_the_service_s_own_time_comes_back(service: RudeService) -> None:
+    service.script("/x", plain(200))
+    said = ask(service).sent_at
+    assert said is not None
+    assert abs(said - now()) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize(
+    "shown", ["", "yesterday", "Mon, 99 Nov 2026 00:00:00 GMT", "Mon, 01 Jan 10000 00:00:00 GMT"]
+)
+def test_a_time_that_is_none_is_none(shown: str) -> None:
+    assert https._moment(shown) is None
+    assert https._moment(None) is None
+
+
+def test_a_time_in_another_zone_is_the_same_time() -> None:
+    assert https._moment("Mon, 23 Nov 2026 02:00:00 +0200") == datetime(2026, 11, 23, tzinfo=UTC)
 
 
 def test_method_body_and_headers_go_out(service: RudeService) -> None:

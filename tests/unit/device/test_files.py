@@ -206,3 +206,95 @@ def test_a_refused_file_leaves_no_descriptor_open(tmp_path: Path) -> None:
         with pytest.raises(FileNotPrivate):
             files.open_private(tmp_path / "x")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+# ── second names, moves, modes ──
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_is_kept_has_its_content_under_both_names(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    links: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    files.write_new(tmp_path / "a", b"key")
+    files.keep(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == b"key"
+    assert mode(tmp_path / "b") == 0o600
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}
+
+
+def test_what_is_not_there_is_not_kept(tmp_path: Path) -> None:
+    files.keep(tmp_path / "a", tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_kept_over_another_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        files.write_new(tmp_path / name, name.encode())
+    with pytest.raises(FileExistsError):
+        files.keep(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"b"
+
+
+def test_a_half_written_copy_is_not_in_the_way_of_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    files.write_new(tmp_path / "a", b"key")
+    files.write_new(files.temporary_of(tmp_path / "b"), b"k")
+    files.keep(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"key"
+
+
+def test_a_move_replaces_and_is_done_once(tmp_path: Path) -> None:
+    files.write_new(tmp_path / "a", b"new")
+    files.write_new(tmp_path / "b", b"old")
+    for _ in range(2):
+        files.move(tmp_path / "a", tmp_path / "b")
+        assert [path.name for path in tmp_path.iterdir()] == ["b"]
+    assert (tmp_path / "b").read_bytes() == b"new"
+
+
+def test_a_move_onto_a_second_name_of_the_same_file_leaves_one(tmp_path: Path) -> None:
+    """POSIX has a rename do nothing then, and both names stay."""
+    files.write_new(tmp_path / "a", b"x")
+    files.keep(tmp_path / "a", tmp_path / "b")
+    files.move(tmp_path / "a", tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+@pytest.mark.parametrize(("wide", "mended"), [(0o644, True), (0o640, True), (0o604, True), (0o600, False)])
+def test_a_file_that_others_could_only_read_is_narrowed(tmp_path: Path, wide: int, *, mended: bool) -> None:
+    files.write_new(tmp_path / "x", b"1")
+    (tmp_path / "x").chmod(wide)
+    assert files.narrow(tmp_path / "x") is mended
+    assert mode(tmp_path / "x") == 0o600
+
+
+@pytest.mark.parametrize("wide", [0o620, 0o602, 0o666, 0o777])
+def test_a_file_that_others_could_have_written_stays_as_it_is(tmp_path: Path, wide: int) -> None:
+    files.write_new(tmp_path / "x", b"1")
+    (tmp_path / "x").chmod(wide)
+    assert not files.narrow(tmp_path / "x")
+    assert mode(tmp_path / "x") == wide
+
+
+def test_only_a_file_of_one_s_own_is_narrowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write_new(tmp_path / "x", b"1")
+    (tmp_path / "x").chmod(0o644)
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    (tmp_path / "folder").mkdir()
+    for name in ("link", "folder", "missing"):
+        assert not files.narrow(tmp_path / name)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    assert not files.narrow(tmp_path / "x")
+    assert mode(tmp_path / "x") == 0o644

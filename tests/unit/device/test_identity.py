@@ -148,6 +148,29 @@ def test_the_clock_alone_never_raises_what_is_proved(home: Home) -> None:
     assert from_toml(home.settings.read_text()).proved_time == made.proved_time.replace(microsecond=0)
 
 
+@given(st.integers(-4000, 4000), st.booleans())
+def test_a_clock_is_doubted_only_outside_the_dates_and_only_under_a_pinned_root(
+    days: int,
+    pinned: bool,  # noqa: FBT001 - drawn
+) -> None:
+    made = replace(_base(), root_fingerprint="ab" * 32 if pinned else "")
+    wall = made.not_before + days * DAY
+    inside = made.not_before <= wall <= made.not_after
+    assert made.doubts(wall) is (pinned and not inside)
+    dates = made.peer_dates(wall)
+    assert (dates is None) is (not pinned or inside)
+    assert dates is None or dates[0] == made.proved_time
+
+
+def test_a_clock_that_is_behind_is_moved_on_only_by_who_has_a_root(home: Home) -> None:
+    made = identify(home)
+    wall = made.not_before + DAY
+    behind = made.peer_dates(wall, behind=True)
+    assert behind is not None
+    assert behind[0] == wall, "what has expired by it stays expired"
+    assert replace(made, root_fingerprint="").peer_dates(wall, behind=True) is None
+
+
 # ── working with it ──
 
 
