@@ -1,4 +1,4 @@
-"""The places on a device where an identity can lie; apart from the journey, so that a publisher loads no more.
+"""The places on a device where an identity can lie; apart, so that a publisher loads no more than this.
 
 The registry has slots, too, for what it knows of certificates: ``keyborn.domain.certificate``.
 """

@@ -1,4 +1,4 @@
-"""SIGKILL at every step of a renewal on the disk: the device works, and the next run carries it to the end."""
+"""SIGKILL at every step of a renewal on the disk: the device works, and the next run carries it on."""
 
 import json
 import os
