@@ -11,6 +11,7 @@ from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import (
     BadNonce,
+    BrokerUnwritable,
     CertificateExpired,
     CertificateNotActive,
     CsrForeignName,
@@ -25,14 +26,15 @@ from keyborn.domain.errors import (
     ThingRevoked,
     Throttled,
 )
-from keyborn.domain.names import CertificateId, ThingName
-from keyborn.domain.thing import ThingStatus
+from keyborn.domain.names import CertificateId, NameScope, ThingName
+from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.service.admission import FailureBudget
 from keyborn.service.enroll import Enrollment
 from keyborn.service.nonces import MemoryNonces
 from keyborn.service.renew import RenewalAuthority, RenewalPorts, SignedCaller
 from keyborn.service.saga import SagaStep
 from keyborn.service.things import Order
+from keyborn.service.tokens import TokenWish
 from support.csr_make import csr_for, make_key
 from support.office import SOURCE, Crash, OfficeWorld, folder
 from support.signing import NextKey, Signer
@@ -46,11 +48,14 @@ class Reviewed:
 
     def __init__(self) -> None:
         self.names: list[Collection[ThingName] | None] = []
+        self.trouble: KeybornError | None = None
 
     async def evict(self, name: ThingName, reason: str) -> int:
         raise AssertionError(f"{name} was evicted: {reason}")
 
     async def review(self, names: Collection[ThingName] | None = None) -> None:
+        if self.trouble is not None:
+            raise self.trouble
         self.names.append(names)
 
 
@@ -172,6 +177,41 @@ async def test_confirming_again_is_the_same(world: RenewalWorld) -> None:
     answers = [await world.confirm(second) for _ in range(3)]
     assert answers[0] == answers[1] == answers[2]
     assert [action for action, _ in await world.actions()].count("renew.confirm") == 1
+
+
+async def test_a_program_s_identity_renews_as_a_device_s_does(world: RenewalWorld) -> None:
+    """Keyborn's own have reserved names: a renewal asks for none, it keeps one."""
+    name, key = "keyborn-watch", make_key()
+    token = await world.tokens.create(TokenWish(NameScope(name), kind=ThingKind.SERVICE))
+    enrolled = await world.enroll(name, csr_for(key, name), token)
+    second, _ = await world.renewed(Signer(name, key, enrolled.certificate.id))
+    await world.confirm(second)
+    assert [one.id for one in await world.active(name)] == [second.certificate_id]
+
+
+async def test_a_broker_that_does_not_answer_is_told_by_the_next_confirmation(world: RenewalWorld) -> None:
+    """The confirmation itself is durable; who hears 503 asks again, and sessions are looked at again."""
+    second, _ = await world.renewed(await world.device())
+    world.sessions.trouble = BrokerUnwritable()
+    with pytest.raises(BrokerUnwritable):
+        await world.confirm(second)
+    assert [one.id for one in await world.active("sensor-1")] == [second.certificate_id]
+    world.sessions.trouble = None
+    await world.confirm(second)
+    assert world.sessions.names == [{"sensor-1"}]
+
+
+async def test_where_no_broker_runs_beside_there_is_nothing_to_end(world: RenewalWorld) -> None:
+    registry = world.memory
+    world.renewal = RenewalAuthority(
+        RenewalPorts(registry, registry, registry, registry),
+        authority=world.ca,
+        nonces=world.nonces,
+        clock=world.clock,
+        entropy=SystemEntropy(),
+    )
+    second, _ = await world.renewed(await world.device())
+    assert (await world.confirm(second)).id == second.certificate_id
 
 
 # ── who is heard ──────────────────────────────────────────────────────────────────────────────────────
