@@ -1,6 +1,8 @@
 """A running service and a device that renews: keys on disk, HTTPS, the broker, the operator's command."""
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,14 +15,16 @@ from cryptography.hazmat.primitives.serialization import (
 
 from keyborn.cli.console import ask
 from keyborn.domain.names import CertificateId
-from support.csr_make import DeviceKey
+from support.csr_make import DeviceKey, make_csr
 from support.device import keyborn, keyborn_json
+from support.figures import Figure
 from support.server import Answer, Server, running
 from support.signing import NextKey, Signer
 from support.talker import V5, Identity, Party, Talker, until
 
 JOSE = {"Content-Type": "application/jose+json"}
 RENEW, CONFIRM = "/v1/renew", "/v1/renew/confirm"
+CROWD = 40
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +130,37 @@ def test_a_restart_makes_nonces_void_and_loses_no_renewal(tmp_path: Path) -> Non
         body = signer(new).body(server.about["url"] + CONFIRM, nonce)
         assert server.request("POST", CONFIRM, body, JOSE).status == 200
         assert [row["certificateId"] for row in server.active("over-3")] == [new.certificate_id]
+
+
+def test_a_crowd_renews_at_once_and_each_device_has_one_certificate(server: Server, figure: Figure) -> None:
+    """Each request is sent twice, as by a device that does not wait; all go over together."""
+    names = [f"crowd-{number}" for number in range(CROWD)]
+    with ThreadPoolExecutor(16) as pool:
+        devices = list(pool.map(lambda name: enrolled(server, name), names))
+        keys = [device.next_key() for device in devices]
+        began = time.monotonic()
+        twice = [
+            list(pool.map(lambda who, key: post(server, RENEW, who, key.wish), devices, keys))
+            for _ in range(2)
+        ]
+        answers, again = twice
+        successors = [
+            key.with_certificate(answer.json["certificateId"])
+            for key, answer in zip(keys, answers, strict=True)
+        ]
+        confirmed = list(pool.map(lambda one: post(server, CONFIRM, one), successors * 2))
+        took = time.monotonic() - began
+    assert [one.body for one in answers] == [one.body for one in again]
+    assert {one.status for one in confirmed} == {200}
+    for one in successors:
+        assert [row["certificateId"] for row in server.active(one.name)] == [one.certificate_id]
+    figure(f"renewals of {CROWD} devices over HTTPS, each request twice: {4 * CROWD / took:.0f} requests/s")
+
+
+def enrolled(server: Server, name: str) -> Signer:
+    key, csr = make_csr(name)
+    answer = server.enroll(name, csr, server.token(thing=name)["secret"])
+    return Signer(name, key, CertificateId(answer.json["certificateId"]))
 
 
 # ── the operator ──────────────────────────────────────────────────────────────────────────────────────
