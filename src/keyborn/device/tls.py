@@ -25,6 +25,7 @@ class OutOfDates(ssl.SSLCertVerificationError):
     """The peer's certificate is not valid at any moment that it may be now."""
 
     verify_message = "its certificate is outside its dates, whatever the time is"
+    verify_code = -1  # none of OpenSSL's
 
 
 class DeadlineSocket(ssl.SSLSocket):
