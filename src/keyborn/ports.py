@@ -146,6 +146,26 @@ class Tokens(Protocol):
         ...
 
 
+class SealKeys(Protocol):
+    """Capability of a registry whose callers prove themselves before it is asked (``domain.seal``)."""
+
+    async def seal_key(self) -> bytes | None:
+        """The key under which secrets are sealed; None before there is one."""
+        ...
+
+    async def make_seal_key(self, fresh: bytes) -> bytes:
+        """Keep ``fresh`` (32 bytes nobody can guess) unless there is a key; returns the one that stands."""
+        ...
+
+
+class Leases(Protocol):
+    """Capability of a registry where who claims is left alone with the intent for a while."""
+
+    async def give_up(self, intent: Intent) -> None:
+        """The attempt ends here: the next one need not wait for its lease. Raises nothing."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class TokenUse:
     """A token and how many (thing, key) pairs have redeemed it."""

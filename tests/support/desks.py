@@ -18,14 +18,12 @@ from typing import Any, Protocol
 import pytest
 from botocore.loaders import Loader
 
-from keyborn.adapters.aws.calls import within
 from keyborn.adapters.aws.session import AwsSession
 from keyborn.adapters.aws.stack.outputs import read_outputs
 from keyborn.cli.failures import run
 from keyborn.cli.main import cli
-from keyborn.http.lambda_handler import LambdaHandler
 from keyborn.wiring.aws import build_enrollment, read_stack
-from keyborn.wiring.aws_stack import ship_default_policy
+from keyborn.wiring.aws_stack import ship
 from support import packages
 from support.aws_sessions import SessionPlane
 from support.lambda_events import Context, enroll_event
@@ -145,7 +143,7 @@ class OnStack:
         functions = self.aws.client("lambda")
         function = functions.get_function_configuration(FunctionName=self.outputs["EnrollFunction"])
         settings = read_stack(function["Environment"]["Variables"])
-        handler = LambdaHandler(build_enrollment(settings, self.aws.client, roots="roots"), within=within)
+        handler = build_enrollment(settings, self.aws.client, roots="roots")
         try:
             request = enroll_event(name, csr, secret)
             request["requestContext"]["http"]["sourceIp"] = "127.0.0.1"
@@ -182,7 +180,7 @@ def on_stack(aws: Ministack, plane: SessionPlane | None, folder: Path, name: str
         for key, value in environment.items():
             patch.setenv(key, value)
         session = AwsSession(region=REGION)
-        ship_default_policy(session, read_outputs(session.client("cloudformation"), stack.name))
+        ship(session, read_outputs(session.client("cloudformation"), stack.name))
     yield OnStack(aws, stack, outputs, environment)
 
 

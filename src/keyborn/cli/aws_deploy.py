@@ -150,13 +150,13 @@ def _rows(plan: "Plan | None") -> list[dict[str, str | None]]:
 def _finish(work: "Deployment", draft: "Draft", *, changed: bool, profile: str | None, as_json: bool) -> None:
     """Ship the default policy, and say where devices enroll."""
     from keyborn.adapters.aws.stack.outputs import read_outputs
-    from keyborn.wiring.aws_stack import ship_default_policy
+    from keyborn.wiring.aws_stack import ship
 
     session = work.session
     found = read_outputs(session.client("cloudformation"), work.stack.name)
     work.require_genuine(draft)
     work.reopen(found)
-    ship_default_policy(session, found)
+    ship(session, found)
     if as_json:
         done = {
             "stack": found.stack,

@@ -40,6 +40,7 @@ from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
 from keyborn.service.readiness import Readiness
 from keyborn.service.saga import StepListener, ignore
+from keyborn.service.sealing import RandomSecrets
 from keyborn.service.sweep import Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
@@ -91,7 +92,9 @@ class LocalService:
         self._clock: Clock = SystemClock()
         self._entropy: Entropy = SystemEntropy()
         self._registry = SqliteRegistry(folder.registry)
-        self._offices = Offices(self._registry, self._clock, self._entropy, settings.reserved_names)
+        self._offices = Offices(
+            self._registry, self._clock, RandomSecrets(self._entropy), settings.reserved_names
+        )
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager

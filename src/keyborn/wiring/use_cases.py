@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keyborn.http.admin import Office
-from keyborn.ports import Clock, Entropy, Registry, Sessions
+from keyborn.ports import Clock, Registry, Sessions
 from keyborn.service.fleet import FleetView
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.sealing import Secrets
 from keyborn.service.services import ServiceOffice
 from keyborn.service.things import ThingOffice
 from keyborn.service.tokens import TokenOffice
@@ -16,12 +17,12 @@ class Offices:
     """The operator's use cases over one registry, with or without a running broker."""
 
     def __init__(
-        self, registry: Registry, clock: Clock, entropy: Entropy, reserved: frozenset[str] = frozenset()
+        self, registry: Registry, clock: Clock, secrets: Secrets, reserved: frozenset[str] = frozenset()
     ) -> None:
-        """``reserved``: names that no thing and no service may have."""
+        """``secrets`` makes those of tokens. ``reserved``: names that no thing and no service may have."""
         self._registry = registry
         self._clock = clock
-        self._entropy = entropy
+        self._secrets = secrets
         self._reserved = reserved
 
     def office(
@@ -55,7 +56,7 @@ class Offices:
             tokens=self._registry,
             listing=self._registry,
             clock=self._clock,
-            entropy=self._entropy,
+            secrets=self._secrets,
             trust=trust,
         )
 

@@ -24,6 +24,7 @@ from keyborn.domain.thing import ThingKind, ThingStatus
 MOST_PAID = 30
 """Tokens that may pay for one open intent; more would not fit into the transaction that undoes it."""
 GOOD = "attribute_exists(#pk) AND attribute_not_exists(#withdrawnAt)"
+SHOWN = "#digest = :shown"
 ROOM = "attribute_not_exists(#uses) OR #taken < #uses"
 
 
@@ -41,7 +42,7 @@ def fresh(attempt: Attempt) -> Mapping[Key, Item | None]:
         keys.intent(one.id),
         keys.serial(one.serial),
     ]
-    return {**dict.fromkeys(nothing), keys.token(applicant.token): {"taken": 0}}
+    return {**dict.fromkeys(nothing), keys.token(applicant.token): {"taken": 0, "digest": applicant.digest}}
 
 
 def claim(draft: Draft, attempt: Attempt, lease: timedelta, *, ours: bool) -> Verdict:
@@ -84,7 +85,9 @@ def _standing(draft: Draft, attempt: Attempt, dossier: Dossier | None) -> Standi
         open_intent=None if waiting is None else waiting.intent,
         redeemed=paid is not None,
         uses_taken=0 if token is None else token["taken"],
-        token_withdrawn=token is None or token.get("withdrawnAt") is not None,
+        token_withdrawn=token is None
+        or token.get("withdrawnAt") is not None
+        or not attempt.applicant.showed(token["digest"] or b""),
     )
 
 
@@ -173,14 +176,15 @@ def _in_place_of(draft: Draft, dossier: Dossier, new: Intent, at: datetime) -> W
 
 
 def _pay(draft: Draft, attempt: Attempt, waiting: Waiting, *, paying: bool) -> Waiting:
-    """Redeem the token, unless it has paid; in either case it must not have been withdrawn."""
-    token = attempt.applicant.token
+    """Redeem the token, unless it has paid; in either case it must stand, and be the one that was shown."""
+    token, shown = attempt.applicant.token, attempt.applicant.digest
+    good, given = (GOOD, {}) if shown is None else (f"{GOOD} AND {SHOWN}", {"shown": shown})
     if not paying:
-        draft.demand(keys.token(token), GOOD)
+        draft.demand(keys.token(token), good, given)
         return waiting
     if len(waiting.paid) >= MOST_PAID:
         raise RegistryUnavailable
-    draft.count(keys.token(token), "taken", 1, f"{GOOD} AND ({ROOM})")
+    draft.count(keys.token(token), "taken", 1, f"{good} AND ({ROOM})", given)
     draft.put(keys.redemption(token, attempt.thing, attempt.key), {"intent": waiting.intent.id})
     return replace(waiting, paid=(*waiting.paid, token))
 

@@ -18,6 +18,8 @@ SEEN = "seen"
 """Who has connected, by certificate; the template's ``SeenRule`` writes it."""
 HEAD: Key = ("head", "-")
 """The end of the audit chain."""
+SEAL: Key = ("seal", "-")
+"""The key under which the secrets of tokens are sealed."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)

@@ -4,6 +4,8 @@ An attempt that fails gives its lease back. One that died does not: then the swe
 is over, sees to it that nothing of that attempt is active in AWS IoT, and gives the intent back.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -11,6 +13,7 @@ from keyborn.adapters.aws.table import filing, outbox
 from keyborn.adapters.aws.table.draft import Draft
 from keyborn.adapters.aws.table.items import Waiting
 from keyborn.domain.enrollment import Attempt
+from keyborn.domain.errors import EnrollmentInterrupted
 from keyborn.domain.intent import IntentId
 
 GRACE = timedelta(minutes=3)
@@ -27,6 +30,15 @@ class NotLookedAt(Exception):
 
 class LostLease(Exception):
     """The lease was over, and somebody took it: what this attempt was about is no longer its business."""
+
+
+@contextmanager
+def interrupted_if_lost() -> Iterator[None]:
+    """Raise EnrollmentInterrupted in place of a LostLease inside the block."""
+    try:
+        yield
+    except LostLease as lost:
+        raise EnrollmentInterrupted from lost
 
 
 def holder_of(attempt: Attempt) -> str:

@@ -23,6 +23,15 @@ def add(draft: Draft, token: EnrollmentToken, event: AuditEvent) -> None:
         raise RegistryUnavailable  # two secrets, one id: the next attempt draws another secret
 
 
+def make_seal_key(draft: Draft, fresh: bytes) -> bytes:
+    """See ``SealKeys.make_seal_key``."""
+    known = draft.peek(keys.SEAL)
+    if known is not None:
+        return bytes(known["key"])
+    draft.put(keys.SEAL, {"key": fresh})
+    return fresh
+
+
 def withdraw(draft: Draft, token: TokenId, event: AuditEvent) -> EnrollmentToken:
     """See ``Tokens.withdraw``."""
     item = draft.peek(keys.token(token))
