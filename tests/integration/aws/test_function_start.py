@@ -63,7 +63,8 @@ MOST_MODULES = 620
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return unpack(packages.built(packages.own_target()), tmp_path_factory.mktemp("function"))
+    code = packages.kept(packages.run_folder(tmp_path_factory), packages.own_target())
+    return unpack(code, tmp_path_factory.mktemp("function"))
 
 
 @pytest.fixture(scope="module")
