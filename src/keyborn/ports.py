@@ -161,8 +161,8 @@ class SealKeys(Protocol):
 class Leases(Protocol):
     """Capability of a registry where who claims is left alone with the intent for a while."""
 
-    async def give_up(self, intent: Intent) -> None:
-        """The attempt ends here: the next one need not wait for its lease. Raises nothing."""
+    async def forgo(self, intent: Intent) -> None:
+        """The attempt ends here, before anything was signed: the next one need not wait. Raises nothing."""
         ...
 
 

@@ -38,9 +38,10 @@ _ALIKE = (
     (re.compile(r"\b[0-9a-f]{12}…"), "h" * 12 + "…"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?=[.Z])"), "2000-01-01T00:00:00"),
     (re.compile(r"\.\d{3}Z"), ".000Z"),
-    (re.compile(r'"secret": "[\w-]{43}"'), '"secret": "…"'),
+    (re.compile(r'"secret": "[\w-]{43,}"'), '"secret": "…"'),
     (re.compile(r"https://[^\s\"]+"), "URL"),
     (re.compile(r"\barn:aws:iam::\d{12}:root\b"), "operator"),
+    (re.compile(r" --(?:data|aws) \S+"), ""),
     (re.compile(r"in force within minutes for"), "in force for"),
     (re.compile(r"In force within minutes"), "In force now"),
 )

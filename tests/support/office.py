@@ -1,6 +1,6 @@
 """A registration authority for tests: real rules and authority, memory registry, a clock to turn."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from keyborn.adapters.memory import MemoryRegistry
 from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.names import NameScope, ThingName
-from keyborn.domain.token import TokenId, encode_secret
+from keyborn.domain.token import encode_secret
 from keyborn.ports import Authenticator, Credential, Leases, Registry, Sessions
 from keyborn.service.admission import FailureBudget
 from keyborn.service.authenticate import TokenAuthenticator
@@ -17,7 +17,7 @@ from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAu
 from keyborn.service.policies import PolicyOffice
 from keyborn.service.quota import Quota
 from keyborn.service.saga import SagaStep
-from keyborn.service.sealing import RandomSecrets
+from keyborn.service.sealing import LateProof, RandomSecrets
 from keyborn.service.things import ThingOffice
 from keyborn.service.tokens import FreshToken, TokenOffice, TokenWish
 from support.csr_make import make_csr
@@ -64,7 +64,7 @@ class OfficeWorld:
         *,
         quota: Quota | None = None,
         leases: Leases | None = None,
-        on_withdrawn: Callable[[TokenId], None] = lambda _token: None,
+        late: LateProof | None = None,
     ) -> RegistrationAuthority:
         return RegistrationAuthority(
             authenticator=authenticator,
@@ -77,7 +77,7 @@ class OfficeWorld:
             failures=self.failures,
             quota=quota,
             leases=leases,
-            on_withdrawn=on_withdrawn,
+            late=late,
             on_step=self._on_step,
         )
 

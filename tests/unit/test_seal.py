@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyborn.domain.access_policy.document import PolicyName
-from keyborn.domain.errors import CredentialRefused
+from keyborn.domain.errors import CredentialRefused, InvalidSetting
 from keyborn.domain.names import NameScope
 from keyborn.domain.seal import RANDOM_BYTES, SEAL_KEY_BYTES, TokenFacts, seal, unseal
 from keyborn.domain.thing import ThingKind
@@ -89,6 +89,17 @@ def test_no_bytes_of_a_stranger_are_read(stranger: bytes) -> None:
         b'["lamp-1",99999999999999999,1,false,"device",null]',
         b'["lamp-1",0,1,false,"toaster",null]',
         b'["lamp-1",0,1,false,"device",7]',
+        b'["lamp-1",0,1,false,"device","abc"]',
+        b'["lamp-1",0,1,false,"device",["a b"]]',
+        b'["lamp-1",0,1,false,"device",[1]]',
+        b'["lamp-1",0,"1",false,"device",null]',
+        b'["lamp-1",0,1,0,"device",null]',
+        b'["lamp-1",0.5,1,false,"device",null]',
+        b'[null,0,1,false,"device",null]',
+        b'["",0,1,false,"device",null]',
+        b'["a b",0,1,false,"device",null]',
+        b'{"0":1,"1":1,"2":1,"3":1,"4":1,"5":1}',
+        b'["' + b"a" * 65 + b'",0,1,false,"device",null]',
         b"\xff",
         b"[" * 300,
     ],
@@ -124,3 +135,8 @@ def test_a_seal_is_made_of_enough_that_nobody_can_guess(key: bytes, random: byte
     assert (len(KEY), len(RANDOM)) == (SEAL_KEY_BYTES, RANDOM_BYTES)
     with pytest.raises(ValueError, match="32 bytes and 16"):
         seal(key, random, FACTS)
+
+
+def test_what_would_not_fit_a_code_is_not_sealed() -> None:
+    with pytest.raises(InvalidSetting, match="too long"):
+        seal(KEY, RANDOM, replace(WIDEST, policies=(PolicyName("p" * 128), PolicyName("q" * 128))))

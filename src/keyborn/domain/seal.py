@@ -10,11 +10,13 @@ import hmac
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from keyborn.domain.access_policy.document import PolicyName
-from keyborn.domain.errors import CredentialRefused
+from keyborn.domain.access_policy.document import PolicyName, parse_policy_name
+from keyborn.domain.errors import CredentialRefused, InvalidSetting, KeybornError
 from keyborn.domain.names import NameScope
 from keyborn.domain.thing import ThingKind
+from keyborn.domain.token import MAX_SECRET_BYTES
 
 SEAL_KEY_BYTES = 32
 RANDOM_BYTES = 16
@@ -40,10 +42,15 @@ class TokenFacts:
 
 
 def seal(key: bytes, random: bytes, facts: TokenFacts) -> bytes:
-    """A secret that says ``facts``; ``random`` is 16 bytes nobody can guess. Raises ValueError for others."""
+    """A secret that says ``facts``; ``random`` is 16 bytes nobody can guess.
+
+    Raises ValueError for other lengths, and InvalidSetting for facts too long for an enrolment code.
+    """
     if len(key) != SEAL_KEY_BYTES or len(random) != RANDOM_BYTES:
         raise ValueError("a seal takes a key of 32 bytes and 16 random ones")
     said = _written(facts)
+    if len(said) > MAX_SECRET_BYTES - _HEAD:
+        raise InvalidSetting(setting="policies", detail="together their names are too long for a code")
     return random + _mac(key, random, said) + said
 
 
@@ -69,14 +76,25 @@ def _written(facts: TokenFacts) -> bytes:
 def _read(said: bytes) -> TokenFacts:
     """Read what a service of ours has sealed; one of another version may have said it differently."""
     try:
-        pattern, expires, uses, replace, kind, named = json.loads(said)
-        return TokenFacts(
+        pattern, expires, uses, replace, kind, named = _shaped(json.loads(said))
+        facts = TokenFacts(
             NameScope(pattern),
             uses,
             _EPOCH + expires * _MILLISECOND,
             replace,
             ThingKind(kind),
-            None if named is None else tuple(map(PolicyName, named)),
+            None if named is None else tuple(map(parse_policy_name, named)),
         )
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, KeybornError):
         raise CredentialRefused from None
+    return facts
+
+
+def _shaped(said: Any) -> Any:  # noqa: ANN401 - JSON
+    """The array, if each of its six parts is of its type; raises ValueError."""
+    shapes = (str, int, int | None, bool, str, list | None)
+    if not isinstance(said, list) or len(said) != len(shapes):
+        raise ValueError("it is no array of six")
+    if not all(isinstance(one, shape) for one, shape in zip(said, shapes, strict=True)):
+        raise ValueError("a part is of another type")
+    return said

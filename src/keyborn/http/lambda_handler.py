@@ -97,7 +97,7 @@ class LambdaHandler:
             return
         try:
             self._runner.run(self._in_time(self._prepare))
-        except Exception as trouble:  # noqa: BLE001 - the instance may serve for all that
+        except (Exception, asyncio.CancelledError) as trouble:  # noqa: BLE001 - it may serve for all that
             _log.warning("the start was not prepared: %s", type(trouble).__name__)
 
     async def _in_time(self, work: Callable[[], Awaitable[None]]) -> None:

@@ -6,9 +6,10 @@ Each is one durable effect; a crash between any two leaves at most an inactive l
 or the sweeper settles.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.attributes import parse_attributes
@@ -24,7 +25,6 @@ from keyborn.domain.names import MAX_THING_NAME, ThingName, parse_thing_name
 from keyborn.domain.profile import CertificateProfile
 from keyborn.domain.quota import place_name
 from keyborn.domain.thing import ThingKind
-from keyborn.domain.token import TokenId
 from keyborn.ports import (
     AuditTrail,
     Authenticator,
@@ -38,6 +38,7 @@ from keyborn.ports import (
 from keyborn.service.admission import Admission, FailureBudget, RecordBudget
 from keyborn.service.quota import NoQuota, Quota, Turn
 from keyborn.service.saga import SagaStep, StepListener, ignore
+from keyborn.service.sealing import LateProof, NothingLate
 from keyborn.service.together import beside
 
 _SHOWN = 128
@@ -84,13 +85,13 @@ class RegistrationAuthority:
         leases: Leases | None = None,
         failures: FailureBudget | None = None,
         refusals: FailureBudget | None = None,
-        on_withdrawn: Callable[[TokenId], None] = lambda _token: None,
+        late: LateProof | None = None,
         on_step: StepListener = ignore,
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each token asks for.
 
         ``quota``: whose turn it is where a quota of somebody else bounds enrolments; None: nobody waits.
-        ``leases``: where claims have one. ``on_withdrawn`` hears of tokens that a claim found withdrawn.
+        ``leases``: where claims have one. ``late``: where an authenticator leaves the look-up to the claim.
         """
         self._authenticator = authenticator
         self._enrollments = enrollments
@@ -103,7 +104,7 @@ class RegistrationAuthority:
         self._admission = admission or Admission()
         self._quota = quota or NoQuota()
         self._leases = leases
-        self._on_withdrawn = on_withdrawn
+        self._late = late or NothingLate()
         self._failures = failures or FailureBudget()
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
         self._strangers = RecordBudget()
@@ -146,9 +147,11 @@ class RegistrationAuthority:
                 return await self._decide(request, applicant)
             except (Unavailable, Queued):
                 raise  # the registry could not write: there is nowhere to record it; a turn will come
+            except CredentialRefused as refusal:
+                self._late.end(applicant.token)
+                await self._record_stranger(request.source, refusal)
+                raise
             except KeybornError as refusal:
-                if isinstance(refusal, CredentialRefused):
-                    self._on_withdrawn(applicant.token)
                 self._refusals.charge(applicant.token, self._clock.now())
                 await self._audit.append(self._refusal(request, applicant.token, refusal))
                 raise
@@ -164,7 +167,8 @@ class RegistrationAuthority:
         self, request: EnrollmentRequest, applicant: Applicant
     ) -> tuple[Verdict, CertificateRequest]:
         """Claim at one's turn, or on credit. A turn that brings no new certificate is the next caller's."""
-        turn = await self._quota.admit(_place(applicant, request.thing_name, self._clock.now()))
+        place = _place(applicant, request.thing_name, self._clock.now())
+        turn = await self._quota.admit(place, partial(self._late.confirm, applicant))
         issuing = False
         try:
             verdict, csr = await self._claim(request, applicant, turn)
@@ -182,13 +186,17 @@ class RegistrationAuthority:
             await turn.demand()
         except KeybornError:
             if self._leases is not None:
-                await self._leases.give_up(intent)
+                await self._leases.forgo(intent)
             raise
 
     async def _claim(
         self, request: EnrollmentRequest, applicant: Applicant, turn: Turn
     ) -> tuple[Verdict, CertificateRequest]:
-        name, csr = self._parse(request, applicant)
+        try:
+            name, csr = self._parse(request, applicant)
+        except KeybornError:
+            await self._late.confirm(applicant)  # no claim will ask: a withdrawn token hears nothing else
+            raise
         self._on_step(SagaStep.PARSED)
         attempt = Attempt(
             applicant=applicant,

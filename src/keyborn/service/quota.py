@@ -29,9 +29,16 @@ _CALM = 300.0
 """Places a second given by all instances together from which on each of them holds back."""
 _FIRST_INTERVAL, _LONGEST_INTERVAL = 1.0, 8.0
 _KEPT = 5.0
-"""Seconds: a slot kept for longer would be one more beside those of the moment."""
+"""Seconds that a slot is good for: for longer it would be one more beside those of the moment."""
+_SOON = 4.0
+"""Seconds after a claim on credit in which its caller may begin to wait for its slot: it waits six at most,
+and then the function's time is nearly over (template, ``EnrollFunction``)."""
 _PASSING = (AwsThrottled, AwsConflict, AwsOutage, RegistryUnavailable)
 """What passes by waiting, and by that alone."""
+
+
+Confirm = Callable[[], Awaitable[None]]
+"""Asks whether a caller may still stand in line; raises what refuses it."""
 
 
 class Turn(Protocol):
@@ -53,15 +60,18 @@ class Turn(Protocol):
 class Quota(Protocol):
     """What the registration authority asks: a turn for each enrolment."""
 
-    async def admit(self, who: str) -> Turn:
-        """A turn for ``who``, which may claim now; raises Queued with the time to return."""
+    async def admit(self, who: str, confirm: Confirm) -> Turn:
+        """A turn for ``who``, which may claim now; raises Queued with the time to return.
+
+        ``confirm`` is awaited, and may refuse, before ``who`` takes or waits for what others may need.
+        """
         ...
 
 
 class NoQuota:
     """A service of one's own: everybody's turn is now. It is its own turn, too."""
 
-    async def admit(self, who: str) -> Turn:  # noqa: ARG002 - as the protocol has it
+    async def admit(self, who: str, confirm: Confirm) -> Turn:  # noqa: ARG002 - as the protocol has it
         """Return at once."""
         return self
 
@@ -105,62 +115,72 @@ class QuotaGate:
         self._asked_at = -math.inf
         self._interval = 0.0
         self._kept_until = -math.inf
+        self._failed_at = -math.inf
 
-    async def admit(self, who: str) -> "GateTurn":
+    async def admit(self, who: str, confirm: Confirm) -> "GateTurn":
         """A turn for ``who``: its own at the latest ``patience`` later, or on credit.
 
         ``who`` is the same at each return and nobody else's (``domain.quota.place_name``). Raises Queued with
         the time to return, and what an operator must mend, AwsRefused and its like, as it is.
         """
-        now = self._seconds()
-        if self._use_kept(now):
-            return GateTurn(self, who, paid=True)
+        now, kept_until = self._seconds(), self._kept_until
+        self._kept_until = -math.inf
+        if now < kept_until:
+            return GateTurn(self, who, now, kept_until)
         if self._calm(now):
-            return GateTurn(self, who, paid=False)
-        await self.wait(who)
-        return GateTurn(self, who, paid=True)
+            return GateTurn(self, who, now, None)
+        await confirm()
+        return GateTurn(self, who, now, await self.wait(who))
 
-    async def wait(self, who: str) -> None:
-        """Return when the turn of ``who`` has come; raises as ``admit`` does."""
+    async def wait(self, who: str, since: float = math.inf) -> float:
+        """Return when the turn of ``who`` has come, with how long the slot is good for; raises as ``admit``.
+
+        ``since``: when it claimed on credit. Long ago there is no time left to wait: it comes again.
+        """
+        now = self._seconds()
+        if now > since + _SOON:
+            raise self._away(1 + 2 * self._fraction())
         try:
-            await self._admit(who, self._seconds())
+            return await self._admit(who, now) + _KEPT
         except _PASSING:  # throttled or out: nothing is known but that waiting helps
             raise self._away(2 + 8 * self._fraction()) from None
 
-    async def pay(self) -> bool:
-        """Take a slot for who claims on credit, if one is spare. Raises nothing."""
+    async def pay(self) -> float | None:
+        """Take a slot for who claims on credit, if one is spare: how long it is good for. Raises nothing.
+
+        Where none was to be had there is no credit for a while, whatever the reason.
+        """
         now, cold = self._seconds(), math.isinf(self._free_at)
         with suppress(Unavailable):
-            if await self._take(now, now - self._pacing.spare) is not None:
-                return True
+            begins = await self._take(now, now - self._pacing.spare)
+            if begins is not None:
+                return now + _KEPT
             if cold:
                 self._begin(now)
-        return False
+        self._failed_at = now
+        return None
 
-    def keep(self) -> None:
-        """A slot that brought no certificate is the next caller's of this instance, for a while."""
-        self._kept_until = self._seconds() + _KEPT
-
-    def _use_kept(self, now: float) -> bool:
-        there = now < self._kept_until
-        self._kept_until = -math.inf
-        return there
+    def keep(self, until: float) -> None:
+        """A slot that brought no certificate is the next caller's of this instance, as long as it is good."""
+        self._kept_until = until
 
     def _calm(self, now: float) -> bool:
         """Whether nobody is known to wait, and a slot was spare when the line was last met, or never met."""
         spare = max(self._free_at, self._end) <= now - self._pacing.spare
-        return spare and self._may_ask(now)
+        failed = self._failed_at <= now < self._failed_at + _FIRST_INTERVAL
+        return spare and not failed and self._may_ask(now)
 
     def _may_ask(self, now: float) -> bool:
         """Not while this instance holds back; a clock that went back does not hold it."""
         return not self._asked_at <= now < self._asked_at + self._interval
 
-    async def _admit(self, who: str, now: float) -> None:
+    async def _admit(self, who: str, now: float) -> float:
+        """The moment at which its slot was had, or begins."""
         pacing = self._pacing
         cold = math.isinf(self._free_at)
         may_ask = self._may_ask(now)
         if may_ask and await self._take(now, now - pacing.spare) is not None:
-            return
+            return now
         if cold:
             self._begin(now)
             may_ask = False
@@ -176,6 +196,7 @@ class QuotaGate:
             raise self._away(pause_late(pacing, now - due, self._fraction()))
         if begins > now:
             await self._sleep(begins - now)
+        return max(now, begins)
 
     def _begin(self, now: float) -> None:
         """A thousand instances may begin in one moment: each asks the line one thing at first."""
@@ -209,23 +230,24 @@ class QuotaGate:
 class GateTurn:
     """A turn at a gate: paid with a slot, or still owed."""
 
-    def __init__(self, gate: QuotaGate, who: str, *, paid: bool) -> None:
+    def __init__(self, gate: QuotaGate, who: str, since: float, until: float | None) -> None:
+        """``until``: how long its slot is good for, Unix time; None: it owes one."""
         self._gate = gate
         self._who = who
-        self._paid = paid
+        self._since = since
+        self._until = until
 
     async def meanwhile(self) -> None:
         """Pay what is owed, if a slot is spare."""
-        if not self._paid:
-            self._paid = await self._gate.pay()
+        if self._until is None:
+            self._until = await self._gate.pay()
 
     async def demand(self) -> None:
         """Return at once where it is paid; who owes waits or stands in line as everybody does."""
-        if not self._paid:
-            await self._gate.wait(self._who)
-            self._paid = True
+        if self._until is None:
+            self._until = await self._gate.wait(self._who, self._since)
 
     def give_back(self) -> None:
-        """The slot is the next caller's; there is none where none was paid."""
-        if self._paid:
-            self._gate.keep()
+        """The slot is the next caller's, for as long as it is good; there is none where none was paid."""
+        if self._until is not None:
+            self._gate.keep(self._until)

@@ -149,7 +149,7 @@ def build_enrollment(
     iot, dynamodb = Iot(client("iot"), stack.account), client("dynamodb")
     registry = AwsRegistry(dynamodb, stack.table, iot)
     authority = IotAuthority(iot, registry, roots_pem=roots)
-    authenticator = SealedAuthenticator(registry)
+    authenticator = SealedAuthenticator(registry, registry)
     gate = QuotaGate(DynamoLine(dynamodb, stack.table, stack.pacing), stack.pacing)
     registration = RegistrationAuthority(
         authenticator=authenticator,
@@ -161,7 +161,7 @@ def build_enrollment(
         reserved_names=frozenset({stack.endpoint.lower(), "localhost"}),
         quota=gate,
         leases=registry,
-        on_withdrawn=authenticator.end,
+        late=authenticator,
     )
     broker = BrokerAddress(
         endpoint=stack.endpoint,

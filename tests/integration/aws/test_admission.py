@@ -18,6 +18,10 @@ NOON = 1_795_000_000.0
 PACING = Pacing(rate=10.0)
 
 
+async def nobody_asks() -> None:
+    """The caller is known."""
+
+
 class Instance:
     """One instance with its own client and clock; counts its calls."""
 
@@ -45,7 +49,7 @@ class Instance:
 
     async def turn(self, who: str) -> None:
         """What a caller goes through, with a claim that takes no time."""
-        turn = await self.gate.admit(who)
+        turn = await self.gate.admit(who, nobody_asks)
         await turn.meanwhile()
         await turn.demand()
 

@@ -29,6 +29,7 @@ from support.registry_cases import make_token
 
 OTHER = ThingName("lamp-2")
 PUT, UPDATE = "dynamodb:PutItem", "dynamodb:UpdateItem"
+MADE = keys.secret(make_token("any").id, make_token("any").digest)[0]
 COUNTED = frozenset({"pk", "sk", "taken", "uses", "withdrawnAt", "rev"})
 """What a claim asks and changes of a token, and its keys."""
 
@@ -113,9 +114,12 @@ async def test_of_a_token_an_enrolment_touches_nothing_but_its_count(stage: Stag
     assert frozenset().union(*(one.attributes for one in touched)) <= COUNTED
 
 
+NEVER = [keys.AUDIT, keys.HEAD[0], keys.POLICIES, "givers#keyborn-default", keys.SEAL[0], MADE]
+
+
 @pytest.mark.parametrize("action", [PUT, UPDATE])
-@pytest.mark.parametrize("partition", [keys.AUDIT, keys.HEAD[0], keys.POLICIES, "givers#keyborn-default"])
-def test_the_trail_its_end_and_policies_are_denied(action: str, partition: str) -> None:
+@pytest.mark.parametrize("partition", NEVER)
+def test_the_trail_its_end_policies_and_who_made_a_secret_are_denied(action: str, partition: str) -> None:
     assert denied(statements(), Write(action, partition))
 
 

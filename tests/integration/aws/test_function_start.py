@@ -75,7 +75,7 @@ def somewhere() -> Place:
 @pytest.fixture(scope="module")
 def busy(folder: Path, somewhere: Place) -> Start:
     """A function that was started for a first device and has enrolled more."""
-    events = somewhere.enrollments([f"lamp-{number}" for number in range(ENROLLMENTS)])
+    events = somewhere.enrollments([f"{somewhere.table}-{number}" for number in range(ENROLLMENTS)])
     return start("serve", folder, environment=somewhere.environment, events=events)
 
 

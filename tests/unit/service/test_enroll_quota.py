@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from keyborn.domain.applicant import Applicant
 from keyborn.domain.errors import CredentialRefused, CsrMalformed, NameNotPermitted, Queued, TokenExhausted
 from keyborn.domain.intent import Intent
 from keyborn.domain.names import ThingName
@@ -14,6 +15,7 @@ from keyborn.domain.token import TokenId, encode_secret
 from keyborn.ports import Credential
 from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAuthority
+from keyborn.service.quota import Confirm
 from keyborn.service.tokens import FreshToken
 from support.csr_make import make_csr
 from support.office import SOURCE, OfficeWorld
@@ -27,9 +29,10 @@ class Quota:
     closed: bool = False
     late: bool = False
 
-    async def admit(self, who: str) -> "Quota":
+    async def admit(self, who: str, confirm: Confirm) -> "Quota":
         self.asked.append(who)
         if self.closed:
+            await confirm()
             raise Queued(seconds=9)
         return self
 
@@ -51,8 +54,25 @@ class Leases:
 
     given_up: list[Intent] = field(default_factory=list)
 
-    async def give_up(self, intent: Intent) -> None:
+    async def forgo(self, intent: Intent) -> None:
         self.given_up.append(intent)
+
+
+@dataclass
+class Late:
+    """Finds every token withdrawn that it is told of, or that it is asked about when it is ``over``."""
+
+    over: bool = False
+    asked: list[TokenId] = field(default_factory=list)
+    ended: list[TokenId] = field(default_factory=list)
+
+    async def confirm(self, applicant: Applicant) -> None:
+        self.asked.append(applicant.token)
+        if self.over:
+            raise CredentialRefused
+
+    def end(self, token: TokenId) -> None:
+        self.ended.append(token)
 
 
 class Door:
@@ -62,12 +82,12 @@ class Door:
         self.world = OfficeWorld(folder)
         self.quota = Quota()
         self.leases = Leases()
-        self.withdrawn: list[TokenId] = []
+        self.late = Late()
         self.authority: RegistrationAuthority = self.world.build(
             TokenAuthenticator(self.world.registry),
             quota=self.quota,
             leases=self.leases,
-            on_withdrawn=self.withdrawn.append,
+            late=self.late,
         )
 
     async def enroll(self, name: object, csr: object, token: FreshToken) -> Enrollment:
@@ -111,7 +131,26 @@ async def test_of_a_token_that_only_the_claim_finds_withdrawn_others_are_told(do
     await door.world.tokens.withdraw(token.token.id)
     with pytest.raises(CredentialRefused):
         await door.authority.enroll(applicant, EnrollmentRequest("sensor-1", csr, SOURCE))
-    assert door.withdrawn == [token.token.id]
+    assert door.late.ended == [token.token.id]
+    assert door.late.asked == []
+
+
+async def test_where_no_claim_asks_whether_the_token_stands_that_is_asked_before_the_answer(
+    door: Door,
+) -> None:
+    """A request that cannot be read, a name that the token is not for, a place in the line."""
+    token = await door.world.token("sensor-1")
+    with pytest.raises(CsrMalformed):
+        await door.enroll("sensor-1", "no request", token)
+    assert door.late.asked == [token.token.id]
+    door.late.over = True
+    with pytest.raises(CredentialRefused):
+        await door.enroll("sensor-1", "no request", token)
+    assert door.late.ended == [token.token.id]
+    door.quota.closed = True
+    with pytest.raises(CredentialRefused):
+        await door.enroll("sensor-1", make_csr("sensor-1")[1], token)
+    assert (await door.world.outcomes())[-1] == "credential_refused"
 
 
 async def test_a_stranger_is_refused_before_the_quota_is_asked(door: Door) -> None:

@@ -11,6 +11,7 @@ from keyborn.domain.errors import (
     AwsOutage,
     AwsRefused,
     AwsThrottled,
+    CredentialRefused,
     Queued,
     RegistryUnavailable,
     Unavailable,
@@ -48,6 +49,10 @@ class Watched:
             raise self.trouble
 
 
+async def nobody_asks() -> None:
+    """The caller is known."""
+
+
 @dataclass
 class Stage:
     """Instances of one service on one clock, which sleeping moves."""
@@ -56,11 +61,16 @@ class Stage:
     fraction: float = 0.5
     shared: Watched = field(default_factory=Watched)
     slept: list[float] = field(default_factory=list)
+    confirmed: int = 0
 
     def gate(self) -> QuotaGate:
         return QuotaGate(
             self.shared, PACING, seconds=lambda: self.now, fraction=lambda: self.fraction, sleep=self._sleep
         )
+
+    async def confirm(self) -> None:
+        """Count who was asked about."""
+        self.confirmed += 1
 
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -75,7 +85,7 @@ class Stage:
 
     async def turn(self, gate: QuotaGate, who: str) -> Turn:
         """What a caller goes through, with a claim that takes no time."""
-        turn = await gate.admit(who)
+        turn = await gate.admit(who, self.confirm)
         await turn.meanwhile()
         await turn.demand()
         return turn
@@ -315,7 +325,7 @@ async def test_many_at_once_on_one_instance_get_no_more_than_the_rate() -> None:
 
 async def test_who_claims_on_credit_asks_the_line_beside_its_claim_and_not_before() -> None:
     stage = Stage()
-    turn = await stage.gate().admit("a")
+    turn = await stage.gate().admit("a", nobody_asks)
     assert stage.shared.asked == []
     await turn.meanwhile()
     await turn.demand()
@@ -325,7 +335,7 @@ async def test_who_claims_on_credit_asks_the_line_beside_its_claim_and_not_befor
 async def test_who_claimed_on_credit_where_no_slot_is_spare_waits_as_everybody_does() -> None:
     stage = Stage()
     await stage.exhaust()
-    turn = await stage.gate().admit("a")
+    turn = await stage.gate().admit("a", nobody_asks)
     await turn.meanwhile()
     with pytest.raises(Queued):
         await turn.demand()
@@ -337,7 +347,7 @@ async def test_who_claimed_on_credit_at_its_turn_is_held_until_its_slot_begins()
     stage.now = due
     while (await stage.shared.line.take(stage.now, stage.now + 0.5)).begins is not None:
         pass
-    turn = await stage.gate().admit("a")
+    turn = await stage.gate().admit("a", nobody_asks)
     await turn.meanwhile()
     await turn.demand()
     assert stage.slept == [pytest.approx(0.5, abs=0.11)]
@@ -352,7 +362,7 @@ async def test_once_the_line_has_told_of_others_nobody_claims_on_credit() -> Non
         stage.now = NOON + second
         await stage.exhaust()
         with pytest.raises(Queued):
-            await gate.admit(f"device-{second}")
+            await gate.admit(f"device-{second}", nobody_asks)
 
 
 async def test_a_crowd_on_one_instance_claims_on_credit_once() -> None:
@@ -364,7 +374,7 @@ async def test_a_crowd_on_one_instance_claims_on_credit_once() -> None:
         stage.now += 0.01
         await stage.exhaust()
         try:
-            turn = await gate.admit(f"device-{number}")
+            turn = await gate.admit(f"device-{number}", nobody_asks)
         except Queued:
             continue
         early += 1
@@ -374,6 +384,59 @@ async def test_a_crowd_on_one_instance_claims_on_credit_once() -> None:
     assert early == 1
 
 
+async def test_who_waits_for_a_slot_or_stands_in_line_is_asked_about_first() -> None:
+    """Not who claims on credit: its claim asks."""
+    stage = Stage()
+    gate = stage.gate()
+    await stage.turn(gate, "a")
+    assert stage.confirmed == 0
+    await stage.crowd(gate, 30)
+    stage.shared.asked.clear()
+    stage.confirmed = 0
+
+    async def refuses() -> None:
+        raise CredentialRefused
+
+    with pytest.raises(CredentialRefused):
+        await gate.admit("b", refuses)
+    assert stage.shared.asked == []
+    await stage.pause(gate, "b")
+    assert stage.confirmed == 1
+
+
+async def test_while_the_line_cannot_be_had_there_is_credit_once_a_second() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.turn(gate, "early")
+    stage.shared.trouble = RegistryUnavailable(seconds=1)
+    early = 0
+    for number in range(50):
+        stage.now += 0.1
+        try:
+            turn = await gate.admit(f"device-{number}", nobody_asks)
+        except Queued:
+            continue
+        early += 1
+        await turn.meanwhile()
+        with pytest.raises(Queued):
+            await turn.demand()
+    assert 4 <= early <= 5
+
+
+async def test_who_claimed_long_ago_does_not_wait_for_its_slot_but_comes_again() -> None:
+    """The function has an end: whoever waits up to it leaves a claim that nobody can go on with."""
+    stage = Stage()
+    due = (await stage.shared.line.join("a", stage.now)).due
+    stage.now = due
+    await stage.exhaust()
+    turn = await stage.gate().admit("a", nobody_asks)
+    await turn.meanwhile()
+    stage.now += 4.5
+    with pytest.raises(Queued):
+        await turn.demand()
+    assert stage.slept == []
+
+
 async def test_when_the_line_has_run_dry_there_is_credit_again() -> None:
     stage = Stage()
     gate = stage.gate()
@@ -381,13 +444,13 @@ async def test_when_the_line_has_run_dry_there_is_credit_again() -> None:
     await stage.crowd(gate, 30)
     stage.now += 60
     stage.shared.asked.clear()
-    await gate.admit("a")
+    await gate.admit("a", nobody_asks)
     assert stage.shared.asked == []
 
 
 async def test_a_line_that_does_not_answer_gives_no_credit_for_a_signature() -> None:
     stage = Stage()
-    turn = await stage.gate().admit("a")
+    turn = await stage.gate().admit("a", nobody_asks)
     stage.shared.trouble = RegistryUnavailable(seconds=1)
     await turn.meanwhile()
     with pytest.raises(Queued):
@@ -399,7 +462,7 @@ async def test_what_an_operator_must_mend_is_told_at_the_demand_and_not_beside_t
         async def take(self, now: float, latest: float) -> Slice:
             raise AwsRefused(action="dynamodb:UpdateItem", reason="AccessDeniedException")
 
-    turn = await Stage(shared=Denied()).gate().admit("a")
+    turn = await Stage(shared=Denied()).gate().admit("a", nobody_asks)
     await turn.meanwhile()
     with pytest.raises(AwsRefused):
         await turn.demand()
@@ -429,18 +492,31 @@ async def test_a_turn_that_was_not_needed_ends_soon() -> None:
     assert stage.shared.asked == ["take", "take"]
 
 
+async def test_a_slot_that_is_given_back_again_and_again_is_not_kept_for_longer() -> None:
+    """Else whoever repeats an answer every few seconds keeps slots beside those of the moment."""
+    stage = Stage()
+    gate = stage.gate()
+    for _ in range(4):
+        turn = await stage.turn(gate, "a")
+        stage.now += 1.5
+        turn.give_back()
+    await stage.exhaust()
+    assert stage.shared.asked == ["take"]
+    assert await stage.pause(gate, "b") is not None
+
+
 async def test_a_turn_that_was_never_paid_gives_nothing_back() -> None:
     """A request that was refused before the slot was taken must not make one out of nothing."""
     stage = Stage()
     gate = stage.gate()
-    turn = await gate.admit("a")
+    turn = await gate.admit("a", nobody_asks)
     turn.give_back()
     await stage.exhaust()
     assert await stage.pause(gate, "b") is not None
 
 
 async def test_where_no_quota_binds_everybody_s_turn_is_now() -> None:
-    turn = await NoQuota().admit("a")
+    turn = await NoQuota().admit("a", nobody_asks)
     await turn.meanwhile()
     await turn.demand()
     turn.give_back()

@@ -1,24 +1,33 @@
 """Who is let in by a seal, how often the registry is asked, and what is remembered."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from keyborn.adapters.memory import MemoryRegistry
 from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.access_policy.document import PolicyName
-from keyborn.domain.errors import CredentialMissing, CredentialRefused, RegistryUnavailable, ThingNameTaken
+from keyborn.domain.errors import (
+    CredentialMissing,
+    CredentialRefused,
+    RegistryUnavailable,
+    ThingNameTaken,
+    Throttled,
+)
 from keyborn.domain.names import NameScope
 from keyborn.domain.seal import TokenFacts
 from keyborn.domain.thing import ThingKind
-from keyborn.domain.token import TokenId, digest, encode_secret, token_id
+from keyborn.domain.token import EnrollmentToken, TokenId, digest, encode_secret, token_id
 from keyborn.ports import Credential
 from keyborn.service.sealing import RandomSecrets, SealedAuthenticator, SealedSecrets
 from keyborn.service.tokens import TokenOffice, TokenWish
 from support.csr_make import make_csr
 from support.office import NOON, SOURCE, OfficeWorld
+from support.registry_cases import event
+from support.seals import KEY, sealed_token
 
 FACTS = TokenFacts(NameScope("lamp-*"), 7, NOON + timedelta(hours=1))
 SPOKEN = "A" * 86
@@ -43,16 +52,29 @@ class Shelf:
         return self.key
 
 
+class Tokens(MemoryRegistry):
+    """A registry that counts how often a token is looked up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[TokenId] = []
+
+    async def find(self, token: TokenId) -> EnrollmentToken | None:
+        self.found.append(token)
+        return await super().find(token)
+
+
 @dataclass
 class Stage:
     """A service under a seal, on a clock."""
 
     shelf: Shelf = field(default_factory=Shelf)
+    tokens: Tokens = field(default_factory=Tokens)
     now: float = 100.0
 
     def __post_init__(self) -> None:
         self.secrets = SealedSecrets(self.shelf, SystemEntropy())
-        self.door = SealedAuthenticator(self.shelf, seconds=lambda: self.now)
+        self.door = SealedAuthenticator(self.shelf, self.tokens, seconds=lambda: self.now)
 
     async def secret(self, facts: TokenFacts = FACTS) -> bytes:
         return await self.secrets.make(facts)
@@ -156,8 +178,14 @@ async def test_a_registry_that_is_away_stops_nobody_whose_key_is_known() -> None
     await stage.door.prepare()
     stage.shelf.broken = True
     stage.now += 10
+    stage.shelf.asked = 0
+    for _ in range(10):
+        assert await stage.asks(SPOKEN) == "registry_unavailable", "it might be under a newer key"
+        assert await stage.asks(secret) == token_id(secret)
+    assert stage.shelf.asked == 1
+    stage.shelf.broken = False
+    stage.now += 1
     assert await stage.asks(SPOKEN) == "credential_refused"
-    assert await stage.asks(secret) == token_id(secret)
 
 
 async def test_a_new_key_is_known_within_a_second_and_the_old_one_s_secrets_are_over() -> None:
@@ -201,6 +229,37 @@ async def test_what_is_remembered_of_withdrawn_tokens_is_bounded() -> None:
     assert await stage.asks(secret) == token_id(secret), "the claim refuses it once more"
 
 
+async def test_where_no_claim_asks_a_token_is_looked_up_once_a_minute() -> None:
+    stage = Stage()
+    token, secret = sealed_token("fleet", now=NOON)
+    stage.shelf.key = KEY
+    await stage.tokens.add(token, event())
+    applicant = await stage.door.authenticate(Credential(encode_secret(secret), SOURCE))
+    for _ in range(5):
+        await stage.door.confirm(applicant)
+        stage.now += 10
+    assert stage.tokens.found == [token.id]
+    await stage.tokens.withdraw(token.id, event())
+    stage.now += 20
+    with pytest.raises(CredentialRefused):
+        await stage.door.confirm(applicant)
+    assert await stage.asks(secret) == "credential_refused"
+    assert len(stage.tokens.found) == 2
+
+
+@pytest.mark.parametrize("case", ["unknown", "another digest"])
+async def test_a_look_up_finds_out_who_only_has_the_key(case: str) -> None:
+    stage = Stage()
+    stage.shelf.key = KEY
+    token, secret = sealed_token("forged", now=NOON)
+    if case == "another digest":
+        await stage.tokens.add(replace(token, digest=bytes(32)), event())
+    applicant = await stage.door.authenticate(Credential(encode_secret(secret), SOURCE))
+    with pytest.raises(CredentialRefused):
+        await stage.door.confirm(applicant)
+    assert await stage.asks(secret) == "credential_refused"
+
+
 async def test_random_secrets_are_256_bits_and_say_nothing() -> None:
     secrets = {await RandomSecrets(SystemEntropy()).make(FACTS) for _ in range(50)}
     assert {len(secret) for secret in secrets} == {32}
@@ -215,7 +274,8 @@ class Door:
 
     def __init__(self, folder: Path) -> None:
         self.world, self.stage = OfficeWorld(folder), Stage()
-        self.authority = self.world.build(self.stage.door, on_withdrawn=self.stage.door.end)
+        self.stage.door = SealedAuthenticator(self.stage.shelf, self.world.registry)
+        self.authority = self.world.build(self.stage.door, late=self.stage.door)
         self.office = TokenOffice(
             tokens=self.world.registry,
             listing=self.world.registry,
@@ -240,6 +300,21 @@ async def test_a_device_enrolls_with_a_sealed_code_and_repeats_a_lost_answer(tmp
         await door.world.present(
             (await door.token("*"))[1], "lamp-1", make_csr("lamp-1")[1], authority=door.authority
         )
+
+
+async def test_who_has_the_key_but_no_token_fills_neither_the_trail_nor_the_line(tmp_path: Path) -> None:
+    """Each secret that it makes is another one: what is bounded is its address."""
+    door = Door(tmp_path)
+    await door.token("lamp-1")
+    before = len(await door.world.outcomes())
+    for number in range(60):
+        secret = await door.stage.secret(replace(FACTS, uses=number))
+        csr = make_csr("lamp-1")[1] if number % 2 else "no request"
+        with pytest.raises((CredentialRefused, Throttled)):
+            await door.world.present(
+                Credential(encode_secret(secret), SOURCE), "lamp-1", csr, authority=door.authority
+            )
+    assert len(await door.world.outcomes()) - before <= 12
 
 
 async def test_a_withdrawn_code_repeats_nothing_and_is_not_looked_at_twice(tmp_path: Path) -> None:

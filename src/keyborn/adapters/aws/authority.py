@@ -8,17 +8,20 @@ from keyborn.adapters.aws.table import Flight
 from keyborn.domain.errors import KeybornError, ThingNameTaken
 from keyborn.domain.intent import Intent
 from keyborn.domain.issuance import ApprovedRequest
-from keyborn.ports import Leases
 
 _SOMEBODY = "a thing in this AWS account that was not made by this stack"
 _REMEDY = ", or ask the operator to remove that thing."
 
 
-class FlightKeeper(Leases, Protocol):
+class FlightKeeper(Protocol):
     """Who knows what is under way: ``AwsRegistry``."""
 
     async def under_way(self, intent: Intent) -> Flight:
         """The record and the stored certificate of an open intent; raises EnrollmentInterrupted."""
+        ...
+
+    async def give_up(self, intent: Intent) -> None:
+        """The attempt failed: the next one need not wait for its lease. Raises nothing."""
         ...
 
 

@@ -87,7 +87,7 @@ class AwsRegistry(DynamoRegistry):
         return None
 
     async def give_up(self, intent: Intent) -> None:
-        """See ``Leases.give_up``; of the attempt nothing may be active."""
+        """The attempt failed and left nothing active: the next one need not wait. Raises nothing."""
         holder = self._holder(intent.id)
         if holder is not None:
             with suppress(Unavailable):

@@ -164,7 +164,7 @@ class Cloud:
         """The claim is made as soon as there is a turn; on credit, the slot beside it."""
         claimed = False
         try:
-            turn = finish(gate.admit(who))
+            turn = finish(gate.admit(who, _known))
             claimed = True
             finish(turn.meanwhile())
             finish(turn.demand())
@@ -172,6 +172,10 @@ class Cloud:
             self.early += claimed
             return queued.retry_after
         return None
+
+
+async def _known() -> None:
+    """Whose token it is was asked a moment ago, for somebody else of the fleet."""
 
 
 def finish(work: Coroutine[object, None, T]) -> T:

@@ -120,14 +120,14 @@ class Draft:
         known = self._writes.setdefault(key, _Update())
         known.amend(values, condition)
 
-    def count(self, key: Key, name: str, amount: int, condition: str, given: Item | None = None) -> None:
-        """Add to a number; the condition stands with the others of that item, as in ``demand``."""
+    def count(self, key: Key, name: str, amount: int, condition: str) -> None:
+        """Add to a number; the condition stands with the others of that item."""
         known = self._writes.setdefault(key, _Update())
-        known.count(name, amount, condition, given or {})
+        known.count(name, amount, condition)
 
-    def demand(self, key: Key, condition: str, given: Item | None = None) -> None:
-        """Commit only if this holds for an item that is not written; ``given``: values that it names."""
-        self._writes.setdefault(key, _Update()).demand(condition, given or {})
+    def demand(self, key: Key, condition: str) -> None:
+        """Commit only if this holds for an item that is not written."""
+        self._writes.setdefault(key, _Update()).amend({}, condition)
 
     # ── committing ────────────────────────────────────────────────────────────────────────────────────
 
@@ -189,13 +189,9 @@ class _Put:
             raise AssertionError("an item is either written whole or amended")
         self.item = {**self.item, **values}
 
-    def count(self, _name: str, _amount: int, _condition: str, _given: Item) -> None:
+    def count(self, _name: str, _amount: int, _condition: str) -> None:
         """Never: nobody knows what would be counted on."""
         raise AssertionError("an item is either written whole or counted")
-
-    def demand(self, _condition: str, _given: Item) -> None:
-        """Never: nobody knows what would be written over."""
-        raise AssertionError("an item is either written whole or demanded of")
 
 
 @dataclass(slots=True)
@@ -203,8 +199,6 @@ class _Update:
     values: dict[str, Any] = field(default_factory=dict)
     amounts: dict[str, int] = field(default_factory=dict)
     conditions: list[str] = field(default_factory=list)
-    given: dict[str, Any] = field(default_factory=dict)
-    """Values that the conditions name, beside those that are set."""
 
     @property
     def changes(self) -> bool:
@@ -216,14 +210,9 @@ class _Update:
         self.values |= values
         self._join(condition)
 
-    def count(self, name: str, amount: int, condition: str, given: Item) -> None:
+    def count(self, name: str, amount: int, condition: str) -> None:
         """Add some more."""
         self.amounts[name] = self.amounts.get(name, 0) + amount
-        self.demand(condition, given)
-
-    def demand(self, condition: str, given: Item) -> None:
-        """Demand some more."""
-        self.given |= given
         self._join(condition)
 
     def _join(self, condition: str | None) -> None:
@@ -234,10 +223,10 @@ class _Update:
         """As the API takes it: an update, or a check where nothing changes."""
         condition = " AND ".join(f"({one})" for one in self.conditions)
         if not self.changes:
-            given = {f":{name}": value for name, value in self.given.items()}
-            return {"ConditionCheck": {**_where(table, key), **_expression(condition, given)}}
+            check = {**_where(table, key), **_expression(condition, {})}
+            return {"ConditionCheck": check}
         update = self._clauses(rev)
-        values = {**self.values, **self.amounts, **self.given} | ({"rev": rev} if self.values else {})
+        values = {**self.values, **self.amounts} | ({"rev": rev} if self.values else {})
         expression: dict[str, Any] = {
             "UpdateExpression": update,
             "ExpressionAttributeNames": _names(update + condition),

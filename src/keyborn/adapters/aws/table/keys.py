@@ -85,6 +85,11 @@ def token(token_id: TokenId) -> Key:
     return (TOKENS, token_id)
 
 
+def secret(token_id: TokenId, digest: bytes) -> Key:
+    """That an operator made this token of the secret with this SHA-256; it never changes."""
+    return (f"secret#{token_id}#{digest.hex()}", "-")
+
+
 def redemption(token_id: TokenId, name: ThingName, key: KeyHash) -> Key:
     """That a token has been redeemed for a thing and a key."""
     return (f"paid#{token_id}", f"{name}#{key}")

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from keyborn.adapters.aws.table import filing, outbox
 from keyborn.adapters.aws.table.draft import Draft
-from keyborn.adapters.aws.table.items import Waiting
+from keyborn.adapters.aws.table.items import Dossier, Waiting
 from keyborn.domain.enrollment import Attempt
 from keyborn.domain.errors import EnrollmentInterrupted
 from keyborn.domain.intent import IntentId
@@ -90,10 +90,30 @@ def release(draft: Draft, one: IntentId, holder: str, *, ended: datetime | None 
 
     ``ended`` is for the sweeper: when the lease was over that it seized. Nothing of that is active now.
     """
-    found = filing.opened(draft, one)
-    if found is None or found[1].holder != holder:
-        return False
+    found = _held(draft, one, holder)
+    return found is not None and _free(draft, found, clean=ended is not None, until=ended)
+
+
+def forgo(draft: Draft, one: IntentId, holder: str | None) -> bool:
+    """As ``release``, by an attempt that has called nothing of AWS IoT: the sweeper need look for nothing.
+
+    What earlier attempts may have left was written down when this one took the lease; what they stored is
+    looked at once more.
+    """
+    found = _held(draft, one, holder)
+    if found is None or found[1].staged is not None:
+        return found is not None and _free(draft, found, clean=False, until=None)
     dossier, waiting = found
-    free = replace(waiting, holder=None, clean=ended is not None, leased_until=ended or waiting.leased_until)
+    return _free(draft, (dossier, replace(waiting, leased_until=None)), clean=True, until=None)
+
+
+def _held(draft: Draft, one: IntentId, holder: str | None) -> tuple[Dossier, Waiting] | None:
+    found = filing.opened(draft, one)
+    return None if found is None or holder is None or found[1].holder != holder else found
+
+
+def _free(draft: Draft, found: tuple[Dossier, Waiting], *, clean: bool, until: datetime | None) -> bool:
+    dossier, waiting = found
+    free = replace(waiting, holder=None, clean=clean, leased_until=until or waiting.leased_until)
     filing.keep(draft, dossier.thing, replace(dossier, waiting=free), waiting.intent.created_at)
     return True

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -37,7 +38,7 @@ from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.enrollment import Attempt, Issue, Verdict
-from keyborn.domain.errors import EnrollmentInterrupted, RegistryUnavailable
+from keyborn.domain.errors import EnrollmentInterrupted, RegistryUnavailable, Unavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
@@ -205,6 +206,12 @@ class DynamoRegistry:
         ``ended``: when the lease was over that the sweeper seized; of that attempt nothing is active now.
         """
         return await self._run(partial(leasing.release, one=intent, holder=holder, ended=ended))
+
+    async def forgo(self, intent: Intent) -> None:
+        """See ``Leases.forgo``."""
+        operation = partial(leasing.forgo, one=intent.id, holder=self._holder(intent.id))
+        with suppress(Unavailable):
+            await self._ask(lambda: self._table.run(operation, self._memo.of(intent.id)))
 
     async def waiting(self, *, limit: int = 100) -> Sequence[Waiting]:
         """Open intents with their leases and what is stored for them, oldest first."""
