@@ -125,7 +125,7 @@ class QuotaGate:
         """
         now, kept_until = self._seconds(), self._kept_until
         self._kept_until = -math.inf
-        if now < kept_until:
+        if now < kept_until <= now + _KEPT:  # later ones are a wrong clock's
             return GateTurn(self, who, now, kept_until)
         if self._calm(now):
             return GateTurn(self, who, now, None)

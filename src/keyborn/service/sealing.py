@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from keyborn.domain.applicant import Applicant
-from keyborn.domain.errors import CredentialMissing, CredentialRefused, Unavailable
+from keyborn.domain.errors import CredentialMissing, CredentialRefused, RegistryUnavailable
 from keyborn.domain.seal import RANDOM_BYTES, SEAL_KEY_BYTES, TokenFacts, seal, unseal
 from keyborn.domain.token import SECRET_BYTES, TokenId, decode_secret, digest, token_id
 from keyborn.ports import Credential, Entropy, SealKeys, Tokens
@@ -99,19 +99,16 @@ class SealedAuthenticator:
         self._seconds = seconds
         self._key: bytes | None = None
         self._asked_at = -math.inf
-        self._trouble: Unavailable | None = None
+        self._away = False
+        """Whether the last look for the key failed."""
         self._stood: OrderedDict[TokenId, float] = OrderedDict()
         self._ended: OrderedDict[TokenId, float] = OrderedDict()
 
     async def prepare(self) -> None:
         """Look for the key before the first caller comes. Raises leaves of Unavailable."""
-        self._asked_at = self._seconds()
-        try:
-            self._key = await self._keys.seal_key() or self._key
-        except Unavailable as trouble:
-            self._trouble = trouble
-            raise
-        self._trouble = None
+        self._asked_at, self._away = self._seconds(), True
+        self._key = await self._keys.seal_key() or self._key
+        self._away = False
 
     async def authenticate(self, credential: Credential) -> Applicant:
         """Raise CredentialMissing or CredentialRefused, or Unavailable where the key cannot be had.
@@ -162,8 +159,8 @@ class SealedAuthenticator:
             return self._unseal(secret)
         except CredentialRefused:
             if self._key is not None and self._seconds() - self._asked_at < _AGAIN:
-                if self._trouble is not None:
-                    raise self._trouble from None  # nobody knows whether it is a stranger
+                if self._away:
+                    raise RegistryUnavailable from None  # nobody knows whether it is a stranger
                 raise
         await self.prepare()
         return self._unseal(secret)

@@ -505,6 +505,16 @@ async def test_a_slot_that_is_given_back_again_and_again_is_not_kept_for_longer(
     assert await stage.pause(gate, "b") is not None
 
 
+async def test_a_slot_of_a_clock_that_went_back_is_not_kept() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    (await stage.turn(gate, "a")).give_back()
+    stage.now -= 3600
+    await stage.exhaust()
+    stage.shared.asked.clear()
+    assert await stage.pause(gate, "b") is not None
+
+
 async def test_a_turn_that_was_never_paid_gives_nothing_back() -> None:
     """A request that was refused before the slot was taken must not make one out of nothing."""
     stage = Stage()
