@@ -41,7 +41,7 @@ _ALIKE = (
     (re.compile(r'"secret": "[\w-]{43,}"'), '"secret": "…"'),
     (re.compile(r"https://[^\s\"]+"), "URL"),
     (re.compile(r"\barn:aws:iam::\d{12}:root\b"), "operator"),
-    (re.compile(r" --(?:data|aws) \S+"), ""),
+    (re.compile(r" --(?:data|aws|region) \S+"), ""),
     (re.compile(r"in force within minutes for"), "in force for"),
     (re.compile(r"In force within minutes"), "In force now"),
 )

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from keyborn.cli.aws_place import (
     stack_option,
     tell,
 )
-from keyborn.cli.output import json_option, lines, show
+from keyborn.cli.output import json_option, lines, show, typed
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -172,10 +171,8 @@ def _finish(work: "Deployment", draft: "Draft", *, changed: bool, profile: str |
 def _greet(found: "StackOutputs", region: str, profile: str | None) -> None:
     known = facts(found)
     show({name: known[name] for name in ("stack", "status", "url", "mqttEndpoint", "table")}, as_json=False)
-    place = f"--aws {found.stack} --region {region}"
-    if profile is not None:
-        place += f" --profile {shlex.quote(profile)}"
-    click.echo(f"\nNext: keyborn token create {place} --thing gateway-1")
+    place = typed(aws=found.stack, region=region, profile=profile)
+    click.echo(f"\nNext: keyborn token create{place} --thing gateway-1")
 
 
 # ── options ───────────────────────────────────────────────────────────────────────────────────────────
