@@ -1,6 +1,5 @@
 """A claim on credit that had to come again: nothing was signed, and nobody has anything to look for."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -10,9 +9,8 @@ from keyborn.adapters.aws.registry import LEASE
 from keyborn.domain.errors import Queued, Unavailable
 from keyborn.service.quota import Confirm
 from keyborn.service.sweep import HORIZON
-from support import ministack
 from support.aws_faults import ENDLESS, Fault, Plan
-from support.aws_saga import IMPATIENT, Process, Stage, make_stage
+from support.aws_saga import IMPATIENT, Process, Stage
 from support.csr_make import make_csr
 
 
@@ -33,17 +31,11 @@ class OnCredit:
         """There is nothing to give."""
 
 
-@pytest.fixture(scope="module")
-def shared_stage() -> Iterator[Stage]:
-    stack = ministack.start()
-    yield make_stage(stack)
-    stack.stop()
-
-
 @pytest.fixture
-async def stage(shared_stage: Stage) -> Stage:
-    await shared_stage.prepare()
-    return shared_stage
+async def stage(ground: Stage) -> Stage:
+    """An account with the service, and nobody enrolled."""
+    await ground.prepare()
+    return ground
 
 
 async def sent_away(stage: Stage, one: Process, name: str) -> str:

@@ -4,7 +4,7 @@ The stand-in heeds no condition on partitions (tests/support/aws_iam.py), so the
 what real enrolments were seen to write, and against what an intruder would.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,10 +20,9 @@ from keyborn.domain.errors import KeybornError
 from keyborn.domain.names import ThingName
 from keyborn.domain.quota import Pacing
 from keyborn.domain.thing import ThingStatus
-from support import ministack
 from support.aws_faults import ENDLESS, Fault, Faults, Killed, Plan
 from support.aws_iam import Ledger, Statement, Write, denied
-from support.aws_saga import LAMP, LEASE, Process, Stage, make_stage
+from support.aws_saga import LAMP, LEASE, Process, Stage
 from support.csr_make import make_csr
 from support.registry_cases import make_token
 
@@ -40,12 +39,10 @@ def statements() -> tuple[Statement, ...]:
     return tuple(policy["PolicyDocument"]["Statement"])
 
 
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    """A stand-in of this file's own: everything in it is forgotten before each case."""
-    stack = ministack.start()
-    yield make_stage(stack)
-    stack.stop()
+@pytest.fixture
+def stage(ground: Stage) -> Stage:
+    """An account; each case begins it anew."""
+    return ground
 
 
 @asynccontextmanager

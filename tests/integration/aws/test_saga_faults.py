@@ -11,7 +11,7 @@ while the sweeper runs every minute; or it never comes again. All that counts is
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,9 +21,8 @@ import pytest
 
 from keyborn.adapters.aws.calls import within
 from keyborn.domain.errors import Unavailable
-from support import ministack
 from support.aws_faults import ENDLESS, Call, Fault, Faults, Killed, Plan
-from support.aws_saga import IMPATIENT, LAMP, LEASE, Stage, make_stage
+from support.aws_saga import IMPATIENT, LAMP, LEASE, Stage
 from support.figures import Figure
 
 FULL = bool(os.environ.get("KEYBORN_FULL"))
@@ -62,12 +61,10 @@ class Case:
             client.plan(*(place.plan(fault) for place, fault in self.faults if place.service == service))
 
 
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    """A stand-in of this file's own: everything in it is forgotten before each case."""
-    stack = ministack.start()
-    yield make_stage(stack)
-    stack.stop()
+@pytest.fixture
+def stage(ground: Stage) -> Stage:
+    """An account; each case begins it anew."""
+    return ground
 
 
 async def waves(stage: Stage) -> list[list[Place]]:

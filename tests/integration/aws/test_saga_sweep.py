@@ -25,9 +25,8 @@ from keyborn.domain.token import encode_secret
 from keyborn.ports import Credential
 from keyborn.service.enroll import EnrollmentRequest
 from keyborn.service.sweep import Sweeper
-from support import ministack
 from support.aws_faults import ENDLESS, Fault, Killed, Plan
-from support.aws_saga import ACCOUNT, IMPATIENT, LAMP, Process, Stage, make_stage
+from support.aws_saga import ACCOUNT, IMPATIENT, LAMP, Process, Stage
 from support.csr_make import make_csr
 from support.figures import Figure
 from support.registry_cases import event
@@ -36,19 +35,11 @@ NO_PATIENCE = Patience(whole=0.0)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
-@pytest.fixture(scope="module")
-def shared_stage() -> Iterator[Stage]:
-    """A stand-in of this file's own: everything in it is forgotten before each test."""
-    stack = ministack.start()
-    yield make_stage(stack)
-    stack.stop()
-
-
 @pytest.fixture
-async def stage(shared_stage: Stage) -> Stage:
+async def stage(ground: Stage) -> Stage:
     """An account with the service, and nobody enrolled."""
-    await shared_stage.prepare()
-    return shared_stage
+    await ground.prepare()
+    return ground
 
 
 @pytest.fixture
