@@ -10,6 +10,7 @@ from typing import Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
+from keyborn.adapters.aws.admission import DynamoLine
 from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import Patience
 from keyborn.adapters.aws.iot import Account, Iot
@@ -22,10 +23,11 @@ from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.names import ThingName
+from keyborn.domain.quota import Pacing
 from keyborn.domain.token import encode_secret
 from keyborn.ports import Credential
 from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAuthority
-from keyborn.service.quota import Quota
+from keyborn.service.quota import Quota, QuotaGate
 from keyborn.service.sealing import SealedAuthenticator
 from keyborn.service.sweep import Sweeper
 from keyborn.service.things import ThingOffice
@@ -37,6 +39,7 @@ from support.seals import KEY, KeyAtHand, sealed_token
 
 ACCOUNT = Account(f"arn:aws:iot:{ministack.REGION}:000000000000", "keyborn-device", "kb-")
 LAMP = ThingName("lamp-1")
+ROOMY = Pacing(1000.0)
 IMPATIENT = Patience(whole=0.15, first=0.002, longest=0.01)
 
 
@@ -84,6 +87,8 @@ class Stage:
     stack: ministack.Ministack
     dynamodb: Faults
     iot: Faults
+    line: Faults
+    """The client of admission, which asks the table beside the others."""
     data: Any
     clock: ShiftedClock = field(default_factory=ShiftedClock)
     table: str = ""
@@ -100,6 +105,7 @@ class Stage:
         self.stack.reset()
         self.dynamodb.plan()
         self.iot.plan()
+        self.line.plan()
         self.closed.clear()
         self.attached.clear()
         self.clock = ShiftedClock()
@@ -151,7 +157,8 @@ class Stage:
     async def process(
         self, *, threads: int = 16, patience: Patience | None = None, quota: Quota | None = None
     ) -> AsyncIterator[Process]:
-        """A process of the service."""
+        """A process of the service; without a ``quota`` of its own it finds a spare slot each time."""
+        quota = quota or QuotaGate(DynamoLine(self.line.client, self.table, ROOMY), ROOMY)
         iot = Iot(self.iot.client, ACCOUNT, patience=patience)
         opened = AwsRegistry(
             self.dynamodb.client, self.table, iot, lease=LEASE, patience=patience, threads=threads
@@ -246,7 +253,8 @@ class Stage:
 def make_stage(stack: ministack.Ministack) -> Stage:
     """A stage with clients of its own; DeleteConnection, which the stand-in lacks, is answered here."""
     data = stack.client("iot-data")
-    stage = Stage(stack, Faults(stack.client("dynamodb")), Faults(stack.client("iot")), data)
+    table, iot, line = (Faults(stack.client(name)) for name in ("dynamodb", "iot", "dynamodb"))
+    stage = Stage(stack, table, iot, line, data)
     data.meta.events.register("before-send.iot-data.DeleteConnection", _answerer(stage.closed))
 
     def note(params: dict[str, Any], **_: object) -> None:
