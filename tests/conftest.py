@@ -20,9 +20,31 @@ def pytest_configure(config: pytest.Config) -> None:
     What these start would inherit that, and tests that interrupt it would wait in vain.
     """
     config.stash[LEFT_OUT] = []
+    _let_bytecode_be_kept(config)
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def _let_bytecode_be_kept(config: pytest.Config) -> None:
+    """Where bytecode is unwanted beside sources, processes of tests keep theirs in pytest's own folder.
+
+    They are more than a thousand, and each would compile everything anew.
+    """
+    unwanted = os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if unwanted and config.cache is not None:
+        os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int | None:
+    """One process more than there are cores: tests wait for programs, and for time to pass.
+
+    What PYTEST_XDIST_AUTO_NUM_WORKERS says counts more: None leaves it to the plugin.
+    """
+    if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:
+        return None
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

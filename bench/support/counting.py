@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from keyborn.adapters.aws.calls import within
 from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.roots import amazon_roots
@@ -26,6 +25,7 @@ from keyborn.domain.names import NameScope
 from keyborn.domain.quota import Pacing
 from keyborn.domain.token import encode_secret
 from keyborn.http.lambda_handler import LambdaHandler
+from keyborn.service.sealing import SealedSecrets
 from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.wiring.aws import StackSettings, SweepHandler, build_enrollment
 from support import ministack
@@ -164,7 +164,7 @@ def _world(aws: ministack.Ministack) -> Iterator[tuple[Meter, StackSettings]]:
 def count(aws: ministack.Ministack) -> Counted:
     """Enroll some devices on a new table of ``aws`` and count."""
     with _world(aws) as (meter, stack):
-        handler = LambdaHandler(build_enrollment(stack, meter.client, roots=amazon_roots()), within=within)
+        handler = build_enrollment(stack, meter.client, roots=amazon_roots())
         sweep = SweepHandler(stack, meter.client, out=io.StringIO())
         try:
             secret = _fleet_token(aws, stack)
@@ -196,7 +196,7 @@ def _fleet_token(aws: ministack.Ministack, stack: StackSettings) -> str:
         tokens=registry,
         listing=registry,
         clock=SystemClock(),
-        entropy=SystemEntropy(),
+        secrets=SealedSecrets(registry, SystemEntropy()),
         trust=lambda: ("https://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com", b""),
     )
     fresh = asyncio.run(office.create(TokenWish(NameScope("gateway-*"), None, timedelta(hours=1))))

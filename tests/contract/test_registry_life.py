@@ -1,13 +1,15 @@
 """Tokens, the operator's orders, replacement, the sweeper, pages and the audit trail: the same everywhere."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from keyborn.domain.audit import ChainHead, verify
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
-from keyborn.domain.enrollment import Repeat
+from keyborn.domain.enrollment import Attempt, Issue, Repeat
 from keyborn.domain.errors import (
+    CredentialRefused,
     EnrollmentInterrupted,
     KeyInUse,
     KeyRevoked,
@@ -15,6 +17,7 @@ from keyborn.domain.errors import (
     RegistryUnavailable,
     ReplacementPending,
     ThingRevoked,
+    TokenExhausted,
 )
 from keyborn.domain.intent import IntentId
 from keyborn.domain.names import CertificateId, ThingName
@@ -80,6 +83,50 @@ async def test_withdrawing_what_does_not_exist_is_not_found(desk: Desk) -> None:
     with pytest.raises(NotFound):
         await desk.registry.withdraw(TokenId("t0000000000000000"), event())
     assert await desk.registry.records() == []
+
+
+def showing(attempt: Attempt, digest: bytes) -> Attempt:
+    """The same attempt by somebody whose secret nobody has looked up yet."""
+    return replace(attempt, applicant=replace(attempt.applicant, digest=digest))
+
+
+async def test_who_has_not_been_looked_up_yet_claims_with_the_secret_of_the_token(desk: Desk) -> None:
+    token = await desk.token("secret", uses=1)
+    verdict = await desk.registry.claim(showing(desk.attempt(token, "lamp-1", "k1"), token.digest))
+    assert isinstance(verdict, Issue)
+    assert await desk.uses_taken(token) == 1
+
+    await desk.registry.store(verdict.intent, certificate_for(verdict.intent))
+    active = await desk.registry.activate(verdict.intent.id, desk.done("lamp-1"))
+    again = await desk.registry.claim(showing(desk.attempt(token, "lamp-1", "k1"), token.digest))
+    assert again == Repeat(active)
+    with pytest.raises(TokenExhausted):
+        await desk.registry.claim(showing(desk.attempt(token, "lamp-2", "k2"), token.digest))
+
+
+@pytest.mark.parametrize("state", ["nothing", "recorded", "stored", "active"])
+async def test_another_secret_claims_resumes_and_repeats_nothing_whatever_its_id(
+    desk: Desk, state: str
+) -> None:
+    """The id holds 64 bits of the digest; the digest decides."""
+    token = await desk.token("secret")
+    if state == "recorded":
+        await desk.claim(token, "lamp-1", "k1")
+    elif state == "stored":
+        await desk.stored(token, "lamp-1", "k1")
+    elif state == "active":
+        await desk.enroll(token, "lamp-1", "k1")
+    before = await desk.registry.things(), await desk.uses_taken(token), await desk.registry.records()
+
+    for other in (bytes(32), token.digest[:-1] + bytes([token.digest[-1] ^ 1]), b""):
+        for thing, key_name in (("lamp-1", "k1"), ("lamp-1", "k2"), ("lamp-2", "k2")):
+            with pytest.raises(CredentialRefused):
+                await desk.registry.claim(showing(desk.attempt(token, thing, key_name), other))
+    unknown = make_token("nobody's")
+    with pytest.raises(CredentialRefused):
+        await desk.registry.claim(showing(desk.attempt(unknown, "lamp-2", "k2"), unknown.digest))
+    after = await desk.registry.things(), await desk.uses_taken(token), await desk.registry.records()
+    assert after == before
 
 
 async def test_tokens_come_in_pages_by_id_with_the_uses_taken(desk: Desk) -> None:

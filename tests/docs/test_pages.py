@@ -38,6 +38,8 @@ ON_AWS = {name for name in RUN if "--aws keyborn" in BY_NAME[name].read_text()}
 """The pages that are given an account of AWS."""
 DEPLOYING = {"README.md", "docs/aws.md"}
 """Those of them that begin with nothing in it; others find the stack ``keyborn``."""
+BUILDING = {"README.md"}
+"""Those whose deployment builds the functions' code; others take what was built once for the run."""
 
 
 @pytest.mark.timeout(600)
@@ -48,7 +50,9 @@ def test_every_command_of_the_page_does_what_the_page_says(
     name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     deployed = name not in DEPLOYING
-    account = open_account(tmp_path_factory, stack=deployed) if name in ON_AWS else nullcontext()
+    builds = name in BUILDING
+    on_aws = name in ON_AWS
+    account = open_account(tmp_path_factory, stack=deployed, builds=builds) if on_aws else nullcontext()
     with account as world:
         assert sum(step.mode != "not" for step in run_page(BY_NAME[name], tmp_path, world)) >= 5
 

@@ -43,7 +43,8 @@ def test_a_code_under_another_name_says_to_name_the_right_one(server: Server, tm
 def test_a_first_put_says_how_to_attach_and_a_second_does_not(server: Server, tmp_path: Path) -> None:
     put = ("policy", "put", "fresh", tmp_path / "fresh.json", "--data", server.data)
     written(tmp_path / "fresh.json", CONNECT)
-    assert "Next: keyborn policy attach fresh --thing NAME" in keyborn(*put).stdout
+    next_one = f"Next: keyborn policy attach fresh --thing NAME --data {server.data}\n"
+    assert next_one in keyborn(*put).stdout
     written(tmp_path / "fresh.json", CONNECT | {"Sid": "Changed"})
     assert "version 2" in (told := keyborn(*put).stdout)
     assert "Next" not in told

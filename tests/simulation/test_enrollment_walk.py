@@ -27,6 +27,7 @@ from keyborn.domain.token import encode_secret
 from keyborn.ports import Credential
 from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
+from keyborn.service.sealing import RandomSecrets
 from keyborn.service.sweep import HORIZON, Sweeper
 from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.testing import Crash, Moment, Point, Rudeness, SteppedLoop, World, every_crash
@@ -66,7 +67,7 @@ class House:
             tokens=self.registry,
             listing=self.registry,
             clock=self.world.clock,
-            entropy=self.world.entropy,
+            secrets=RandomSecrets(self.world.entropy),
             trust=lambda: ("https://127.0.0.1", b""),
         )
         fresh = await office.create(TokenWish(NameScope(pattern), uses, timedelta(days=1)))

@@ -29,6 +29,7 @@ from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
 from keyborn.service.nonces import MemoryNonces
 from keyborn.service.renew import RenewalAuthority, RenewalPorts
+from keyborn.service.sealing import RandomSecrets
 from keyborn.service.sweep import HORIZON, OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.testing import Crash, Moment, Point, Rudeness, SteppedLoop, World, every_crash
@@ -79,7 +80,7 @@ class House:
             tokens=registry,
             listing=registry,
             clock=world.clock,
-            entropy=world.entropy,
+            secrets=RandomSecrets(world.entropy),
             trust=lambda: ("https://gateway.example", b""),
         )
         secret = encode_secret((await office.create(TokenWish(NameScope("walker")))).code.secret)

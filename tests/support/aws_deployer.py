@@ -1,10 +1,8 @@
 """Somebody who deploys and destroys stacks on a stand-in, with the command, in this process."""
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,18 +20,18 @@ from keyborn.adapters.aws.stack.outputs import StackOutputs, read_outputs
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.cli.main import cli
 from keyborn.domain.errors import KeybornError
-from keyborn.domain.names import ThingName
+from keyborn.domain.names import NameScope, ThingName
 from keyborn.domain.thing import ThingKind
 from keyborn.domain.token import encode_secret
 from keyborn.ports import Credential
-from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
+from keyborn.service.sealing import SealedAuthenticator, SealedSecrets
+from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.wiring.aws_stack import account_of
 from support import packages
 from support.aws_gate import Gate
 from support.csr_make import make_csr
 from support.ministack import Ministack
-from support.registry_cases import event, make_token
 
 STACK = "kb"
 BUCKET = "keyborn-000000000000-eu-central-1"
@@ -177,19 +175,25 @@ class Deployer:
     async def enroll(self, name: str, *, stack: str = STACK, kind: ThingKind = ThingKind.DEVICE) -> str:
         """Enroll a device or service as its function would; the certificate's id."""
         async with self.registry(stack) as registry:
-            now, secret = datetime.now(UTC), f"{stack} {name}"
-            token = make_token(secret, ttl=timedelta(days=1), now=now, kind=kind)
-            await registry.add(token, event("token.create", ThingName(name), now))
+            secrets = SealedSecrets(registry, SystemEntropy())
+            office = TokenOffice(
+                tokens=registry,
+                listing=registry,
+                clock=SystemClock(),
+                secrets=secrets,
+                trust=lambda: ("https://localhost", b""),
+            )
+            fresh = await office.create(TokenWish(NameScope(name), kind=kind))
             iot = Iot(self.aws.root("iot"), account_of(self.outputs(stack)))
             authority = RegistrationAuthority(
-                authenticator=TokenAuthenticator(registry),
+                authenticator=SealedAuthenticator(registry, registry),
                 enrollments=registry,
                 authority=IotAuthority(iot, registry, roots_pem="roots"),
                 audit=registry,
                 clock=SystemClock(),
                 entropy=SystemEntropy(),
             )
-            proof = encode_secret(hashlib.sha256(secret.encode()).digest())
+            proof = encode_secret(fresh.code.secret)
             applicant = await authority.authenticate(Credential(proof, "192.0.2.1"))
             wish = EnrollmentRequest(ThingName(name), make_csr(name)[1], "192.0.2.1", {})
             return str((await authority.enroll(applicant, wish)).certificate.id)

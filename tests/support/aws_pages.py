@@ -1,5 +1,6 @@
 """An account of AWS around a page: the stand-in, with the names that pages use for what is somewhere else."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,8 +29,13 @@ class Account(World):
     """Of every deploy: where the stand-in's door and broker are, and what its functions run on."""
 
     def command(self, line: str) -> str:
-        """A deploy, with the options that the stand-in needs."""
-        return line.replace(_DEPLOY, f"{_DEPLOY} {self.options}") if line.startswith(_DEPLOY) else line
+        """A deploy, with the options that the stand-in needs, and code that is built already if it may be."""
+        if not line.startswith(_DEPLOY):
+            return line
+        if self.party is None or self.party.built is None:
+            return line.replace(_DEPLOY, f"{_DEPLOY} {self.options}")
+        order = shlex.join(self.party.order("aws", "deploy"))
+        return line.replace(_DEPLOY, f"{order} {self.options}")
 
     def done(self, line: str) -> None:
         """After a deploy the door leads to the API."""
@@ -47,10 +53,13 @@ def deployed(party: Party) -> None:
 
 
 @contextmanager
-def open_account(folders: pytest.TempPathFactory, *, stack: bool) -> Iterator[Account]:
-    """An account in which nothing is deployed, or the stack ``keyborn``."""
+def open_account(folders: pytest.TempPathFactory, *, stack: bool, builds: bool) -> Iterator[Account]:
+    """An account in which nothing is deployed, or the stack ``keyborn``.
+
+    ``builds``: whether the page's deployments build the functions' code, as they do where people read it.
+    """
     with open_party(folders) as party:
-        party.stack = "keyborn"
+        party.stack, party.built = "keyborn", None if builds else party.built
         if stack:
             party.deploy()
         names = {

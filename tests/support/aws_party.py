@@ -30,6 +30,7 @@ from support.pki import new_pki, pem
 from support.stack import policies_of
 
 PATIENCE = 120.0
+KEPT = Path(__file__).with_name("kept_keyborn.py")
 STAND_IN = "stand-in"
 ONLY_ON_STAR = frozenset(
     {"iot:AttachPolicy", "iot:DetachPolicy", "iot:ListAttachedPolicies", "iot:DeleteConnection"}
@@ -50,6 +51,8 @@ class Party:
     outputs: dict[str, str] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     """Everything that commands printed."""
+    built: Path | None = None
+    """Where the functions' code is kept, built once for a run; None: each deployment builds it."""
 
     # ── commands ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -73,7 +76,9 @@ class Party:
 
     def order(self, *words: str | Path) -> list[str]:
         """A command line."""
-        return [sys.executable, "-m", "keyborn", *map(str, words)]
+        ready = words[:2] == ("aws", "deploy") and self.built is not None
+        program = [KEPT, self.built] if ready else ["-m", "keyborn"]
+        return [sys.executable, *map(str, [*program, *words])]
 
     def surroundings(self) -> dict[str, str]:
         """The environment of a command: the machine's, without settings that are not the party's."""
@@ -184,15 +189,14 @@ def open_party(folders: pytest.TempPathFactory, **settings: str) -> Iterator[Par
 
     ``settings`` go into the stand-in's environment.
     """
-    base = folders.getbasetemp()
-    whole_run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    whole_run = packages.run_folder(folders)
     folder = folders.mktemp("party")
     aws = ministack.start(**{"LAMBDA_ACCOUNT_CONCURRENCY": "3", **settings})
     try:
         with open_front(new_pki()) as front, open_gate(aws, folder) as gate:
             given = gate.settings(*_operator(aws))
             own = {**wheels(whole_run, packages.own_target()), "XDG_STATE_HOME": str(folder)}
-            yield Party(aws, front, folder, {**own, **given})
+            yield Party(aws, front, folder, {**own, **given}, built=whole_run)
     finally:
         aws.stop()
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 from keyborn.adapters.aws.authority import IotAuthority
@@ -20,14 +19,15 @@ from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.names import ThingName
 from keyborn.domain.token import encode_secret
 from keyborn.ports import Credential
-from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAuthority
 from keyborn.service.saga import SagaStep, ignore
+from keyborn.service.sealing import SealedAuthenticator
 from keyborn.wiring.aws import StackSettings, read_stack
 from support.aws_party import STAND_IN, Party, stand_in_grants
 from support.aws_saga import ShiftedClock
 from support.ministack import Ministack
-from support.registry_cases import event, make_token
+from support.registry_cases import event
+from support.seals import KEY, sealed_token
 from support.stack import policies_of
 
 Document = Mapping[str, Any]
@@ -165,7 +165,7 @@ class Backroom:
 
         async with self.registry() as registry:
             authority = RegistrationAuthority(
-                authenticator=TokenAuthenticator(registry),
+                authenticator=SealedAuthenticator(registry, registry),
                 enrollments=registry,
                 authority=IotAuthority(Iot(self.clients("iot"), self.stack.account), registry, roots_pem="r"),
                 audit=registry,
@@ -176,14 +176,13 @@ class Backroom:
             applicant = await authority.authenticate(Credential(encode_secret(secret), "192.0.2.1"))
             return await authority.enroll(applicant, EnrollmentRequest(ThingName(name), csr, "192.0.2.1"))
 
-    async def token(self, seed: str, **more: Any) -> bytes:  # noqa: ANN401 - of make_token
+    async def token(self, seed: str, **more: Any) -> bytes:  # noqa: ANN401 - of sealed_token
         """Keep a token; its secret."""
-        import hashlib
-
-        token = make_token(seed, ttl=timedelta(days=1), now=self.clock.now(), **more)
         async with self.table() as registry:
+            key = await registry.make_seal_key(KEY)
+            token, secret = sealed_token(seed, key=key, now=self.clock.now(), **more)
             await registry.add(token, event("token.create", "", self.clock.now()))
-        return hashlib.sha256(seed.encode()).digest()
+        return secret
 
 
 def backroom(party: Party) -> Backroom:

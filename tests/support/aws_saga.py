@@ -1,7 +1,6 @@
 """A whole service on the stand-in: table, IoT, a foreign certificate, processes that come and go."""
 
 import asyncio
-import hashlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
+from keyborn.adapters.aws.admission import DynamoLine
 from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import Patience
 from keyborn.adapters.aws.iot import Account, Iot
@@ -23,21 +23,24 @@ from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.names import ThingName
+from keyborn.domain.quota import Pacing
 from keyborn.domain.token import encode_secret
 from keyborn.ports import Credential
-from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAuthority
+from keyborn.service.quota import Quota, QuotaGate
+from keyborn.service.sealing import SealedAuthenticator
 from keyborn.service.sweep import Sweeper
 from keyborn.service.things import ThingOffice
 from support import ministack
 from support.aws_faults import Faults
 from support.csr_make import make_csr
-from support.registry_cases import document, event, make_token
+from support.registry_cases import document, event
+from support.seals import KEY, KeyAtHand, sealed_token
 
 ACCOUNT = Account(f"arn:aws:iot:{ministack.REGION}:000000000000", "keyborn-device", "kb-")
 LAMP = ThingName("lamp-1")
+ROOMY = Pacing(1000.0)
 IMPATIENT = Patience(whole=0.15, first=0.002, longest=0.01)
-SECRET = hashlib.sha256(b"secret").digest()
 
 
 @dataclass(slots=True)
@@ -59,16 +62,20 @@ class Process:
     registry: AwsRegistry
     authority: RegistrationAuthority
     iot: Iot
+    secret: bytes
+    """Of the stage's token."""
 
     async def enroll(
         self,
         csr: str,
         attributes: Mapping[str, str] | None = None,
-        secret: bytes = SECRET,
+        secret: bytes | None = None,
         name: str = LAMP,
     ) -> Enrollment:
         """What a device asks for, with the stage's token."""
-        applicant = await self.authority.authenticate(Credential(encode_secret(secret), "192.0.2.1"))
+        applicant = await self.authority.authenticate(
+            Credential(encode_secret(secret or self.secret), "192.0.2.1")
+        )
         request = EnrollmentRequest(name, csr, "192.0.2.1", attributes)
         return await self.authority.enroll(applicant, request)
 
@@ -80,11 +87,14 @@ class Stage:
     stack: ministack.Ministack
     dynamodb: Faults
     iot: Faults
+    line: Faults
+    """The client of admission, which asks the table beside the others."""
     data: Any
     clock: ShiftedClock = field(default_factory=ShiftedClock)
     table: str = ""
     foreign: str = ""
     csr: str = ""
+    secret: bytes = b""
     closed: list[str] = field(default_factory=list)
     """URLs of the connections that were to be deleted."""
     attached: list[str] = field(default_factory=list)
@@ -95,6 +105,7 @@ class Stage:
         self.stack.reset()
         self.dynamodb.plan()
         self.iot.plan()
+        self.line.plan()
         self.closed.clear()
         self.attached.clear()
         self.clock = ShiftedClock()
@@ -105,7 +116,8 @@ class Stage:
         self.csr = make_csr(LAMP)[1]
         async with self.process() as one:
             await self.put(one, DEFAULT_POLICY)
-            await self.token(one, "secret")
+            await one.registry.make_seal_key(KEY)
+            self.secret = await self.token(one, "secret")
 
     @contextmanager
     def held(self, moment: str) -> Iterator[tuple[asyncio.Event, asyncio.Event]]:
@@ -131,33 +143,40 @@ class Stage:
         policy = AccessPolicy(PolicyName(name), document(action), self.clock.now(), 1, shipped=False)
         return await one.registry.put_policy(policy, self.event("policy.put"))
 
-    async def token(self, one: Process, secret: str, **more: Any) -> bytes:  # noqa: ANN401 - of make_token
+    async def token(self, one: Process, secret: str, **more: Any) -> bytes:  # noqa: ANN401 - of sealed_token
         """Keep a token; its secret."""
-        token = make_token(secret, ttl=timedelta(days=1), now=self.clock.now(), **more)
+        token, shown = sealed_token(secret, now=self.clock.now(), **more)
         await one.registry.add(token, self.event("token.create"))
-        return hashlib.sha256(secret.encode()).digest()
+        return shown
 
     def event(self, action: str = "test") -> AuditEvent:
         """An event of this moment."""
         return event(action, LAMP, self.clock.now())
 
     @asynccontextmanager
-    async def process(self, *, threads: int = 16, patience: Patience | None = None) -> AsyncIterator[Process]:
-        """A process of the service."""
+    async def process(
+        self, *, threads: int = 16, patience: Patience | None = None, quota: Quota | None = None
+    ) -> AsyncIterator[Process]:
+        """A process of the service; without a ``quota`` of its own it finds a spare slot each time."""
+        quota = quota or QuotaGate(DynamoLine(self.line.client, self.table, ROOMY), ROOMY)
         iot = Iot(self.iot.client, ACCOUNT, patience=patience)
         opened = AwsRegistry(
             self.dynamodb.client, self.table, iot, lease=LEASE, patience=patience, threads=threads
         )
         async with opened as registry:
+            door = SealedAuthenticator(KeyAtHand(), registry)
             authority = RegistrationAuthority(
-                authenticator=TokenAuthenticator(registry),
+                authenticator=door,
                 enrollments=registry,
                 authority=IotAuthority(iot, registry, roots_pem="roots"),
                 audit=registry,
                 clock=self.clock,
                 entropy=SystemEntropy(),
+                quota=quota,
+                leases=registry,
+                late=door,
             )
-            yield Process(registry, authority, iot)
+            yield Process(registry, authority, iot, self.secret)
 
     def things(self, one: Process) -> ThingOffice:
         """The operator's orders, with the connections they end."""
@@ -234,7 +253,8 @@ class Stage:
 def make_stage(stack: ministack.Ministack) -> Stage:
     """A stage with clients of its own; DeleteConnection, which the stand-in lacks, is answered here."""
     data = stack.client("iot-data")
-    stage = Stage(stack, Faults(stack.client("dynamodb")), Faults(stack.client("iot")), data)
+    table, iot, line = (Faults(stack.client(name)) for name in ("dynamodb", "iot", "dynamodb"))
+    stage = Stage(stack, table, iot, line, data)
     data.meta.events.register("before-send.iot-data.DeleteConnection", _answerer(stage.closed))
 
     def note(params: dict[str, Any], **_: object) -> None:

@@ -18,6 +18,7 @@ from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.names import NameScope
 from keyborn.domain.token import encode_secret
+from keyborn.service.sealing import SealedSecrets
 from keyborn.service.tokens import TokenOffice, TokenWish
 from support.csr_make import make_csr
 from support.lambda_events import enroll_event
@@ -116,7 +117,7 @@ class Place:
             tokens=registry,
             listing=registry,
             clock=SystemClock(),
-            entropy=SystemEntropy(),
+            secrets=SealedSecrets(registry, SystemEntropy()),
             trust=lambda: ("https://localhost:8443", bytes(32)),
         )
         fresh = await office.create(TokenWish(NameScope("*"), None, timedelta(hours=1)))

@@ -43,6 +43,7 @@ from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
 from keyborn.service.nonces import MemoryNonces
 from keyborn.service.renew import RenewalAuthority, RenewalPorts, SignedCaller
+from keyborn.service.sealing import RandomSecrets
 from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.testing import Crash, SteppedLoop, World, run
@@ -203,7 +204,7 @@ class Cloud:
     async def _token(self) -> str:
         office = TokenOffice(
             tokens=self.registry, listing=self.registry, clock=self.world.clock,
-            entropy=self.world.entropy, trust=lambda: (URL, b""),
+            secrets=RandomSecrets(self.world.entropy), trust=lambda: (URL, b""),
         )  # fmt: skip
         fresh = await office.create(TokenWish(NameScope(THING), 1, timedelta(days=300)))
         return encode_secret(fresh.code.secret)

@@ -10,13 +10,14 @@ from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.names import NameScope, ThingName
 from keyborn.domain.token import encode_secret
-from keyborn.ports import Authenticator, Credential, Registry, Sessions
+from keyborn.ports import Authenticator, Credential, Leases, Registry, Sessions
 from keyborn.service.admission import FailureBudget
 from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAuthority
 from keyborn.service.policies import PolicyOffice
 from keyborn.service.quota import Quota
 from keyborn.service.saga import SagaStep
+from keyborn.service.sealing import LateProof, RandomSecrets
 from keyborn.service.things import ThingOffice
 from keyborn.service.tokens import FreshToken, TokenOffice, TokenWish
 from support.csr_make import make_csr
@@ -52,12 +53,19 @@ class OfficeWorld:
             tokens=self.registry,
             listing=self.registry,
             clock=self.clock,
-            entropy=SystemEntropy(),
+            secrets=RandomSecrets(SystemEntropy()),
             trust=lambda: ("https://localhost:8443", self.ca.root_fingerprint()),
         )
         self.authority = self.build(TokenAuthenticator(self.registry))
 
-    def build(self, authenticator: Authenticator, *, quota: Quota | None = None) -> RegistrationAuthority:
+    def build(
+        self,
+        authenticator: Authenticator,
+        *,
+        quota: Quota | None = None,
+        leases: Leases | None = None,
+        late: LateProof | None = None,
+    ) -> RegistrationAuthority:
         return RegistrationAuthority(
             authenticator=authenticator,
             enrollments=self.registry,
@@ -68,6 +76,8 @@ class OfficeWorld:
             reserved_names=frozenset({"localhost"}),
             failures=self.failures,
             quota=quota,
+            leases=leases,
+            late=late,
             on_step=self._on_step,
         )
 

@@ -30,6 +30,7 @@ from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
 from keyborn.service.grace import GraceOffice
 from keyborn.service.nonces import MemoryNonces
 from keyborn.service.renew import RenewalAuthority, RenewalPorts
+from keyborn.service.sealing import RandomSecrets
 from keyborn.service.sweep import OverlapSweeper
 from keyborn.service.things import Order, ThingOffice
 from keyborn.service.tokens import TokenOffice, TokenWish
@@ -80,7 +81,7 @@ class RenewalStage:
             tokens=self.registry,
             listing=self.registry,
             clock=self.clock,
-            entropy=SystemEntropy(),
+            secrets=RandomSecrets(SystemEntropy()),
             trust=lambda: (self.url, self.ca.root_fingerprint()),
         )
         secret = encode_secret((await office.create(TokenWish(NameScope(name)))).code.secret)

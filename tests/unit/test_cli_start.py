@@ -52,6 +52,26 @@ def test_an_unknown_command_is_a_usage_error() -> None:
     assert "Did you mean" not in keyborn("frobnicate").stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["aws", "deplyo"], "deploy"),
+        (["thing", "lst"], "list"),
+        (["token", "crate"], "create"),
+        (["policy", "atach"], "attach"),
+        (["service", "revke"], "revoke"),
+        (["audit", "verfy"], "verify"),
+        (["ca", "exprt"], "export"),
+    ],
+)
+def test_a_slip_within_a_noun_is_answered_with_the_nearest_command(words: list[str], meant: str) -> None:
+    shown = CliRunner().invoke(cli, words)
+    assert shown.exit_code == 2
+    assert f"No such command {words[1]!r}. Did you mean {meant!r}?" in shown.stderr
+    assert f"keyborn {words[0]}" in CliRunner().invoke(cli, words, prog_name="keyborn").stderr
+    assert "Did you mean" not in CliRunner().invoke(cli, [words[0], "frobnicate"]).stderr
+
+
 def test_an_unknown_option_is_a_usage_error() -> None:
     assert keyborn("--frobnicate").returncode == 2
 

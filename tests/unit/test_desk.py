@@ -1,6 +1,7 @@
 """Where an operator works: which desk the options and the environment choose, and what that needs."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -104,6 +105,29 @@ def test_a_stack_that_can_have_no_such_name_is_a_usage_error(name: str) -> None:
     assert chosen("--aws", name).startswith("exit 2")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], ""),
+        (["--data", "keyborn-data"], ""),
+        (["--data", "my plant"], " --data 'my plant'"),
+        (["--aws", "kb"], " --aws kb"),
+        (
+            ["--aws", "kb", "--profile", "iot admin", "--region", "eu-west-1"],
+            " --aws kb --region eu-west-1 --profile 'iot admin'",
+        ),
+    ],
+)
+def test_the_words_that_lead_to_a_desk_choose_it_again(words: list[str], said: str) -> None:
+    @click.command()
+    @desk_options
+    def tell(*, desk: Desk) -> None:
+        click.echo(desk.words, nl=False)
+
+    assert CliRunner().invoke(tell, words).output == said
+    assert CliRunner().invoke(tell, shlex.split(said)).output == said
+
+
 @pytest.mark.parametrize("command", OPERATORS)
 def test_every_operators_command_takes_a_stack(command: str) -> None:
     shown = CliRunner().invoke(cli, [*command.split(), "--help"]).output
@@ -190,6 +214,7 @@ class Paper:
 
     at_once = True
     tells_publishers = True
+    words = ""
 
     def __init__(self, names: list[str]) -> None:
         self.names = names

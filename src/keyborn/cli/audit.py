@@ -8,13 +8,14 @@ import click
 
 from keyborn.cli.desk import Desk, desk_options, pages
 from keyborn.cli.device import printable
+from keyborn.cli.groups import Group
 from keyborn.cli.output import json_option, show, table
 from keyborn.domain.audit import AuditEvent, AuditRecord
 
 _HASH = re.compile("[0-9a-f]{64}")
 
 
-@click.group()
+@click.group(cls=Group)
 def audit() -> None:
     """The audit trail.
 

@@ -1,8 +1,8 @@
 """``keyborn aws``: the serverless stack; each command is loaded when it is called."""
 
-import importlib
-
 import click
+
+from keyborn.cli.groups import LazyGroup
 
 COMMANDS = {
     "deploy": ("keyborn.cli.aws_deploy:deploy", "Make the stack, or bring it up to date."),
@@ -13,28 +13,13 @@ COMMANDS = {
 }
 
 
-class _Lazy(click.Group):
-    """A group that imports a command's module only when the command is used."""
+class _Commands(LazyGroup):
+    """In the order of their work."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The commands in the order of their work."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        """Import the command, or nothing if there is none of that name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """List the summaries without importing anything."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+    table = COMMANDS
 
 
-@click.group(cls=_Lazy)
+@click.group(cls=_Commands)
 def aws() -> None:
     """The stack on AWS: API Gateway, Lambda, DynamoDB and AWS IoT Core in one CloudFormation stack.
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from keyborn.cli.aws_place import (
     stack_option,
     tell,
 )
-from keyborn.cli.output import json_option, lines, show
+from keyborn.cli.output import json_option, lines, show, typed
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -150,13 +149,13 @@ def _rows(plan: "Plan | None") -> list[dict[str, str | None]]:
 def _finish(work: "Deployment", draft: "Draft", *, changed: bool, profile: str | None, as_json: bool) -> None:
     """Ship the default policy, and say where devices enroll."""
     from keyborn.adapters.aws.stack.outputs import read_outputs
-    from keyborn.wiring.aws_stack import ship_default_policy
+    from keyborn.wiring.aws_stack import ship
 
     session = work.session
     found = read_outputs(session.client("cloudformation"), work.stack.name)
     work.require_genuine(draft)
     work.reopen(found)
-    ship_default_policy(session, found)
+    ship(session, found)
     if as_json:
         done = {
             "stack": found.stack,
@@ -172,10 +171,8 @@ def _finish(work: "Deployment", draft: "Draft", *, changed: bool, profile: str |
 def _greet(found: "StackOutputs", region: str, profile: str | None) -> None:
     known = facts(found)
     show({name: known[name] for name in ("stack", "status", "url", "mqttEndpoint", "table")}, as_json=False)
-    place = f"--aws {found.stack} --region {region}"
-    if profile is not None:
-        place += f" --profile {shlex.quote(profile)}"
-    click.echo(f"\nNext: keyborn token create {place} --thing gateway-1")
+    place = typed(aws=found.stack, region=region, profile=profile)
+    click.echo(f"\nNext: keyborn token create{place} --thing gateway-1")
 
 
 # ── options ───────────────────────────────────────────────────────────────────────────────────────────

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keyborn.cli.aws_place import check_name, place_options, reach, stack_option
+from keyborn.cli.aws_place import check_name, open_session, place_options, stack_option
 from keyborn.cli.output import json_option, show
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ def outputs(
     """
     from keyborn.adapters.aws.stack.outputs import read_outputs
 
-    orders, _ = reach(region, profile, account)
-    found = read_outputs(orders.session.client("cloudformation"), check_name(stack))
+    session = open_session(region, profile, account)
+    found = read_outputs(session.client("cloudformation"), check_name(stack))
     show(facts(found), as_json=as_json)
 
 

@@ -5,13 +5,15 @@ import re
 
 import click
 
-from keyborn.cli.aws_place import check_name, stack_option
+from keyborn.cli.aws_place import account_number, check_name, stack_option
 
 
 @click.command()
 @stack_option
 @click.option("--region", required=True, metavar="NAME", help="The region of the stack.")
-@click.option("--account", required=True, metavar="ID", help="The account, twelve digits.")
+@click.option(
+    "--account", required=True, metavar="ID", callback=account_number, help="The account, twelve digits."
+)
 @click.option("--partition", default="aws", show_default=True, help="aws, aws-cn or aws-us-gov.")
 @click.option("--smoke", is_flag=True, help="For who runs keyborn aws smoke, instead.")
 @click.option("--compact", is_flag=True, help="On one line, as a managed policy has to be to fit.")
@@ -23,8 +25,6 @@ def permissions(*, stack: str, region: str, account: str, partition: str, smoke:
     from keyborn.adapters.aws.stack.orders import Place
     from keyborn.adapters.aws.stack.permissions import deployer_policy, smoke_policy
 
-    if not re.fullmatch(r"[0-9]{12}", account):
-        raise click.UsageError("--account takes twelve digits.")
     if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-[0-9]", region):
         raise click.UsageError("--region takes a region, such as eu-central-1.")
     if not re.fullmatch(r"aws(-[a-z]+)*", partition):

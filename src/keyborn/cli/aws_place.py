@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from keyborn.adapters.aws.session import AwsSession
     from keyborn.adapters.aws.stack.orders import Orders, Place
 
 F = TypeVar("F", bound=Callable[..., Any])
+_DIGITS = 12
 
 stack_option = click.option(
     "--stack",
@@ -23,10 +25,22 @@ stack_option = click.option(
 )
 
 
+def account_number(_context: click.Context, _option: click.Parameter, account: str | None) -> str | None:
+    """An account as AWS numbers them, or none was named. Raises UsageError."""
+    if account is not None and not (len(account) == _DIGITS and account.isascii() and account.isdecimal()):
+        raise click.UsageError("--account takes twelve digits.")
+    return account
+
+
 def place_options(command: F) -> F:
     """``--region``, ``--profile``, ``--account``."""
     for option in (
-        click.option("--account", metavar="ID", help="Refuse unless the credentials are of this account."),
+        click.option(
+            "--account",
+            metavar="ID",
+            callback=account_number,
+            help="Refuse unless the credentials are of this account.",
+        ),
         click.option("--profile", metavar="NAME", help="An AWS profile.  [default: AWS_PROFILE, or none]"),
         click.option(
             "--region", metavar="NAME", help="An AWS region.  [default: AWS_REGION or the profile's]"
@@ -52,6 +66,15 @@ def reach(region: str | None, profile: str | None, account: str | None) -> "tupl
 
     orders = Orders(AwsSession(region=region, profile=profile))
     return orders, orders.place(account)
+
+
+def open_session(region: str | None, profile: str | None, account: str | None) -> "AwsSession":
+    """For who only looks: whose the account is, is asked only where one was named. Raises as ``reach``."""
+    from keyborn.adapters.aws.session import AwsSession
+
+    if account is None:
+        return AwsSession(region=region, profile=profile)
+    return reach(region, profile, account)[0].session
 
 
 def tell(line: str) -> None:

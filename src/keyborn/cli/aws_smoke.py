@@ -74,7 +74,7 @@ def smoke(
         return
     name = check_name(stack)
     orders, place = reach(region, profile, account)
-    broom = _Broom(orders.session, place)
+    broom = _Broom(orders.session, place, options["patience"])
     with _interruptible():
         broom.clear_abandoned()
         if clean:
@@ -104,7 +104,7 @@ def _outputs(session: "AwsSession", stack: str) -> "StackOutputs":
 class _Broom:
     """Removes what runs made, in one account and region."""
 
-    def __init__(self, session: "AwsSession", place: "Place") -> None:
+    def __init__(self, session: "AwsSession", place: "Place", patience: float) -> None:
         from keyborn.adapters.aws.smoke.undo import Undo
         from keyborn.cli.stack_desk import state_folder
 
@@ -112,6 +112,7 @@ class _Broom:
         self.folder = state_folder() / "aws" / f"{place.account}-{place.region}"
         self.left: list[tuple[str, str]] = []
         """What did not go, each with the command that removes it."""
+        self._patience = patience
         self._undo = Undo(session, f"arn:{place.partition}:iot:{place.region}:{place.account}")
 
     def clear_abandoned(self) -> None:
@@ -124,9 +125,9 @@ class _Broom:
 
     def clear(self, ledger: "Ledger") -> None:
         """Remove what one run made; what does not go is told."""
-        from keyborn.adapters.aws.smoke.run import clear
+        from keyborn.adapters.aws.smoke.run import clear, rounds_within
 
-        for one in clear(ledger, self._undo):
+        for one in clear(ledger, self._undo, rounds=rounds_within(self._patience)):
             what, command = f"{one.kind} {one.name.partition('@')[0]}", self._undo.command(one)
             self.left.append((what, command))
             tell(f"Could not remove {what}. Do it with: {command}")

@@ -5,10 +5,11 @@ from pathlib import Path
 import click
 
 from keyborn.cli.console import ask, data_option
+from keyborn.cli.groups import Group
 from keyborn.cli.output import json_option, table
 
 
-@click.group()
+@click.group(cls=Group)
 def ca() -> None:
     """The certificate authorities of this service.
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeVar
 import click
 from click.core import ParameterSource
 
-from keyborn.cli.console import ask, data_option, require_running
+from keyborn.cli.console import DEFAULT_DATA, ask, data_option, require_running
+from keyborn.cli.output import typed
 from keyborn.domain.errors import AwsPartsMissing, KeybornError, ServerStopped
 
 R = TypeVar("R")
@@ -28,6 +29,8 @@ class Desk(Protocol):
     """Whether a changed policy, or the end of a service's sessions, is a fact when the command ends."""
     tells_publishers: bool
     """Whether the broker says which thing a message is from."""
+    words: str
+    """Options that lead a command to this office, each after a space; empty where none is needed."""
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
         """Send one request; returns the decoded JSON. Raises Refused, or a leaf of OperatorError."""
@@ -54,6 +57,7 @@ class LocalDesk:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.words = "" if folder == DEFAULT_DATA else typed(data=str(folder))
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
         """See ``Desk.ask``."""

@@ -1,11 +1,11 @@
 """The ``keyborn`` command: a table of nouns, loaded when they are called (GOALS P6: help within 80 ms)."""
 
-import importlib
 import sys
 
 import click
 
 from keyborn import __version__
+from keyborn.cli.groups import LazyGroup
 
 COMMANDS = {
     "enroll": ("keyborn.cli.enroll:enroll", "Give this device its identity (key, certificate, broker)."),
@@ -31,35 +31,10 @@ SERVER_PACKAGES = frozenset({"httptools", "msgspec", "starlette", "uvicorn"})
 AWS_PACKAGES = frozenset({"boto3", "botocore"})
 
 
-class LazyGroup(click.Group):
-    """A group that imports a command's module only when the command is used."""
+class _Commands(LazyGroup):
+    """The nouns: the device's first, then the operator's."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """The commands in the order of the table: the device's first, then the operator's."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        """Import the command, or nothing if there is none of that name."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command; where there is none of that name, the error shows the nearest one."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError:
-            from difflib import get_close_matches
-
-            if near := get_close_matches(args[0], COMMANDS, n=1):
-                raise click.UsageError(
-                    f"No such command {args[0]!r}. Did you mean {near[0]!r}?", ctx
-                ) from None
-            raise
+    table = COMMANDS
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command; raises ServerPartsMissing or AwsPartsMissing where a package is not installed."""
@@ -77,14 +52,9 @@ class LazyGroup(click.Group):
 
             raise ServerPartsMissing(package=package) from None
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        """List the table's summaries without importing anything."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
-
 
 @click.group(
-    cls=LazyGroup,
+    cls=_Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Start with: keyborn demo",
 )

@@ -2,12 +2,19 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+
+def typed(**options: str | None) -> str:
+    """Options as a person types them, each after a space; what is None is left out."""
+    given = {name: value for name, value in options.items() if value is not None}
+    return "".join(f" --{name} {shlex.quote(value)}" for name, value in given.items())
 
 
 def show(data: Mapping[str, Any], *, as_json: bool) -> None:

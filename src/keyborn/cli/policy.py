@@ -9,6 +9,7 @@ import click
 from keyborn.cli.console import place
 from keyborn.cli.desk import Desk, desk_options, pages
 from keyborn.cli.device import printable, printable_lines
+from keyborn.cli.groups import Group
 from keyborn.cli.output import json_option, show, table
 from keyborn.cli.policy_file import document_option, finding_line, read_policy, require_sound
 from keyborn.cli.policy_lint import lint_command
@@ -17,7 +18,7 @@ from keyborn.domain.errors import UnexpectedVerdict
 ACTIONS = ("connect", "publish", "receive", "retain", "subscribe")
 
 
-@click.group()
+@click.group(cls=Group)
 def policy() -> None:
     """Access policies, in AWS IoT's policy grammar: what a device may do on the broker.
 
@@ -52,7 +53,7 @@ def put_policy(*, name: str, file: Path, strict: bool, desk: Desk, as_json: bool
     count = f"version {kept['version']}"
     click.echo(f"{kept['policyName']} is kept, {count}, in force{when} for everybody who has it.")
     if kept["version"] == 1:
-        click.echo(f"Next: keyborn policy attach {kept['policyName']} --thing NAME")
+        click.echo(f"Next: keyborn policy attach {kept['policyName']} --thing NAME{desk.words}")
     for finding in kept["findings"]:
         click.echo(finding_line(finding), err=True)
 

@@ -7,12 +7,13 @@ import click
 
 from keyborn.cli.console import place
 from keyborn.cli.desk import Desk, desk_options, pages
+from keyborn.cli.groups import Group
 from keyborn.cli.orders import carry_out, reason_option
 from keyborn.cli.output import json_option, show, table
 from keyborn.cli.policy_file import finding_line, read_policy, require_sound
 
 
-@click.group()
+@click.group(cls=Group)
 def service() -> None:
     """Programs (not devices) with a key and certificate of their own for the broker.
 
@@ -100,7 +101,7 @@ def list_services(*, desk: Desk, as_json: bool) -> None:
     for row in rows:
         row["policies"] = ", ".join(row["policies"]) or None
     columns = ["name", "status", "policies", "created"]
-    empty = "There are no services. Make one with: keyborn service add NAME --policy FILE"
+    empty = f"There are no services. Make one with: keyborn service add NAME --policy FILE{desk.words}"
     table(rows, columns, as_json=False, empty=empty)
 
 

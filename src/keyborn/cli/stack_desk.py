@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from keyborn.cli.console import Refused, call_office, decode, request_of
+from keyborn.cli.output import typed
 from keyborn.domain.errors import AwsRefused, HomeUnusable, KeybornError
 from keyborn.http.admin import build_admin
 from keyborn.wiring.aws_office import StackDoor
@@ -21,6 +22,7 @@ class StackDesk:
     def __init__(self, stack: str, *, region: str | None, profile: str | None) -> None:
         """Nothing is asked yet."""
         self._door = StackDoor(stack, region=region, profile=profile)
+        self.words = typed(aws=stack, region=region, profile=profile)
 
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
         """See ``Desk.ask``."""

@@ -4,12 +4,13 @@ import click
 
 from keyborn.cli.console import place
 from keyborn.cli.desk import Desk, desk_options, pages
+from keyborn.cli.groups import Group
 from keyborn.cli.orders import carry_out, reason_option
 from keyborn.cli.output import json_option, show, table
 from keyborn.cli.token import Duration
 
 
-@click.group()
+@click.group(cls=Group)
 def thing() -> None:
     """The things in the registry: look, suspend, activate, let renew, revoke, retire.
 
@@ -31,7 +32,7 @@ def list_things(*, desk: Desk, as_json: bool) -> None:
     if not as_json:
         rows = [row | {"policies": ", ".join(row["policies"]) or None} for row in rows]
     columns = ["thingName", "status", "policies", "created"]
-    empty = "There are no things yet. Permit one with: keyborn token create --thing NAME"
+    empty = f"There are no things yet. Permit one with: keyborn token create --thing NAME{desk.words}"
     table(rows, columns, as_json=as_json, empty=empty)
 
 

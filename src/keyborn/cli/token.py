@@ -7,6 +7,7 @@ import click
 
 from keyborn.cli.console import place
 from keyborn.cli.desk import Desk, desk_options, pages
+from keyborn.cli.groups import Group
 from keyborn.cli.output import json_option, show, table
 from keyborn.domain.names import RESERVED_PREFIX
 
@@ -28,7 +29,7 @@ class Duration(click.ParamType[int]):
         return int(match[1]) * _UNITS[match[2]]
 
 
-@click.group()
+@click.group(cls=Group)
 def token() -> None:
     """Enrolment tokens: a permission for a device to enrol.
 
@@ -83,7 +84,8 @@ def list_tokens(*, everything: bool, desk: Desk, as_json: bool) -> None:
     """
     rows = [row for row in pages(desk, "/v1/tokens", "id") if everything or not _is_own(row)]
     columns = ["id", "state", "things", "kind", "uses", "usesTaken", "replace", "expires"]
-    table(rows, columns, as_json=as_json, empty="There are no tokens. Make one with: keyborn token create")
+    empty = f"There are no tokens. Make one with: keyborn token create{desk.words}"
+    table(rows, columns, as_json=as_json, empty=empty)
 
 
 @token.command()

@@ -3,7 +3,8 @@
 An ``Authenticator`` turns a credential into an ``Applicant``; nothing behind it sees the credential again.
 """
 
-from dataclasses import dataclass
+import hmac
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -30,10 +31,17 @@ class Applicant:
     """What the credential enrols."""
     policies: tuple[PolicyName, ...] | None = None
     """Access policies that a name gets when it is claimed; None is the default policy."""
+    digest: bytes | None = field(default=None, repr=False)
+    """SHA-256 of a secret that nobody has looked up yet: a claim has to, and counts another one's or none as
+    withdrawn. None: it was looked up."""
 
     def fresh(self, now: datetime) -> bool:
         """Whether the credential still permits something new."""
         return self.expires_at is None or now < self.expires_at
+
+    def showed(self, digest: bytes) -> bool:
+        """Whether the secret shown is the one with this digest, if that is still to be asked."""
+        return self.digest is None or hmac.compare_digest(self.digest, digest)
 
     @property
     def bound_to(self) -> ThingName | None:

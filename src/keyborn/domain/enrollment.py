@@ -73,7 +73,8 @@ class Standing:
     uses_taken: int = 0
     """How many (thing, key) pairs have redeemed the token."""
     token_withdrawn: bool = False
-    """Whether the token was withdrawn, perhaps after the caller authenticated, or is not known at all."""
+    """Whether the token was withdrawn, perhaps after the caller authenticated, is not known at all, or is not
+    the caller's (``Applicant.showed``)."""
 
 
 @dataclass(frozen=True, slots=True)

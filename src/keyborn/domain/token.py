@@ -24,10 +24,15 @@ TokenId = NewType("TokenId", str)
 """``t`` and the first 16 hex characters of the secret's SHA-256: public, used to look the token up."""
 
 SECRET_BYTES = 32
+MAX_SECRET_BYTES = 320
+"""A sealed one says what it permits (``domain.seal``): a pattern of 64 characters, a policy of 128."""
 FINGERPRINT_BYTES = 32
 CODE_PREFIX = "kb1."
 MAX_CODE = 1024
 _HEADER = struct.Struct(">QQB")
+"""Issued, expires, bytes of the fingerprint; its highest bit says that the secret has a length of its own."""
+_LENGTH = struct.Struct(">H")
+_OWN_LENGTH = 0x80
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """``fromtimestamp`` ends in 2038 where the C library's time has 32 bits, as on small boards."""
 _CHECK_BYTES = 4
@@ -73,7 +78,7 @@ class TokenUse:
 
 
 def digest(secret: bytes) -> bytes:
-    """SHA-256 of the 256-bit secret. No salt: the secret has full entropy."""
+    """SHA-256 of a secret. No salt: it holds at least 128 random bits."""
     return hashlib.sha256(secret).digest()
 
 
@@ -83,17 +88,19 @@ def token_id(secret: bytes) -> TokenId:
 
 
 def encode_secret(secret: bytes) -> str:
-    """The secret as clients send it: 43 characters of base64url, no padding."""
+    """The secret as clients send it: base64url, no padding; 43 characters for 32 bytes."""
     return _b64(secret)
 
 
 def decode_secret(text: str) -> bytes:
-    """Read a bearer secret. Raises CredentialRefused for anything but 43 characters of base64url."""
+    """Read a bearer secret. Raises CredentialRefused for anything but base64url of 32 to 320 bytes."""
+    if len(text) > 2 * MAX_SECRET_BYTES:
+        raise CredentialRefused
     try:
         secret = _unb64(text)
     except ValueError:
         raise CredentialRefused from None
-    if len(secret) != SECRET_BYTES or _b64(secret) != text:
+    if not SECRET_BYTES <= len(secret) <= MAX_SECRET_BYTES or _b64(secret) != text:
         raise CredentialRefused
     return secret
 
@@ -117,8 +124,11 @@ class EnrollmentCode:
 
     def encode(self) -> str:
         """One URL-safe word: ``kb1.`` and base64url of times, fingerprint, secret, URL and a check."""
-        head = _HEADER.pack(_epoch(self.issued_at), _epoch(self.expires_at), len(self.fingerprint))
-        body = head + self.fingerprint + self.secret + self.url.encode()
+        usual = len(self.secret) == SECRET_BYTES
+        size = len(self.fingerprint) | (0 if usual else _OWN_LENGTH)
+        head = _HEADER.pack(_epoch(self.issued_at), _epoch(self.expires_at), size)
+        length = b"" if usual else _LENGTH.pack(len(self.secret))
+        body = head + self.fingerprint + length + self.secret + self.url.encode()
         return CODE_PREFIX + _b64(body + _check(body))
 
     @staticmethod
@@ -141,16 +151,29 @@ class EnrollmentCode:
 
 def _read_body(body: bytes) -> EnrollmentCode:
     issued, expires, size = _HEADER.unpack_from(body)
-    rest = body[_HEADER.size :]
-    if size not in (0, FINGERPRINT_BYTES):
+    fingerprint, rest = _cut(body[_HEADER.size :], size & ~_OWN_LENGTH)
+    if len(fingerprint) not in (0, FINGERPRINT_BYTES):
         raise InvalidCode(detail="its fingerprint is not a SHA-256")
+    length = SECRET_BYTES
+    if size & _OWN_LENGTH:
+        told, rest = _cut(rest, _LENGTH.size)
+        (length,) = _LENGTH.unpack(told)
+    secret, url = _cut(rest, length)
+    if not SECRET_BYTES <= length <= MAX_SECRET_BYTES:
+        raise InvalidCode(detail="its secret is too short or too long")
     try:
-        url = rest[size + SECRET_BYTES :].decode()
         issued_at, expires_at = (_EPOCH + timedelta(seconds=each) for each in (issued, expires))
+        address = require_service_url(url.decode())
     except (ValueError, OverflowError, OSError):
         raise InvalidCode(detail="its times or its URL make no sense") from None
-    require_service_url(url)
-    return EnrollmentCode(url, rest[:size], rest[size : size + SECRET_BYTES], issued_at, expires_at)
+    return EnrollmentCode(address, fingerprint, secret, issued_at, expires_at)
+
+
+def _cut(raw: bytes, size: int) -> tuple[bytes, bytes]:
+    """The first ``size`` bytes and the rest; raises InvalidCode where there are fewer."""
+    if len(raw) < size:
+        raise InvalidCode(detail="it is cut short")
+    return raw[:size], raw[size:]
 
 
 def require_service_url(url: str) -> str:

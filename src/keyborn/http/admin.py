@@ -55,7 +55,7 @@ class Office:
     """Name, role, fingerprint, dates and PEM of every certificate authority."""
     about: Callable[[], Mapping[str, Any]]
     """URL, fingerprint, listeners and request count of the service, now."""
-    actor: Callable[[], str] = lambda: "operator"
+    actor: Callable[[], str]
     """Whom the audit trail names; asked before each change, and only then. Raises a leaf of OperatorError."""
     grace: GraceOffice | None = None
     """None where things do not renew."""

@@ -9,7 +9,7 @@ import asyncio
 import base64
 import binascii
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypedDict
@@ -29,6 +29,9 @@ THREADS = 16
 """What one request may do side by side: ten policies of a certificate, its thing, its status, some more."""
 _LAST = 0.4
 """Seconds before the time limit at which the answer is given, whatever is still under way."""
+_START = 3.0
+"""Seconds that the start may wait for something: Lambda gives ten (Developer Guide, "Lambda execution
+environment lifecycle")."""
 _OURS_ALONE = frozenset({b"connection", b"content-length"})
 """Headers that API Gateway writes for itself."""
 _VERSION = "2.0"
@@ -59,11 +62,21 @@ Deadline = Callable[[float], AbstractContextManager[None]]
 class LambdaHandler:
     """The function's entry point: one application and one event loop for as long as the instance lives."""
 
-    def __init__(self, app: Starlette, *, within: Deadline = lambda _seconds: nullcontext()) -> None:
-        """``within`` is entered for each request with the seconds it may take."""
+    def __init__(
+        self,
+        app: Starlette,
+        *,
+        within: Deadline = lambda _seconds: nullcontext(),
+        prepare: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """``within`` is entered for each request with the seconds it may take.
+
+        ``prepare`` is what the first request would have to do first, if the start has not done it.
+        """
         app.router.redirect_slashes = False  # it would send a caller where its own Host header says
         self._app = app
         self._within = within
+        self._prepare = prepare
         self._runner = asyncio.Runner()
         # The loop's own pool has four threads more than the machine has processors.
         self._runner.get_loop().set_default_executor(ThreadPoolExecutor(THREADS))
@@ -77,6 +90,20 @@ class LambdaHandler:
         except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 - nobody else may answer
             _log.error("a request ended with %s", type(fault).__name__)
             return _problem(problems.internal_problem())
+
+    def prepare(self) -> None:
+        """Do at the start what a first caller would wait for. Raises nothing: else that one does it."""
+        if self._prepare is None:
+            return
+        try:
+            self._runner.run(self._in_time(self._prepare))
+        except (Exception, asyncio.CancelledError) as trouble:  # noqa: BLE001 - it may serve for all that
+            _log.warning("the start was not prepared: %s", type(trouble).__name__)
+
+    async def _in_time(self, work: Callable[[], Awaitable[None]]) -> None:
+        async with asyncio.timeout(_START):
+            with self._within(_START):
+                await work()
 
     def close(self) -> None:
         """End the event loop; only tests have a need for it."""

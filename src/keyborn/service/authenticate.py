@@ -1,7 +1,6 @@
 """Authenticators: a credential becomes an applicant, or a refusal that tells an attacker nothing."""
 
 import hmac
-from typing import Protocol
 
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.errors import CredentialMissing, CredentialRefused, OpenEnrollmentRefused
@@ -12,18 +11,10 @@ _NOBODY = bytes(32)
 _LOOPBACK = frozenset({"127.0.0.1", "::1"})
 
 
-class TokenFinder(Protocol):
-    """Where a token is looked up: a registry (``ports.Tokens``), or what remembers what it said."""
-
-    async def find(self, token: TokenId) -> EnrollmentToken | None:
-        """Look one up by its public id, withdrawn and expired ones included."""
-        ...
-
-
 class TokenAuthenticator:
     """Bearer secrets: found by their public id, compared in constant time."""
 
-    def __init__(self, tokens: TokenFinder) -> None:
+    def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
 
     async def authenticate(self, credential: Credential) -> Applicant:

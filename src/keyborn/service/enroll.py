@@ -1,13 +1,15 @@
 """The registration authority: who may have which certificate. It decides; it never signs.
 
-Order (design PROTOCOL "Enroll"): authenticate, admission slot, turn under a quota, parse, decide and record
-the intent, sign, store, activate and audit, answer. Each is one durable effect; a crash between any two
-leaves at most an inactive leftover that the next attempt or the sweeper settles.
+Order (design PROTOCOL "Enroll"): authenticate, admission slot, turn under a quota (or credit, which is paid
+before anything is signed), parse, decide and record the intent, sign, store, activate and audit, answer.
+Each is one durable effect; a crash between any two leaves at most an inactive leftover that the next attempt
+or the sweeper settles.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.attributes import parse_attributes
@@ -15,7 +17,7 @@ from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.csr import CertificateRequest, parse_csr
 from keyborn.domain.enrollment import Attempt, Issue, Repeat, Verdict
-from keyborn.domain.errors import KeybornError, Queued, Unavailable
+from keyborn.domain.errors import CredentialRefused, KeybornError, Queued, Unavailable
 from keyborn.domain.intent import Intent
 from keyborn.domain.issuance import require_own_name
 from keyborn.domain.names import MAX_THING_NAME, ThingName, parse_thing_name
@@ -30,11 +32,13 @@ from keyborn.ports import (
     Credential,
     Enrollments,
     Entropy,
+    Leases,
 )
 from keyborn.service.admission import Admission, FailureBudget
 from keyborn.service.issuing import Issuing, Permission, propose
-from keyborn.service.quota import NoQuota, Quota
+from keyborn.service.quota import NoQuota, Quota, Turn
 from keyborn.service.saga import SagaStep, StepListener, ignore
+from keyborn.service.sealing import LateProof, NothingLate
 from keyborn.service.strangers import Strangers
 from keyborn.service.together import beside
 
@@ -77,13 +81,16 @@ class RegistrationAuthority:
         reserved_names: frozenset[str] = frozenset(),
         admission: Admission | None = None,
         quota: Quota | None = None,
+        leases: Leases | None = None,
         failures: FailureBudget | None = None,
         refusals: FailureBudget | None = None,
+        late: LateProof | None = None,
         on_step: StepListener = ignore,
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each token asks for.
 
         ``quota``: whose turn it is where a quota of somebody else bounds enrolments; None: nobody waits.
+        ``leases``: where claims have one. ``late``: where an authenticator leaves the look-up to the claim.
         """
         self._authenticator = authenticator
         self._enrollments = enrollments
@@ -94,6 +101,8 @@ class RegistrationAuthority:
         self._reserved = reserved_names
         self._admission = admission or Admission()
         self._quota = quota or NoQuota()
+        self._leases = leases
+        self._late = late or NothingLate()
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
         self._strangers = Strangers(audit, clock, failures)
         self._issuing = Issuing(enrollments, authority, on_step)
@@ -126,6 +135,10 @@ class RegistrationAuthority:
                 return await self._decide(request, applicant)
             except (Unavailable, Queued):
                 raise  # the registry could not write: there is nowhere to record it; a turn will come
+            except CredentialRefused as refusal:
+                self._late.end(applicant.token)
+                await self._strangers.refused("enroll", request.source, refusal)
+                raise
             except KeybornError as refusal:
                 self._refusals.charge(applicant.token, self._clock.now())
                 await self._audit.append(self._refusal(request, applicant.token, refusal))
@@ -141,21 +154,37 @@ class RegistrationAuthority:
     async def _at_its_turn(
         self, request: EnrollmentRequest, applicant: Applicant
     ) -> tuple[Verdict, CertificateRequest]:
-        """Wait for the turn, then claim. A turn that brings no new certificate is the next caller's."""
-        await self._quota.admit(_place(applicant, request.thing_name, self._clock.now()))
+        """Claim at one's turn, or on credit. A turn that brings no new certificate is the next caller's."""
+        place = _place(applicant, request.thing_name, self._clock.now())
+        turn = await self._quota.admit(place, partial(self._late.confirm, applicant))
         issuing = False
         try:
-            verdict, csr = await self._claim(request, applicant)
-            issuing = isinstance(verdict, Issue)
+            verdict, csr = await self._claim(request, applicant, turn)
+            if isinstance(verdict, Issue):
+                await self._require(turn, verdict.intent)
+                issuing = True
         finally:
             if not issuing:
-                self._quota.give_back()
+                turn.give_back()
         return verdict, csr
 
+    async def _require(self, turn: Turn, intent: Intent) -> None:
+        """Nothing is signed before its turn; who has to come again finds what was claimed on credit."""
+        try:
+            await turn.demand()
+        except KeybornError:
+            if self._leases is not None:
+                await self._leases.forgo(intent)
+            raise
+
     async def _claim(
-        self, request: EnrollmentRequest, applicant: Applicant
+        self, request: EnrollmentRequest, applicant: Applicant, turn: Turn
     ) -> tuple[Verdict, CertificateRequest]:
-        name, csr = self._parse(request, applicant)
+        try:
+            name, csr = self._parse(request, applicant)
+        except KeybornError:
+            await self._late.confirm(applicant)  # no claim will ask: a withdrawn token hears nothing else
+            raise
         self._on_step(SagaStep.PARSED)
         attempt = Attempt(
             applicant=applicant,
@@ -163,7 +192,7 @@ class RegistrationAuthority:
             now=self._clock.now(),
             attributes=parse_attributes(request.attributes),
         )
-        return await beside(self._enrollments.claim(attempt), self._quota.stock()), csr
+        return await beside(self._enrollments.claim(attempt), turn.meanwhile()), csr
 
     def _parse(
         self, request: EnrollmentRequest, applicant: Applicant

@@ -28,42 +28,70 @@ _random = SystemRandom()
 _CALM = 300.0
 """Places a second given by all instances together from which on each of them holds back."""
 _FIRST_INTERVAL, _LONGEST_INTERVAL = 1.0, 8.0
-_STOCK_KEPT = 5.0
+_KEPT = 5.0
+"""Seconds that a slot is good for: for longer it would be one more beside those of the moment."""
+_SOON = 4.0
+"""Seconds after a claim on credit in which its caller may begin to wait for its slot: it waits six at most,
+and then the function's time is nearly over (template, ``EnrollFunction``)."""
 _PASSING = (AwsThrottled, AwsConflict, AwsOutage, RegistryUnavailable)
 """What passes by waiting, and by that alone."""
+
+
+Confirm = Callable[[], Awaitable[None]]
+"""Asks whether a caller may still stand in line; raises what refuses it."""
+
+
+class Turn(Protocol):
+    """One caller's turn to enroll."""
+
+    async def meanwhile(self) -> None:
+        """What can be done for it beside the claim. Raises nothing."""
+        ...
+
+    async def demand(self) -> None:
+        """Return when it has come, before anything is signed; raises Queued with the time to return."""
+        ...
+
+    def give_back(self) -> None:
+        """It was not needed: it is for the next caller."""
+        ...
 
 
 class Quota(Protocol):
     """What the registration authority asks: a turn for each enrolment."""
 
-    async def admit(self, who: str) -> None:
-        """Return at the turn of ``who``; raises Queued with the time to return."""
-        ...
+    async def admit(self, who: str, confirm: Confirm) -> Turn:
+        """A turn for ``who``, which may claim now; raises Queued with the time to return.
 
-    async def stock(self) -> None:
-        """Prepare the next caller's turn, beside the work for this one. Raises nothing."""
-        ...
-
-    def give_back(self) -> None:
-        """The last turn was not needed: it is for the next caller."""
+        ``confirm`` is awaited, and may refuse, before ``who`` takes or waits for what others may need.
+        """
         ...
 
 
 class NoQuota:
-    """A service of one's own: everybody's turn is now."""
+    """A service of one's own: everybody's turn is now. It is its own turn, too."""
 
-    async def admit(self, who: str) -> None:
+    async def admit(self, who: str, confirm: Confirm) -> Turn:  # noqa: ARG002 - as the protocol has it
         """Return at once."""
+        return self
 
-    async def stock(self) -> None:
+    async def meanwhile(self) -> None:
         """Do nothing."""
+
+    async def demand(self) -> None:
+        """Return at once."""
 
     def give_back(self) -> None:
         """Do nothing."""
 
 
 class QuotaGate:
-    """One instance's view of the line; what it knows of the others the line has told it."""
+    """One instance's view of the line; what it knows of the others the line has told it.
+
+    While nobody is known to wait, who comes may claim on credit: the slot is taken beside the claim, and
+    demanded before anything is signed. So admission costs no round trip of its own. Once the line has told of
+    others the order is strict: first the slot, then the claim.
+    """
 
     def __init__(
         self,
@@ -86,63 +114,73 @@ class QuotaGate:
         self._joined_end = 0.0
         self._asked_at = -math.inf
         self._interval = 0.0
-        self._stock_until = -math.inf
-        self._proved = True
+        self._kept_until = -math.inf
+        self._failed_at = -math.inf
 
-    async def admit(self, who: str) -> None:
-        """Return when ``who`` may enroll, at most ``patience`` later; raises Queued with the time to return.
+    async def admit(self, who: str, confirm: Confirm) -> "GateTurn":
+        """A turn for ``who``: its own at the latest ``patience`` later, or on credit.
 
-        ``who`` is the same at each return and nobody else's (``domain.quota.place_name``). Raises what an
-        operator must mend, AwsRefused and its like, as it is.
+        ``who`` is the same at each return and nobody else's (``domain.quota.place_name``). Raises Queued with
+        the time to return, and what an operator must mend, AwsRefused and its like, as it is.
+        """
+        now, kept_until = self._seconds(), self._kept_until
+        self._kept_until = -math.inf
+        if now < kept_until <= now + _KEPT:  # later ones are a wrong clock's
+            return GateTurn(self, who, now, kept_until)
+        if self._calm(now):
+            return GateTurn(self, who, now, None)
+        await confirm()
+        return GateTurn(self, who, now, await self.wait(who))
+
+    async def wait(self, who: str, since: float = math.inf) -> float:
+        """Return when the turn of ``who`` has come, with how long the slot is good for; raises as ``admit``.
+
+        ``since``: when it claimed on credit. Long ago there is no time left to wait: it comes again.
         """
         now = self._seconds()
-        self._proved = True
-        if self._use_stock(now):
-            return
+        if now > since + _SOON:
+            raise self._away(1 + 2 * self._fraction())
         try:
-            await self._admit(who, now)
+            return await self._admit(who, now) + _KEPT
         except _PASSING:  # throttled or out: nothing is known but that waiting helps
             raise self._away(2 + 8 * self._fraction()) from None
 
-    async def ahead(self) -> None:
-        """Take a slot ahead while it is looked up who asks; as ``stock``, which it then saves the caller.
+    async def pay(self) -> float | None:
+        """Take a slot for who claims on credit, if one is spare: how long it is good for. Raises nothing.
 
-        It may be a stranger. So it is done once for each caller that was proved, and strangers cost no slots
-        beyond that one. An instance that has just begun has this much credit.
-        """
-        if self._proved:
-            self._proved = False
-            await self.stock()
-
-    async def stock(self) -> None:
-        """Take a slot ahead for the next caller of this instance, if one is spare; may run beside a claim.
-
-        Raises nothing: without it the next caller takes one for itself.
+        Where none was to be had there is no credit for a while, whatever the reason.
         """
         now, cold = self._seconds(), math.isinf(self._free_at)
-        if now < self._stock_until:
-            return
         with suppress(Unavailable):
-            if await self._take(now, now - self._pacing.spare) is not None:
-                self._stock_until = now + _STOCK_KEPT
-            elif cold:
+            begins = await self._take(now, now - self._pacing.spare)
+            if begins is not None:
+                return now + _KEPT
+            if cold:
                 self._begin(now)
+        self._failed_at = now
+        return None
 
-    def give_back(self) -> None:
-        """The slot of the last caller brought no certificate: it is the next one's, as if taken ahead."""
-        self._stock_until = self._seconds() + _STOCK_KEPT
+    def keep(self, until: float) -> None:
+        """A slot that brought no certificate is the next caller's of this instance, as long as it is good."""
+        self._kept_until = until
 
-    def _use_stock(self, now: float) -> bool:
-        there = now < self._stock_until
-        self._stock_until = -math.inf
-        return there
+    def _calm(self, now: float) -> bool:
+        """Whether nobody is known to wait, and a slot was spare when the line was last met, or never met."""
+        spare = max(self._free_at, self._end) <= now - self._pacing.spare
+        failed = self._failed_at <= now < self._failed_at + _FIRST_INTERVAL
+        return spare and not failed and self._may_ask(now)
 
-    async def _admit(self, who: str, now: float) -> None:
+    def _may_ask(self, now: float) -> bool:
+        """Not while this instance holds back; a clock that went back does not hold it."""
+        return not self._asked_at <= now < self._asked_at + self._interval
+
+    async def _admit(self, who: str, now: float) -> float:
+        """The moment at which its slot was had, or begins."""
         pacing = self._pacing
         cold = math.isinf(self._free_at)
-        may_ask = not self._asked_at <= now < self._asked_at + self._interval  # nor if the clock went back
+        may_ask = self._may_ask(now)
         if may_ask and await self._take(now, now - pacing.spare) is not None:
-            return
+            return now
         if cold:
             self._begin(now)
             may_ask = False
@@ -158,6 +196,7 @@ class QuotaGate:
             raise self._away(pause_late(pacing, now - due, self._fraction()))
         if begins > now:
             await self._sleep(begins - now)
+        return max(now, begins)
 
     def _begin(self, now: float) -> None:
         """A thousand instances may begin in one moment: each asks the line one thing at first."""
@@ -186,3 +225,29 @@ class QuotaGate:
 
     def _away(self, seconds: float) -> Queued:
         return Queued(seconds=math.ceil(seconds))
+
+
+class GateTurn:
+    """A turn at a gate: paid with a slot, or still owed."""
+
+    def __init__(self, gate: QuotaGate, who: str, since: float, until: float | None) -> None:
+        """``until``: how long its slot is good for, Unix time; None: it owes one."""
+        self._gate = gate
+        self._who = who
+        self._since = since
+        self._until = until
+
+    async def meanwhile(self) -> None:
+        """Pay what is owed, if a slot is spare."""
+        if self._until is None:
+            self._until = await self._gate.pay()
+
+    async def demand(self) -> None:
+        """Return at once where it is paid; who owes waits or stands in line as everybody does."""
+        if self._until is None:
+            self._until = await self._gate.wait(self._who, self._since)
+
+    def give_back(self) -> None:
+        """The slot is the next caller's, for as long as it is good; there is none where none was paid."""
+        if self._until is not None:
+            self._gate.keep(self._until)

@@ -8,17 +8,11 @@ from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.names import NameScope
+from keyborn.domain.seal import TokenFacts
 from keyborn.domain.thing import ThingKind
-from keyborn.domain.token import (
-    SECRET_BYTES,
-    EnrollmentCode,
-    EnrollmentToken,
-    TokenId,
-    TokenUse,
-    digest,
-    token_id,
-)
-from keyborn.ports import Clock, Entropy, TokenList, Tokens
+from keyborn.domain.token import EnrollmentCode, EnrollmentToken, TokenId, TokenUse, digest, token_id
+from keyborn.ports import Clock, TokenList, Tokens
+from keyborn.service.sealing import Secrets
 
 MAX_TTL = timedelta(days=3650)
 MAX_USES = 10_000_000
@@ -62,30 +56,34 @@ class TokenOffice:
         tokens: Tokens,
         listing: TokenList,
         clock: Clock,
-        entropy: Entropy,
+        secrets: Secrets,
         trust: Callable[[], tuple[str, bytes]],
     ) -> None:
         """``trust`` tells the service's URL and its root's fingerprint at the time of asking."""
         self._tokens = tokens
         self._listing = listing
         self._clock = clock
-        self._entropy = entropy
+        self._secrets = secrets
         self._trust = trust
 
     async def create(self, wish: TokenWish, *, actor: str = "operator") -> FreshToken:
         """Make a token; only the digest of its secret is kept."""
         url, fingerprint = self._trust()
-        secret, now = self._entropy.token_bytes(SECRET_BYTES), self._clock.now()
+        now = self._clock.now()
+        facts = TokenFacts(
+            wish.scope, wish.uses, now + wish.ttl, wish.replace, wish.kind, policies=wish.policies
+        )
+        secret = await self._secrets.make(facts)
         token = EnrollmentToken(
             id=token_id(secret),
             digest=digest(secret),
-            scope=wish.scope,
-            uses=wish.uses,
+            scope=facts.scope,
+            uses=facts.uses,
             issued_at=now,
-            expires_at=now + wish.ttl,
-            replace=wish.replace,
-            kind=wish.kind,
-            policies=wish.policies,
+            expires_at=facts.expires_at,
+            replace=facts.replace,
+            kind=facts.kind,
+            policies=facts.policies,
         )
         event = AuditEvent(
             now, "token.create", "done", token.id, actor, details={"scope": wish.scope.pattern}

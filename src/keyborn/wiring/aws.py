@@ -19,7 +19,6 @@ from typing import Any, TextIO
 
 import botocore.session
 from botocore.config import Config
-from starlette.applications import Starlette
 
 from keyborn.adapters.aws.admission import DynamoLine
 from keyborn.adapters.aws.authority import IotAuthority
@@ -38,12 +37,11 @@ from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import AWS_FALLBACK, BrokerAddress, MqttFallback
 from keyborn.http.lambda_handler import LambdaContext, LambdaHandler
 from keyborn.ports import MAX_PAGE, Clock
-from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
 from keyborn.service.quota import QuotaGate
 from keyborn.service.readiness import Readiness
+from keyborn.service.sealing import SealedAuthenticator
 from keyborn.service.sweep import Sweeper
-from keyborn.service.token_memory import TokenMemory
 
 ClientOf = Callable[[str], object]
 """Makes a botocore client for a service: ``dynamodb``, ``iot``, ``iot-data``."""
@@ -145,15 +143,16 @@ def clients(region: str) -> ClientOf:
 
 def build_enrollment(
     stack: StackSettings, client: ClientOf, *, roots: str, clock: Clock | None = None
-) -> Starlette:
-    """The application that devices reach: the same routes and rules as on a server of one's own."""
+) -> LambdaHandler:
+    """What answers devices: the same routes and rules as on a server of one's own."""
     clock = clock or SystemClock()
     iot, dynamodb = Iot(client("iot"), stack.account), client("dynamodb")
     registry = AwsRegistry(dynamodb, stack.table, iot)
     authority = IotAuthority(iot, registry, roots_pem=roots)
+    authenticator = SealedAuthenticator(registry, registry)
     gate = QuotaGate(DynamoLine(dynamodb, stack.table, stack.pacing), stack.pacing)
     registration = RegistrationAuthority(
-        authenticator=TokenAuthenticator(TokenMemory(registry, meanwhile=gate.ahead)),
+        authenticator=authenticator,
         enrollments=registry,
         authority=authority,
         audit=registry,
@@ -161,6 +160,8 @@ def build_enrollment(
         entropy=SystemEntropy(),
         reserved_names=frozenset({stack.endpoint.lower(), "localhost"}),
         quota=gate,
+        leases=registry,
+        late=authenticator,
     )
     broker = BrokerAddress(
         endpoint=stack.endpoint,
@@ -174,7 +175,8 @@ def build_enrollment(
     async def _reachable(_at: datetime) -> None:
         await registry.find(_NOBODY)
 
-    return build_app(Service(registration, broker, Readiness(_reachable, clock).check))
+    app = build_app(Service(registration, broker, Readiness(_reachable, clock).check))
+    return LambdaHandler(app, within=within, prepare=authenticator.prepare)
 
 
 _NOBODY = TokenId("0" * 16)
@@ -192,11 +194,13 @@ def hush() -> None:
 
 
 def enroll_handler(environment: Mapping[str, str]) -> LambdaHandler:
-    """What answers devices; its clients are made now, while Lambda gives a whole processor."""
+    """What Lambda calls; its clients are made now, while Lambda gives a whole processor."""
     hush()
     stack = read_stack(environment)
     roots = roots_for(Path(environment.get("LAMBDA_TASK_ROOT", ".")))
-    return LambdaHandler(build_enrollment(stack, clients(stack.region), roots=roots), within=within)
+    handler = build_enrollment(stack, clients(stack.region), roots=roots)
+    handler.prepare()
+    return handler
 
 
 class SweepHandler:

@@ -17,6 +17,7 @@ from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import OperatorError
 from keyborn.http.admin import Office
 from keyborn.http.bodies import fingerprint_text
+from keyborn.service.sealing import SealedSecrets
 from keyborn.wiring.aws_stack import account_of
 from keyborn.wiring.use_cases import Offices
 
@@ -47,7 +48,8 @@ class StackDoor:
         async with AwsRegistry(lambda: session.client("dynamodb"), outputs.table, iot) as registry:
             reserved = frozenset({outputs.mqtt_host.lower(), "localhost"})
             clock = SystemClock()
-            yield Offices(registry, clock, SystemEntropy(), reserved).office(
+            secrets = SealedSecrets(registry, SystemEntropy())
+            yield Offices(registry, clock, secrets, reserved).office(
                 OrderedRevoker(lambda: session.client("iot-data"), registry, clock),
                 trust=lambda: (outputs.url, outputs.root_fingerprint),
                 authorities=(),

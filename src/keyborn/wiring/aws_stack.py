@@ -14,7 +14,7 @@ from keyborn.adapters.aws.stack.removal import Removal
 from keyborn.adapters.aws.stack.stacks import Tell
 from keyborn.adapters.aws.stack.unlisted import UnlistedClearing
 from keyborn.adapters.aws.table import DynamoRegistry
-from keyborn.adapters.system import SystemClock
+from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.access_policy.document import DEFAULT_POLICY
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.names import ThingName
@@ -22,6 +22,7 @@ from keyborn.domain.thing import ThingKind
 from keyborn.policies import device_policy
 from keyborn.ports import MAX_PAGE
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.sealing import SealedSecrets
 from keyborn.service.sweep import Sweeper
 
 
@@ -30,8 +31,10 @@ def account_of(outputs: StackOutputs) -> Account:
     return Account(outputs.iot_arn, thing_type=outputs.thing_type, policy_prefix=outputs.policy_prefix)
 
 
-def ship_default_policy(session: AwsSession, outputs: StackOutputs) -> None:
-    """Put keyborn-default into the registry, unless an operator's stands there; bring AWS IoT to that.
+def ship(session: AwsSession, outputs: StackOutputs) -> None:
+    """Put into the registry what it begins with: the seal of tokens' secrets, and keyborn-default.
+
+    Either unless it is there already, an operator's own policy above all; AWS IoT is brought to that.
 
     CloudFormation makes the policy with its first text and never knows of a later one: the registry decides,
     and what it holds is put into AWS IoT once more. Raises leaves of Unavailable.
@@ -43,6 +46,7 @@ async def _ship(session: AwsSession, outputs: StackOutputs) -> None:
     clock = SystemClock()
     iot = Iot(session.client("iot"), account_of(outputs))
     async with AwsRegistry(session.client("dynamodb"), outputs.table, iot) as registry:
+        await SealedSecrets(registry, SystemEntropy()).key()
         office = PolicyOffice(
             policies=registry,
             listing=registry,

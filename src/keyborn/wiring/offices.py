@@ -12,6 +12,7 @@ from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import ServerNotRunning
 from keyborn.http.admin import Office
 from keyborn.http.bodies import fingerprint_text
+from keyborn.service.sealing import RandomSecrets
 from keyborn.settings import Address, ServerSettings, read_settings
 from keyborn.wiring.use_cases import Offices
 
@@ -20,7 +21,7 @@ from keyborn.wiring.use_cases import Offices
 async def open_office(folder: DataFolder) -> AsyncIterator[Office]:
     """The operator's office without a server: takes the folder's lock for as long as it is open."""
     settings = read_settings(folder.settings)
-    clock, entropy = SystemClock(), SystemEntropy()
+    clock, secrets = SystemClock(), RandomSecrets(SystemEntropy())
     rows = authority_rows(folder)
     registry = SqliteRegistry(folder.registry)
 
@@ -31,7 +32,7 @@ async def open_office(folder: DataFolder) -> AsyncIterator[Office]:
 
     with folder.lock():
         async with registry:
-            offices = Offices(registry, clock, entropy, settings.reserved_names, grace=registry)
+            offices = Offices(registry, clock, secrets, settings.reserved_names, grace=registry)
             yield offices.office(AbsentBroker(folder.broker), trust=_trust, authorities=rows, about=dict)
 
 

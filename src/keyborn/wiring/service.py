@@ -42,6 +42,7 @@ from keyborn.service.nonces import MemoryNonces
 from keyborn.service.readiness import Readiness
 from keyborn.service.renew import RenewalAuthority, RenewalPorts
 from keyborn.service.saga import StepListener, ignore
+from keyborn.service.sealing import RandomSecrets
 from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
@@ -94,7 +95,11 @@ class LocalService:
         self._entropy: Entropy = SystemEntropy()
         self._registry = SqliteRegistry(folder.registry)
         self._offices = Offices(
-            self._registry, self._clock, self._entropy, settings.reserved_names, grace=self._registry
+            self._registry,
+            self._clock,
+            RandomSecrets(self._entropy),
+            settings.reserved_names,
+            grace=self._registry,
         )
         self._url = ""
         self._tasks: list[asyncio.Task[None]] = []

@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keyborn.http.admin import Office
-from keyborn.ports import Clock, Entropy, Grace, Registry, Sessions
+from keyborn.ports import Clock, Grace, Registry, Sessions
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.sealing import Secrets
 from keyborn.service.services import ServiceOffice
 from keyborn.service.things import ThingOffice
 from keyborn.service.tokens import TokenOffice
@@ -20,15 +21,18 @@ class Offices:
         self,
         registry: Registry,
         clock: Clock,
-        entropy: Entropy,
+        secrets: Secrets,
         reserved: frozenset[str] = frozenset(),
         *,
         grace: Grace | None = None,
     ) -> None:
-        """``reserved``: names that no thing and no service may have. ``grace``: where things renew."""
+        """``secrets`` makes those of tokens. ``reserved``: names that no thing and no service may have.
+
+        ``grace``: where things renew.
+        """
         self._registry = registry
         self._clock = clock
-        self._entropy = entropy
+        self._secrets = secrets
         self._reserved = reserved
         self._grace = grace
 
@@ -65,7 +69,7 @@ class Offices:
             tokens=self._registry,
             listing=self._registry,
             clock=self._clock,
-            entropy=self._entropy,
+            secrets=self._secrets,
             trust=trust,
         )
 

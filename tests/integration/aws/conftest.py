@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support import ministack
+from support import aws_saga, ministack
 from support.aws_deployer import EVERYTHING, Deployer
 from support.aws_faults import Faults
 from support.aws_gate import Gate, open_gate
@@ -22,6 +22,14 @@ def stage() -> Stage:
 def faults() -> Faults:
     """A client of this test's own, and the hooks on it."""
     return Faults(ministack.shared().client("dynamodb"))
+
+
+@pytest.fixture(scope="session")
+def ground() -> Iterator[aws_saga.Stage]:
+    """An account for whole sagas, in a stand-in of its own: everything is forgotten before each case."""
+    running = ministack.start()
+    yield aws_saga.make_stage(running)
+    running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,10 @@ NOON = 1_795_000_000.0
 PACING = Pacing(rate=10.0)
 
 
+async def nobody_asks() -> None:
+    """The caller is known."""
+
+
 class Instance:
     """One instance with its own client and clock; counts its calls."""
 
@@ -38,10 +42,16 @@ class Instance:
 
     async def admits(self, who: str) -> bool:
         try:
-            await self.gate.admit(who)
+            await self.turn(who)
         except Queued:
             return False
         return True
+
+    async def turn(self, who: str) -> None:
+        """What a caller goes through, with a claim that takes no time."""
+        turn = await self.gate.admit(who, nobody_asks)
+        await turn.meanwhile()
+        await turn.demand()
 
 
 async def test_without_a_storm_admission_is_one_call() -> None:
@@ -51,14 +61,6 @@ async def test_without_a_storm_admission_is_one_call() -> None:
         instance.now += 5
     assert instance.calls["UpdateItem"] <= 11, "one of them met an empty table"
     assert set(instance.calls) == {"UpdateItem"}
-
-
-async def test_with_a_slot_in_stock_admission_is_no_call() -> None:
-    instance = Instance(ministack.new_table())
-    await instance.gate.stock()
-    instance.calls.clear()
-    assert await instance.admits("a")
-    assert not instance.calls
 
 
 async def test_instances_together_admit_what_the_quota_allows_and_no_more() -> None:
@@ -115,11 +117,11 @@ async def test_where_the_item_is_throttled_callers_come_back_in_some_seconds() -
     instance = Instance(ministack.new_table())
     instance.client.meta.events.register("before-send.dynamodb.UpdateItem", _throttled)
     with pytest.raises(Queued) as queued:
-        await instance.gate.admit("a")
+        await instance.turn("a")
     assert queued.value.retry_after is not None
     assert 2 <= queued.value.retry_after <= 10
 
 
 async def test_without_its_table_the_service_says_so() -> None:
     with pytest.raises(AwsRefused):
-        await Instance("no-such-table").gate.admit("a")
+        await Instance("no-such-table").turn("a")

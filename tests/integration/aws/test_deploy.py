@@ -20,6 +20,7 @@ from keyborn.cli.main import cli
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy
 from keyborn.domain.errors import AwsDenied, StackFailed, StackForeign, StackMissing, StackNotReady
 from keyborn.policies import device_policy
+from support import packages
 from support.aws_deployer import BUCKET, EVERYTHING, PARAMETERS, STACK, Deployer, target_words, tiny
 from support.pki import new_pki, pem
 from support.registry_cases import document, event
@@ -52,6 +53,24 @@ def test_the_change_set_is_shown_before_and_every_resource_while_it_is_made(depl
     assert "Add     Table                AWS::DynamoDB::Table            -" in before
     assert "CREATE_COMPLETE       AWS::DynamoDB::Table              Table" in after
     assert after.rstrip().endswith(f"AWS::CloudFormation::Stack        {STACK}")
+
+
+def test_before_each_long_piece_of_work_a_line_says_what_is_done(deployer: Deployer) -> None:
+    size = len(tiny(packages.own_target()).data)
+    lines = deployer.deploy().stderr.splitlines()
+    build = next(n for n, line in enumerate(lines) if line.startswith("Building the functions' code"))
+    shown = next(n for n, line in enumerate(lines) if line.startswith("ACTION"))
+    sent = lines.index(f"Sending {size:,} bytes of code to {BUCKET}.")
+    made = next(n for n, line in enumerate(lines) if line.startswith("CREATE_IN_PROGRESS"))
+    assert build < shown < sent < made
+    assert "Sending" not in deployer.deploy().stderr
+
+
+def test_code_that_lies_in_the_bucket_is_not_sent_again(deployer: Deployer) -> None:
+    deployer.deploy()
+    deployer.aws.root("cloudformation").delete_stack(StackName=STACK)
+    said = deployer.deploy().stderr
+    assert f"bytes of code to {BUCKET}.\nIt is there already.\n" in said
 
 
 def test_the_endpoint_is_the_accounts_own_unless_one_is_named(deployer: Deployer) -> None:

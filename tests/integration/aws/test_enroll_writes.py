@@ -4,7 +4,7 @@ The stand-in heeds no condition on partitions (tests/support/aws_iam.py), so the
 what real enrolments were seen to write, and against what an intruder would.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,15 +20,15 @@ from keyborn.domain.errors import KeybornError
 from keyborn.domain.names import ThingName
 from keyborn.domain.quota import Pacing
 from keyborn.domain.thing import ThingStatus
-from support import ministack
 from support.aws_faults import ENDLESS, Fault, Faults, Killed, Plan
 from support.aws_iam import Ledger, Statement, Write, denied
-from support.aws_saga import LAMP, LEASE, Process, Stage, make_stage
+from support.aws_saga import LAMP, LEASE, Process, Stage
 from support.csr_make import make_csr
 from support.registry_cases import make_token
 
 OTHER = ThingName("lamp-2")
 PUT, UPDATE = "dynamodb:PutItem", "dynamodb:UpdateItem"
+MADE = keys.secret(make_token("any").id, make_token("any").digest)[0]
 COUNTED = frozenset({"pk", "sk", "taken", "uses", "withdrawnAt", "rev"})
 """What a claim asks and changes of a token, and its keys."""
 
@@ -39,12 +39,10 @@ def statements() -> tuple[Statement, ...]:
     return tuple(policy["PolicyDocument"]["Statement"])
 
 
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    """A stand-in of this file's own: everything in it is forgotten before each case."""
-    stack = ministack.start()
-    yield make_stage(stack)
-    stack.stop()
+@pytest.fixture
+def stage(ground: Stage) -> Stage:
+    """An account; each case begins it anew."""
+    return ground
 
 
 @asynccontextmanager
@@ -113,9 +111,12 @@ async def test_of_a_token_an_enrolment_touches_nothing_but_its_count(stage: Stag
     assert frozenset().union(*(one.attributes for one in touched)) <= COUNTED
 
 
+NEVER = [keys.AUDIT, keys.HEAD[0], keys.POLICIES, "givers#keyborn-default", keys.SEAL[0], MADE]
+
+
 @pytest.mark.parametrize("action", [PUT, UPDATE])
-@pytest.mark.parametrize("partition", [keys.AUDIT, keys.HEAD[0], keys.POLICIES, "givers#keyborn-default"])
-def test_the_trail_its_end_and_policies_are_denied(action: str, partition: str) -> None:
+@pytest.mark.parametrize("partition", NEVER)
+def test_the_trail_its_end_policies_and_who_made_a_secret_are_denied(action: str, partition: str) -> None:
     assert denied(statements(), Write(action, partition))
 
 

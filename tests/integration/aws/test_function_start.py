@@ -63,7 +63,8 @@ MOST_MODULES = 620
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return unpack(packages.built(packages.own_target()), tmp_path_factory.mktemp("function"))
+    code = packages.kept(packages.run_folder(tmp_path_factory), packages.own_target())
+    return unpack(code, tmp_path_factory.mktemp("function"))
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def somewhere() -> Place:
 @pytest.fixture(scope="module")
 def busy(folder: Path, somewhere: Place) -> Start:
     """A function that was started for a first device and has enrolled more."""
-    events = somewhere.enrollments([f"lamp-{number}" for number in range(ENROLLMENTS)])
+    events = somewhere.enrollments([f"{somewhere.table}-{number}" for number in range(ENROLLMENTS)])
     return start("serve", folder, environment=somewhere.environment, events=events)
 
 

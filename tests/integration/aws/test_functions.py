@@ -9,7 +9,6 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from keyborn.adapters.aws.calls import within
 from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.roots import amazon_roots
@@ -21,6 +20,7 @@ from keyborn.domain.quota import Pacing
 from keyborn.domain.token import encode_secret
 from keyborn.http.bodies import AWS_FALLBACK, MqttFallback
 from keyborn.http.lambda_handler import LambdaHandler
+from keyborn.service.sealing import SealedSecrets
 from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.wiring.aws import StackSettings, SweepHandler, build_enrollment, metrics, read_stack
 from support import ministack
@@ -54,8 +54,7 @@ def stack() -> StackSettings:
 
 @pytest.fixture
 def handler(stack: StackSettings) -> Iterator[LambdaHandler]:
-    app = build_enrollment(stack, ministack.shared().client, roots=amazon_roots())
-    handler = LambdaHandler(app, within=within)
+    handler = build_enrollment(stack, ministack.shared().client, roots=amazon_roots())
     yield handler
     handler.close()
 
@@ -69,7 +68,7 @@ def secret_for(stack: StackSettings, name: str) -> str:
         tokens=registry,
         listing=registry,
         clock=SystemClock(),
-        entropy=SystemEntropy(),
+        secrets=SealedSecrets(registry, SystemEntropy()),
         trust=lambda: ("https://localhost:8443", bytes(32)),
     )
     fresh = asyncio.run(office.create(TokenWish(NameScope(name), 1, timedelta(hours=1))))
@@ -109,7 +108,7 @@ def test_it_says_that_it_is_well(handler: LambdaHandler, path: str) -> None:
 
 def test_without_its_table_it_says_that_it_is_not_ready() -> None:
     stack = StackSettings("kb", "kb-nowhere", Account(ARN), "eu-central-1", "broker.example")
-    handler = LambdaHandler(build_enrollment(stack, ministack.shared().client, roots=""), within=within)
+    handler = build_enrollment(stack, ministack.shared().client, roots="")
     answer = handler(event("GET", "/readyz"), Context())
     handler.close()
     assert answer["statusCode"] == 503

@@ -11,6 +11,7 @@ import pytest
 from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.revoker import OrderedRevoker, Revoker
+from keyborn.adapters.aws.session import AwsSession
 from keyborn.adapters.aws.settle import Settlement
 from keyborn.adapters.system import SystemClock
 from keyborn.domain.names import ThingName
@@ -101,6 +102,41 @@ def test_orders_switch_the_certificate_in_aws_iot(desk: OnStack) -> None:
     for order, status in (("suspend", "INACTIVE"), ("activate", "ACTIVE"), ("revoke", "REVOKED")):
         assert typed(desk, "thing", order, LAMP).code == 0
         assert in_iot(desk, certificate) == status
+
+
+def test_who_only_looks_is_not_asked_who_it_is(desk: OnStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS tells the caller's ARN for the audit trail: where nothing is changed, nothing is written there."""
+    asked: list[str] = []
+
+    def identity(_session: AwsSession) -> dict[str, str]:
+        asked.append("sts")
+        return {"Account": "000000000000", "Arn": "arn:aws:iam::000000000000:user/op"}
+
+    monkeypatch.setattr(AwsSession, "identity", property(identity))
+    for noun in ("thing", "token", "policy", "service"):
+        assert typed(desk, noun, "list").code == 0
+    assert typed(desk, "audit", "verify").code == 0
+    assert asked == []
+    made = told(desk, "token", "create")
+    assert asked == ["sts"]
+    assert (
+        told(desk, "audit", "show")[-1] | {"actor": "arn:aws:iam::000000000000:user/op"}
+        == (told(desk, "audit", "show")[-1])
+    )
+    assert made["id"] in json.dumps(told(desk, "audit", "show")[-1])
+    assert asked == ["sts"]
+
+
+def test_what_to_do_next_names_the_stack(desk: OnStack, tmp_path: Path) -> None:
+    place = " ".join(desk.options)
+    assert typed(desk, "thing", "list").out.endswith(f"keyborn token create --thing NAME {place}\n")
+    assert typed(desk, "token", "list").out.endswith(f"keyborn token create {place}\n")
+    assert typed(desk, "service", "list").out.endswith(f"service add NAME --policy FILE {place}\n")
+    allow = {"Effect": "Allow", "Action": "iot:Publish", "Resource": "arn:aws:iot:*:*:topic/extra"}
+    file = tmp_path / "extra.json"
+    file.write_text(json.dumps({"Version": "2012-10-17", "Statement": [allow]}))
+    assert f"policy attach extra --thing NAME {place}\n" in typed(desk, "policy", "put", "extra", file).out
+    typed(desk, "policy", "remove", "extra")
 
 
 def test_an_order_may_name_the_certificate(desk: OnStack) -> None:

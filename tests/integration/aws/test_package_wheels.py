@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from keyborn.adapters.aws.package import MACHINES, Target, build_package
-from support import packages
+from keyborn.adapters.aws.package import MACHINES, Target, build_package, pack
+from keyborn.adapters.aws.roots import ROOTS_NAME
+from support import ministack, packages
 
 ENVIRONMENT = {
     "KEYBORN_STACK": "s",
@@ -24,6 +25,7 @@ ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
     "AWS_SECRET_ACCESS_KEY": "secret",
 }
+"""Of functions that AWS does not know; the secret key is none of the stand-in's."""
 IMPORT = """
 import sys
 sys.path[:0] = [sys.argv[1]]
@@ -35,6 +37,12 @@ assert not here, here
 loaded = {name.partition(".")[0] for name in sys.modules}
 print(sorted(loaded & {"boto3", "uvicorn", "click", "paho", "sqlite3"}))
 """
+
+
+@pytest.fixture
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where what is built is kept for a run."""
+    return packages.run_folder(tmp_path_factory)
 
 
 @pytest.mark.slow
@@ -61,21 +69,41 @@ def test_every_compiled_wheel_is_for_the_architecture(architecture: str) -> None
     assert {int.from_bytes(one, "little") for one in objects.values()} == {machine}
 
 
-def test_building_it_again_gives_the_same_zip() -> None:
+def test_building_it_again_gives_the_same_zip(run: Path) -> None:
     target = packages.own_target()
-    assert build_package(target) == packages.built(target)
+    assert build_package(target) == packages.kept(run, target)
 
 
-def test_it_is_small_enough_to_be_sent_in_one_piece(figure: Callable[[str], None]) -> None:
-    built = packages.built(packages.own_target())
+def test_what_a_run_keeps_is_with_roots_what_would_be_built_with_them(run: Path) -> None:
+    kept = packages.kept(run, packages.own_target())
+    with zipfile.ZipFile(io.BytesIO(kept.data)) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    whole, again = (
+        pack(contents | {ROOTS_NAME: b"roots"}),
+        packages.kept(run, packages.own_target(), roots=b"roots"),
+    )
+    assert (again.digest, again.unpacked, again.compiled) == (whole.digest, whole.unpacked, whole.compiled)
+    assert zipfile.ZipFile(io.BytesIO(again.data)).read(ROOTS_NAME) == b"roots"
+    assert pack(contents) == kept
+
+
+def test_it_is_small_enough_to_be_sent_in_one_piece(run: Path, figure: Callable[[str], None]) -> None:
+    built = packages.kept(run, packages.own_target())
     figure(f"the functions' code: {len(built.data) / 1e6:.1f} MB, {built.unpacked / 1e6:.1f} MB unpacked")
     assert len(built.data) < 50_000_000  # Lambda Developer Guide, "Lambda quotas"
 
 
-@pytest.mark.parametrize("function", ["function_enroll", "function_sweep"])
-def test_each_function_starts_from_the_unzipped_folder_alone(tmp_path: Path, function: str) -> None:
-    zipfile.ZipFile(io.BytesIO(packages.built(packages.own_target()).data)).extractall(tmp_path)
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [("function_enroll", "the start was not prepared: AwsRefused\n"), ("function_sweep", "")],
+)
+def test_each_function_starts_from_the_unzipped_folder_alone(
+    run: Path, tmp_path: Path, function: str, said: str
+) -> None:
+    built = packages.kept(run, packages.own_target())
+    zipfile.ZipFile(io.BytesIO(built.data)).extractall(tmp_path)
     order = [sys.executable, "-I", "-S", "-c", IMPORT, str(tmp_path), f"keyborn.wiring.{function}"]
-    done = subprocess.run(order, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr) == (0, "")
+    environment = {**ENVIRONMENT, "AWS_ENDPOINT_URL": ministack.shared().url}
+    done = subprocess.run(order, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, said)
     assert done.stdout.strip() == "[]"

@@ -4,7 +4,7 @@ What AWS IoT's rule would put down is put down here; that it does so, ``e2e/aws/
 """
 
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,28 +19,19 @@ from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import ReplacementPending, TokenExpired
 from keyborn.domain.names import CertificateId
 from keyborn.domain.thing import ThingStatus
-from support import ministack
 from support.aws_faults import ENDLESS, Fault, Plan
-from support.aws_saga import IMPATIENT, LAMP, Process, Stage, make_stage
+from support.aws_saga import IMPATIENT, LAMP, Process, Stage
 from support.csr_make import make_csr
 
 LONG = timedelta(days=2)
 """The tokens' time is over."""
 
 
-@pytest.fixture(scope="module")
-def shared_stage() -> Iterator[Stage]:
-    """A stand-in of this file's own: everything in it is forgotten before each test."""
-    stack = ministack.start()
-    yield make_stage(stack)
-    stack.stop()
-
-
 @pytest.fixture
-async def stage(shared_stage: Stage) -> Stage:
+async def stage(ground: Stage) -> Stage:
     """An account with the service, and nobody enrolled."""
-    await shared_stage.prepare()
-    return shared_stage
+    await ground.prepare()
+    return ground
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What an attacker, or a neighbour in the same account, might turn to his own use."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -9,25 +9,16 @@ import pytest
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
 from keyborn.domain.errors import ThingNameTaken, Unavailable
 from keyborn.domain.thing import ThingStatus
-from support import ministack
 from support.aws_faults import ENDLESS, Fault, Plan
-from support.aws_saga import ACCOUNT, LAMP, LEASE, Process, Stage, make_stage
+from support.aws_saga import ACCOUNT, LAMP, LEASE, Process, Stage
 from support.csr_make import make_csr
 
 
-@pytest.fixture(scope="module")
-def shared_stage() -> Iterator[Stage]:
-    """A stand-in of this file's own: everything in it is forgotten before each test."""
-    stack = ministack.start()
-    yield make_stage(stack)
-    stack.stop()
-
-
 @pytest.fixture
-async def stage(shared_stage: Stage) -> Stage:
+async def stage(ground: Stage) -> Stage:
     """An account with the service, and nobody enrolled."""
-    await shared_stage.prepare()
-    return shared_stage
+    await ground.prepare()
+    return ground
 
 
 @pytest.fixture

@@ -19,9 +19,8 @@ from botocore.exceptions import ReadTimeoutError
 
 from keyborn.domain.errors import EnrollmentInterrupted, NotFound, ThingRevoked, Unavailable
 from keyborn.domain.thing import ThingStatus
-from support import ministack
 from support.aws_faults import ENDLESS, Killed
-from support.aws_saga import IMPATIENT, LAMP, LEASE, Process, Stage, make_stage
+from support.aws_saga import IMPATIENT, LAMP, LEASE, Process, Stage
 from support.figures import Figure
 
 FULL = bool(os.environ.get("KEYBORN_FULL"))
@@ -29,12 +28,10 @@ HOUR = timedelta(hours=1)
 ORDERS = (ThingStatus.REVOKED, ThingStatus.SUSPENDED)
 
 
-@pytest.fixture(scope="module")
-def stage() -> Iterator[Stage]:
-    """A stand-in of this file's own: everything in it is forgotten before each case."""
-    stack = ministack.start()
-    yield make_stage(stack)
-    stack.stop()
+@pytest.fixture
+def stage(ground: Stage) -> Stage:
+    """An account; each case begins it anew."""
+    return ground
 
 
 @dataclass(frozen=True, slots=True)

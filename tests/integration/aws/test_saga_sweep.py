@@ -25,9 +25,8 @@ from keyborn.domain.token import encode_secret
 from keyborn.ports import Credential
 from keyborn.service.enroll import EnrollmentRequest
 from keyborn.service.sweep import Sweeper
-from support import ministack
 from support.aws_faults import ENDLESS, Fault, Killed, Plan
-from support.aws_saga import ACCOUNT, IMPATIENT, LAMP, SECRET, Process, Stage, make_stage
+from support.aws_saga import ACCOUNT, IMPATIENT, LAMP, Process, Stage
 from support.csr_make import make_csr
 from support.figures import Figure
 from support.registry_cases import event
@@ -36,19 +35,11 @@ NO_PATIENCE = Patience(whole=0.0)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 
 
-@pytest.fixture(scope="module")
-def shared_stage() -> Iterator[Stage]:
-    """A stand-in of this file's own: everything in it is forgotten before each test."""
-    stack = ministack.start()
-    yield make_stage(stack)
-    stack.stop()
-
-
 @pytest.fixture
-async def stage(shared_stage: Stage) -> Stage:
+async def stage(ground: Stage) -> Stage:
     """An account with the service, and nobody enrolled."""
-    await shared_stage.prepare()
-    return shared_stage
+    await ground.prepare()
+    return ground
 
 
 @pytest.fixture
@@ -70,7 +61,7 @@ async def die(stage: Stage, *operations: str, fault: Fault = Fault.KILLED) -> No
 
 async def test_what_is_active_and_was_never_stored_goes_as_soon_as_the_lease_is_over(stage: Stage) -> None:
     """The process died when AWS IoT had activated and bound what the table had no word of."""
-    stage.dynamodb.plan(Plan(Fault.KILLED_BEFORE, first=2, times=ENDLESS))
+    stage.dynamodb.plan(Plan(Fault.KILLED_BEFORE, first=1, times=ENDLESS))
     async with stage.process() as process:
         with suppress(Killed):
             await process.enroll(stage.csr)
@@ -89,7 +80,7 @@ async def test_what_is_active_and_was_never_stored_goes_as_soon_as_the_lease_is_
 
 
 async def test_what_was_stored_and_not_confirmed_is_switched_off_and_used_again(stage: Stage) -> None:
-    stage.dynamodb.plan(Plan(Fault.KILLED_BEFORE, first=3, times=ENDLESS))
+    stage.dynamodb.plan(Plan(Fault.KILLED_BEFORE, first=2, times=ENDLESS))
     async with stage.process() as process:
         with suppress(Killed):
             await process.enroll(stage.csr)
@@ -146,7 +137,7 @@ async def test_where_the_last_word_was_not_taken_nothing_is_active_when_the_answ
     stage: Stage,
 ) -> None:
     """The table did not answer to the commit, and does a moment later."""
-    stage.dynamodb.plan(Plan(Fault.UNSENT, first=3, times=1))
+    stage.dynamodb.plan(Plan(Fault.UNSENT, first=2, times=1))
     async with stage.process(patience=NO_PATIENCE) as process:
         with pytest.raises(Unavailable):
             await process.enroll(stage.csr)
@@ -283,7 +274,7 @@ async def test_of_fifty_keys_for_one_name_at_once_one_wins(stage: Stage, figure:
 
 async def fleet(stage: Stage, process: Process, count: int) -> list[str]:
     """So many devices; their certificates, in order."""
-    applicant = await process.authority.authenticate(Credential(encode_secret(SECRET), "192.0.2.1"))
+    applicant = await process.authority.authenticate(Credential(encode_secret(process.secret), "192.0.2.1"))
     found: list[str] = []
     for number in range(count):
         name = ThingName(f"lamp-{number}")

@@ -1,7 +1,7 @@
 """What somebody deleted by hand in AWS IoT, and orders that were broken off between the table and there."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
@@ -10,28 +10,19 @@ from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
 from keyborn.domain.errors import AwsRefused, NotFound, Unavailable
 from keyborn.domain.names import ThingName
 from keyborn.domain.thing import ThingStatus
-from support import ministack
 from support.aws_faults import ENDLESS, Fault, Plan
-from support.aws_saga import IMPATIENT, LAMP, Process, Stage, make_stage
+from support.aws_saga import IMPATIENT, LAMP, Process, Stage
 from support.csr_make import make_csr
 
 HOUR = timedelta(hours=1)
 FLEET = PolicyName("fleet")
 
 
-@pytest.fixture(scope="module")
-def shared_stage() -> Iterator[Stage]:
-    """A stand-in of this file's own: everything in it is forgotten before each test."""
-    stack = ministack.start()
-    yield make_stage(stack)
-    stack.stop()
-
-
 @pytest.fixture
-async def stage(shared_stage: Stage) -> Stage:
+async def stage(ground: Stage) -> Stage:
     """An account with the service, and nobody enrolled."""
-    await shared_stage.prepare()
-    return shared_stage
+    await ground.prepare()
+    return ground
 
 
 @pytest.fixture

@@ -187,9 +187,11 @@ def test_after_it_is_gone_nothing_is_left(stack: Stack) -> None:
     assert everything(stack.aws) == before
 
 
-def test_the_real_code_starts_there_and_its_role_reaches_the_table(stack: Stack) -> None:
+def test_the_real_code_starts_there_and_its_role_reaches_the_table(
+    stack: Stack, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     target = packages.own_target()
-    built = packages.built(target)
+    built = packages.kept(packages.run_folder(tmp_path_factory), target)
     stack.upload(built.key, built.data)
     outputs = stack.create(
         CodeKey=built.key, MqttEndpoint=ENDPOINT, Runtime=target.runtime, Architecture=target.architecture

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from keyborn.adapters.aws.calls import within
 from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.system import SystemClock, SystemEntropy
@@ -19,6 +18,7 @@ from keyborn.domain.names import NameScope
 from keyborn.domain.quota import Pacing
 from keyborn.domain.token import encode_secret
 from keyborn.http.lambda_handler import RESERVE, Answer, LambdaHandler
+from keyborn.service.sealing import SealedSecrets
 from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.wiring import aws as wiring
 from keyborn.wiring.aws import StackSettings, build_enrollment
@@ -76,9 +76,7 @@ def bench(clients: dict[str, Faults]) -> Iterator[Bench]:
     iot.create_policy(policyName=f"{table}_keyborn-default", policyDocument=document)
     account = Account(ARN, thing_type=f"{table}_device", policy_prefix=f"{table}_")
     stack = StackSettings("kb", table, account, ministack.REGION, "broker.example", pacing=Pacing(1000.0))
-    handler = LambdaHandler(
-        build_enrollment(stack, lambda name: clients[name].client, roots="roots"), within=within
-    )
+    handler = build_enrollment(stack, lambda name: clients[name].client, roots="roots")
     yield Bench(handler, clients["dynamodb"], clients["iot"], fleet_token(table, iot, account))
     handler.close()
     for one in clients.values():
@@ -91,7 +89,7 @@ def fleet_token(table: str, iot: Any, account: Account) -> str:  # noqa: ANN401 
         tokens=registry,
         listing=registry,
         clock=SystemClock(),
-        entropy=SystemEntropy(),
+        secrets=SealedSecrets(registry, SystemEntropy()),
         trust=lambda: ("https://localhost:8443", bytes(32)),
     )
     fresh = asyncio.run(office.create(TokenWish(NameScope("*"), None, timedelta(hours=1))))

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
 
 from keyborn.adapters.aws.iot import Account
 from keyborn.device.answer import Fallback
 from keyborn.device.home import Home
 from keyborn.device.identity import require_identity
-from keyborn.http.app import Service
+from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import AWS_FALLBACK, MqttFallback
 from keyborn.wiring import aws
 from support import ministack
@@ -81,9 +82,14 @@ def test_on_aws_it_is_443_unless_the_broker_has_a_name_or_a_port_of_its_own(
     monkeypatch: pytest.MonkeyPatch, host: str, port: int, second: MqttFallback | None
 ) -> None:
     services: list[Service] = []
-    monkeypatch.setattr(aws, "build_app", services.append)
+
+    def noting(service: Service) -> Starlette:
+        services.append(service)
+        return build_app(service)
+
+    monkeypatch.setattr(aws, "build_app", noting)
     account = Account("arn:aws:iot:eu-central-1:000000000000")
     stack = aws.StackSettings("kb", "table", account, "eu-central-1", host, port)
-    aws.build_enrollment(stack, ministack.shared().client, roots="")
+    aws.build_enrollment(stack, ministack.shared().client, roots="").close()
     (service,) = services
     assert (service.broker.port, service.broker.fallback) == (port, second)

@@ -90,6 +90,17 @@ def test_more_roots_than_a_device_takes_are_refused_before_anything_is_done(tmp_
     assert "it has 9 certificates, and a device takes at most 8" in str(said.exception)
 
 
+@pytest.mark.parametrize("account", ["12", "", "12345678901a", "١٢٣٤٥٦٧٨٩٠١٢", "1234567890123", "1234-5678"])
+@pytest.mark.parametrize("command", ["deploy", "outputs", "smoke", "destroy"])
+def test_an_account_that_is_no_number_of_aws_is_refused_before_aws_is_asked(
+    command: str, account: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keyborn.adapters.aws.session.AwsSession.client", None)
+    said = keyborn(command, "--account", account)
+    assert said.exit_code == 2
+    assert "--account takes twelve digits." in said.stderr
+
+
 @pytest.mark.usefixtures("no_aws")
 @pytest.mark.parametrize("command", ["deploy", "destroy"])
 def test_where_nobody_can_be_asked_nothing_is_done_without_yes(command: str) -> None:

@@ -18,7 +18,7 @@ from keyborn.adapters.aws.smoke.check import Differs, Holds, NotDecided, Verdict
 from keyborn.adapters.aws.smoke.lab import PREFIX, Lab, Undecided
 from keyborn.adapters.aws.smoke.ledger import Owed, abandoned, open_ledger
 from keyborn.adapters.aws.smoke.report import Mask, Report
-from keyborn.adapters.aws.smoke.run import Finding, clear, examine
+from keyborn.adapters.aws.smoke.run import Finding, clear, examine, rounds_within
 from keyborn.adapters.aws.smoke.undo import Undo, signing, subject_of
 from keyborn.adapters.aws.stack.orders import Place
 from keyborn.adapters.aws.stack.permissions import MOST, smoke_policy
@@ -153,6 +153,13 @@ def test_what_does_not_go_at_all_stays_on_the_list_for_the_next_run(tmp_path: Pa
     for again in abandoned(tmp_path):
         assert clear(again, Hands(), pause=0.0) == []
     assert list(abandoned(tmp_path)) == []
+
+
+@pytest.mark.parametrize(("patience", "rounds"), [(1, 2), (2, 2), (9, 5), (14, 8), (120, 8)])
+def test_removing_is_repeated_as_long_as_a_run_waits_for_aws_but_no_longer_than_it_helps(
+    patience: float, rounds: int
+) -> None:
+    assert rounds_within(patience) == rounds
 
 
 def test_an_error_that_is_no_failure_of_aws_is_not_hidden(tmp_path: Path) -> None:

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from keyborn.domain.applicant import Applicant
 from keyborn.domain.errors import CredentialRefused, CsrMalformed, NameNotPermitted, Queued, TokenExhausted
+from keyborn.domain.intent import Intent
+from keyborn.domain.names import ThingName
 from keyborn.domain.quota import place_name
-from keyborn.domain.token import encode_secret
+from keyborn.domain.token import TokenId, encode_secret
 from keyborn.ports import Credential
 from keyborn.service.authenticate import TokenAuthenticator
-from keyborn.service.enroll import Enrollment, RegistrationAuthority
+from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAuthority
+from keyborn.service.quota import Confirm
 from keyborn.service.tokens import FreshToken
 from support.csr_make import make_csr
 from support.office import SOURCE, OfficeWorld
@@ -19,21 +23,56 @@ from support.office import SOURCE, OfficeWorld
 
 @dataclass
 class Quota:
-    """Notes what it is asked; sends everybody away if it is closed."""
+    """Notes what it is asked; sends everybody away if it is closed, or before the signature if it is late."""
 
     asked: list[str] = field(default_factory=list)
     closed: bool = False
+    late: bool = False
 
-    async def admit(self, who: str) -> None:
+    async def admit(self, who: str, confirm: Confirm) -> "Quota":
         self.asked.append(who)
         if self.closed:
+            await confirm()
             raise Queued(seconds=9)
+        return self
 
-    async def stock(self) -> None:
-        self.asked.append("stock")
+    async def meanwhile(self) -> None:
+        self.asked.append("meanwhile")
+
+    async def demand(self) -> None:
+        self.asked.append("demand")
+        if self.late:
+            raise Queued(seconds=9)
 
     def give_back(self) -> None:
         self.asked.append("back")
+
+
+@dataclass
+class Leases:
+    """Notes what is given up."""
+
+    given_up: list[Intent] = field(default_factory=list)
+
+    async def forgo(self, intent: Intent) -> None:
+        self.given_up.append(intent)
+
+
+@dataclass
+class Late:
+    """Finds every token withdrawn that it is told of, or that it is asked about when it is ``over``."""
+
+    over: bool = False
+    asked: list[TokenId] = field(default_factory=list)
+    ended: list[TokenId] = field(default_factory=list)
+
+    async def confirm(self, applicant: Applicant) -> None:
+        self.asked.append(applicant.token)
+        if self.over:
+            raise CredentialRefused
+
+    def end(self, token: TokenId) -> None:
+        self.ended.append(token)
 
 
 class Door:
@@ -42,8 +81,13 @@ class Door:
     def __init__(self, folder: Path) -> None:
         self.world = OfficeWorld(folder)
         self.quota = Quota()
+        self.leases = Leases()
+        self.late = Late()
         self.authority: RegistrationAuthority = self.world.build(
-            TokenAuthenticator(self.world.registry), quota=self.quota
+            TokenAuthenticator(self.world.registry),
+            quota=self.quota,
+            leases=self.leases,
+            late=self.late,
         )
 
     async def enroll(self, name: object, csr: object, token: FreshToken) -> Enrollment:
@@ -56,12 +100,57 @@ def door(tmp_path: Path) -> Door:
     return Door(tmp_path)
 
 
-async def test_a_new_certificate_takes_a_turn_and_the_next_one_is_prepared_beside_the_claim(
-    door: Door,
-) -> None:
+async def test_a_new_certificate_takes_a_turn_that_is_demanded_after_the_claim(door: Door) -> None:
     token = await door.world.token("sensor-1")
     await door.enroll("sensor-1", make_csr("sensor-1")[1], token)
-    assert door.quota.asked == [place_name(token.token.id, "sensor-1"), "stock"]
+    assert door.quota.asked == [place_name(token.token.id, "sensor-1"), "meanwhile", "demand"]
+    assert door.leases.given_up == []
+
+
+async def test_who_claimed_before_its_turn_gets_nothing_signed_and_keeps_its_claim(door: Door) -> None:
+    door.quota.late = True
+    token, (_, csr) = await door.world.token("sensor-1"), make_csr("sensor-1")
+    before = await door.world.outcomes()
+    for _ in range(150):
+        with pytest.raises(Queued):
+            await door.enroll("sensor-1", csr, token)
+    assert door.quota.asked[-2:] == ["demand", "back"]
+    assert await door.world.registry.certificates(ThingName("sensor-1")) == []
+    assert {one.thing for one in door.leases.given_up} == {"sensor-1"}
+    assert len({one.id for one in door.leases.given_up}) == 1, "the same claim each time"
+    assert await door.world.outcomes() == before, "a turn that is yet to come is no decision"
+    door.quota.late = False
+    await door.enroll("sensor-1", csr, token)
+
+
+async def test_of_a_token_that_only_the_claim_finds_withdrawn_others_are_told(door: Door) -> None:
+    """The caller was authenticated a moment before."""
+    token, (_, csr) = await door.world.token("sensor-1"), make_csr("sensor-1")
+    credential = Credential(encode_secret(token.code.secret), SOURCE)
+    applicant = await door.authority.authenticate(credential)
+    await door.world.tokens.withdraw(token.token.id)
+    with pytest.raises(CredentialRefused):
+        await door.authority.enroll(applicant, EnrollmentRequest("sensor-1", csr, SOURCE))
+    assert door.late.ended == [token.token.id]
+    assert door.late.asked == []
+
+
+async def test_where_no_claim_asks_whether_the_token_stands_that_is_asked_before_the_answer(
+    door: Door,
+) -> None:
+    """A request that cannot be read, a name that the token is not for, a place in the line."""
+    token = await door.world.token("sensor-1")
+    with pytest.raises(CsrMalformed):
+        await door.enroll("sensor-1", "no request", token)
+    assert door.late.asked == [token.token.id]
+    door.late.over = True
+    with pytest.raises(CredentialRefused):
+        await door.enroll("sensor-1", "no request", token)
+    assert door.late.ended == [token.token.id]
+    door.quota.closed = True
+    with pytest.raises(CredentialRefused):
+        await door.enroll("sensor-1", make_csr("sensor-1")[1], token)
+    assert (await door.world.outcomes())[-1] == "credential_refused"
 
 
 async def test_a_stranger_is_refused_before_the_quota_is_asked(door: Door) -> None:

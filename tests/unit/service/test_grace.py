@@ -12,6 +12,7 @@ from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.http.admin import build_admin
 from keyborn.http.admin_rows import thing_row
 from keyborn.service.grace import GraceOffice
+from keyborn.service.sealing import RandomSecrets
 from keyborn.service.things import Order
 from keyborn.wiring.use_cases import Offices
 from support.office import OfficeWorld, folder
@@ -89,7 +90,7 @@ async def test_grace_is_for_devices_that_are_here(world: GraceWorld) -> None:
 @pytest.mark.parametrize("renews", [True, False])
 def test_the_route_is_there_where_things_renew(world: GraceWorld, *, renews: bool) -> None:
     memory = MemoryRegistry()
-    offices = Offices(memory, world.clock, SystemEntropy(), grace=memory if renews else None)
+    offices = Offices(memory, world.clock, RandomSecrets(SystemEntropy()), grace=memory if renews else None)
     office = offices.office(None, trust=lambda: ("", b""), authorities=(), about=dict)
     paths = {getattr(route, "path", "") for route in build_admin(office).routes}
     assert ("/v1/things/{name:path}/grace" in paths) is renews

@@ -11,12 +11,13 @@ from keyborn.domain.errors import (
     AwsOutage,
     AwsRefused,
     AwsThrottled,
+    CredentialRefused,
     Queued,
     RegistryUnavailable,
     Unavailable,
 )
 from keyborn.domain.quota import Pacing, Place, Slice
-from keyborn.service.quota import NoQuota, QuotaGate
+from keyborn.service.quota import NoQuota, QuotaGate, Turn
 
 NOON = 1_795_000_000.0
 PACING = Pacing(rate=10.0, burst=0.4, patience=2.0)
@@ -48,6 +49,10 @@ class Watched:
             raise self.trouble
 
 
+async def nobody_asks() -> None:
+    """The caller is known."""
+
+
 @dataclass
 class Stage:
     """Instances of one service on one clock, which sleeping moves."""
@@ -56,26 +61,38 @@ class Stage:
     fraction: float = 0.5
     shared: Watched = field(default_factory=Watched)
     slept: list[float] = field(default_factory=list)
+    confirmed: int = 0
 
     def gate(self) -> QuotaGate:
         return QuotaGate(
             self.shared, PACING, seconds=lambda: self.now, fraction=lambda: self.fraction, sleep=self._sleep
         )
 
+    async def confirm(self) -> None:
+        """Count who was asked about."""
+        self.confirmed += 1
+
     async def _sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
 
     async def pause(self, gate: QuotaGate, who: str) -> float | None:
-        """The Retry-After of who was sent away; None for who was let in."""
+        """The Retry-After of who was sent away; None for who may have a certificate signed."""
         try:
-            await gate.admit(who)
+            await self.turn(gate, who)
         except Queued as queued:
             return queued.retry_after
         return None
 
+    async def turn(self, gate: QuotaGate, who: str) -> Turn:
+        """What a caller goes through, with a claim that takes no time."""
+        turn = await gate.admit(who, self.confirm)
+        await turn.meanwhile()
+        await turn.demand()
+        return turn
+
     async def warm(self, gate: QuotaGate) -> None:
         """The gate has met the line, and every kept slot is gone."""
-        await gate.admit("early")
+        await self.turn(gate, "early")
         await self.exhaust()
         self.shared.asked.clear()
 
@@ -281,40 +298,9 @@ async def test_what_an_operator_must_mend_is_not_taken_for_a_queue() -> None:
         async def take(self, now: float, latest: float) -> Slice:
             raise AwsRefused(action="dynamodb:UpdateItem", reason="AccessDeniedException")
 
+    stage = Stage(shared=Denied())
     with pytest.raises(AwsRefused):
-        await Stage(shared=Denied()).gate().admit("a")
-
-
-async def test_a_slot_in_stock_saves_the_next_caller_the_call() -> None:
-    stage = Stage()
-    gate = stage.gate()
-    await gate.stock()
-    await gate.stock()
-    assert stage.shared.asked == ["take"]
-    assert await stage.pause(gate, "a") is None
-    assert stage.shared.asked == ["take"]
-    assert await stage.pause(gate, "b") is None
-    assert stage.shared.asked == ["take", "take"]
-
-
-async def test_a_slot_in_stock_is_not_kept_for_long() -> None:
-    stage = Stage()
-    gate = stage.gate()
-    await gate.stock()
-    stage.now += 6
-    await gate.admit("a")
-    assert stage.shared.asked == ["take", "take"]
-
-
-async def test_nothing_is_stocked_where_nothing_is_spare_or_nobody_answers() -> None:
-    stage = Stage()
-    gate = stage.gate()
-    await stage.exhaust()
-    await gate.stock()
-    stage.shared.trouble = RegistryUnavailable(seconds=1)
-    stage.now += 60
-    await gate.stock()
-    assert await stage.pause(gate, "a") is not None
+        await stage.turn(stage.gate(), "a")
 
 
 async def test_what_an_instance_keeps_does_not_grow() -> None:
@@ -334,57 +320,162 @@ async def test_many_at_once_on_one_instance_get_no_more_than_the_rate() -> None:
     assert pauses.count(None) <= 1 + (PACING.burst + PACING.patience) * PACING.rate
 
 
-# ── a slot ahead while it is looked up who asks ───────────────────────────────────────────────────────
+# ── on credit ─────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_slot_taken_beside_the_look_at_a_token_saves_the_caller_the_call() -> None:
+async def test_who_claims_on_credit_asks_the_line_beside_its_claim_and_not_before() -> None:
     stage = Stage()
-    gate = stage.gate()
-    await gate.ahead()
-    assert await stage.pause(gate, "a") is None
+    turn = await stage.gate().admit("a", nobody_asks)
+    assert stage.shared.asked == []
+    await turn.meanwhile()
+    await turn.demand()
     assert stage.shared.asked == ["take"]
 
 
-async def test_strangers_cost_one_slot_however_many_they_are() -> None:
+async def test_who_claimed_on_credit_where_no_slot_is_spare_waits_as_everybody_does() -> None:
     stage = Stage()
-    gate = stage.gate()
-    for _ in range(50):
-        await gate.ahead()  # and then it turns out that nobody knows the token
-        stage.now += 6
-    assert stage.shared.asked == ["take"]
-    assert await stage.pause(gate, "a") is None
-    await gate.ahead()
-    assert stage.shared.asked == ["take", "take", "take"], "somebody was proved: once more"
+    await stage.exhaust()
+    turn = await stage.gate().admit("a", nobody_asks)
+    await turn.meanwhile()
+    with pytest.raises(Queued):
+        await turn.demand()
 
 
-async def test_a_cold_instance_that_looked_ahead_in_a_stampede_still_asks_the_line_one_thing() -> None:
+async def test_who_claimed_on_credit_at_its_turn_is_held_until_its_slot_begins() -> None:
+    stage = Stage()
+    due = (await stage.shared.line.join("a", stage.now)).due
+    stage.now = due
+    while (await stage.shared.line.take(stage.now, stage.now + 0.5)).begins is not None:
+        pass
+    turn = await stage.gate().admit("a", nobody_asks)
+    await turn.meanwhile()
+    await turn.demand()
+    assert stage.slept == [pytest.approx(0.5, abs=0.11)]
+
+
+async def test_once_the_line_has_told_of_others_nobody_claims_on_credit() -> None:
     stage = Stage()
     await stage.exhaust()
     gate = stage.gate()
-    await gate.ahead()
-    pauses = [await stage.pause(gate, f"device-{number}") for number in range(50)]
-    writes = [what for what in stage.shared.asked if what != "find"]
-    assert writes == ["take"]
-    assert all(pause is not None and 1 <= pause <= 3 for pause in pauses)
+    assert await stage.pause(gate, "a") is not None
+    for second in range(1, 30):
+        stage.now = NOON + second
+        await stage.exhaust()
+        with pytest.raises(Queued):
+            await gate.admit(f"device-{second}", nobody_asks)
 
 
-async def test_to_look_ahead_raises_nothing() -> None:
+async def test_a_crowd_on_one_instance_claims_on_credit_once() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.exhaust()
+    early = 0
+    for number in range(300):
+        stage.now += 0.01
+        await stage.exhaust()
+        try:
+            turn = await gate.admit(f"device-{number}", nobody_asks)
+        except Queued:
+            continue
+        early += 1
+        await turn.meanwhile()
+        with pytest.raises(Queued):
+            await turn.demand()
+    assert early == 1
+
+
+async def test_who_waits_for_a_slot_or_stands_in_line_is_asked_about_first() -> None:
+    """Not who claims on credit: its claim asks."""
+    stage = Stage()
+    gate = stage.gate()
+    await stage.turn(gate, "a")
+    assert stage.confirmed == 0
+    await stage.crowd(gate, 30)
+    stage.shared.asked.clear()
+    stage.confirmed = 0
+
+    async def refuses() -> None:
+        raise CredentialRefused
+
+    with pytest.raises(CredentialRefused):
+        await gate.admit("b", refuses)
+    assert stage.shared.asked == []
+    await stage.pause(gate, "b")
+    assert stage.confirmed == 1
+
+
+async def test_while_the_line_cannot_be_had_there_is_credit_once_a_second() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.turn(gate, "early")
+    stage.shared.trouble = RegistryUnavailable(seconds=1)
+    early = 0
+    for number in range(50):
+        stage.now += 0.1
+        try:
+            turn = await gate.admit(f"device-{number}", nobody_asks)
+        except Queued:
+            continue
+        early += 1
+        await turn.meanwhile()
+        with pytest.raises(Queued):
+            await turn.demand()
+    assert 4 <= early <= 5
+
+
+async def test_who_claimed_long_ago_does_not_wait_for_its_slot_but_comes_again() -> None:
+    """The function has an end: whoever waits up to it leaves a claim that nobody can go on with."""
+    stage = Stage()
+    due = (await stage.shared.line.join("a", stage.now)).due
+    stage.now = due
+    await stage.exhaust()
+    turn = await stage.gate().admit("a", nobody_asks)
+    await turn.meanwhile()
+    stage.now += 4.5
+    with pytest.raises(Queued):
+        await turn.demand()
+    assert stage.slept == []
+
+
+async def test_when_the_line_has_run_dry_there_is_credit_again() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    await stage.warm(gate)
+    await stage.crowd(gate, 30)
+    stage.now += 60
+    stage.shared.asked.clear()
+    await gate.admit("a", nobody_asks)
+    assert stage.shared.asked == []
+
+
+async def test_a_line_that_does_not_answer_gives_no_credit_for_a_signature() -> None:
+    stage = Stage()
+    turn = await stage.gate().admit("a", nobody_asks)
+    stage.shared.trouble = RegistryUnavailable(seconds=1)
+    await turn.meanwhile()
+    with pytest.raises(Queued):
+        await turn.demand()
+
+
+async def test_what_an_operator_must_mend_is_told_at_the_demand_and_not_beside_the_claim() -> None:
     class Denied(Watched):
         async def take(self, now: float, latest: float) -> Slice:
             raise AwsRefused(action="dynamodb:UpdateItem", reason="AccessDeniedException")
 
-    gate = Stage(shared=Denied()).gate()
-    await gate.ahead()
-    await gate.stock()
+    turn = await Stage(shared=Denied()).gate().admit("a", nobody_asks)
+    await turn.meanwhile()
     with pytest.raises(AwsRefused):
-        await gate.admit("a")
+        await turn.demand()
+
+
+# ── given back ────────────────────────────────────────────────────────────────────────────────────────
 
 
 async def test_a_turn_that_was_not_needed_is_the_next_caller_s() -> None:
     stage = Stage()
     gate = stage.gate()
-    await gate.admit("a")
-    gate.give_back()
+    turn = await stage.turn(gate, "a")
+    turn.give_back()
     await stage.exhaust()
     assert await stage.pause(gate, "b") is None
     assert stage.shared.asked == ["take"]
@@ -394,15 +485,48 @@ async def test_a_turn_that_was_not_needed_is_the_next_caller_s() -> None:
 async def test_a_turn_that_was_not_needed_ends_soon() -> None:
     stage = Stage()
     gate = stage.gate()
-    await gate.admit("a")
-    gate.give_back()
+    turn = await stage.turn(gate, "a")
+    turn.give_back()
     stage.now += 6
-    await gate.admit("b")
+    await stage.turn(gate, "b")
     assert stage.shared.asked == ["take", "take"]
 
 
+async def test_a_slot_that_is_given_back_again_and_again_is_not_kept_for_longer() -> None:
+    """Else whoever repeats an answer every few seconds keeps slots beside those of the moment."""
+    stage = Stage()
+    gate = stage.gate()
+    for _ in range(4):
+        turn = await stage.turn(gate, "a")
+        stage.now += 1.5
+        turn.give_back()
+    await stage.exhaust()
+    assert stage.shared.asked == ["take"]
+    assert await stage.pause(gate, "b") is not None
+
+
+async def test_a_slot_of_a_clock_that_went_back_is_not_kept() -> None:
+    stage = Stage()
+    gate = stage.gate()
+    (await stage.turn(gate, "a")).give_back()
+    stage.now -= 3600
+    await stage.exhaust()
+    stage.shared.asked.clear()
+    assert await stage.pause(gate, "b") is not None
+
+
+async def test_a_turn_that_was_never_paid_gives_nothing_back() -> None:
+    """A request that was refused before the slot was taken must not make one out of nothing."""
+    stage = Stage()
+    gate = stage.gate()
+    turn = await gate.admit("a", nobody_asks)
+    turn.give_back()
+    await stage.exhaust()
+    assert await stage.pause(gate, "b") is not None
+
+
 async def test_where_no_quota_binds_everybody_s_turn_is_now() -> None:
-    none = NoQuota()
-    await none.admit("a")
-    await none.stock()
-    none.give_back()
+    turn = await NoQuota().admit("a", nobody_asks)
+    await turn.meanwhile()
+    await turn.demand()
+    turn.give_back()

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -147,22 +147,29 @@ def require_pip(run: Run | None = None) -> None:
         raise PackageNotBuilt(detail="this Python has no pip; add it with: python -m ensurepip")
 
 
-def pack(contents: dict[str, bytes]) -> Package:
+def pack(contents: Mapping[str, bytes]) -> Package:
     """The zip of ``contents``, by path; raises PackageNotBuilt if Lambda would not take it."""
     unpacked = sum(map(len, contents.values()))
     if unpacked > MOST_UNPACKED:
         raise PackageNotBuilt(detail=f"it is {unpacked} bytes and Lambda takes {MOST_UNPACKED}")
-    digest, buffer = hashlib.sha256(), io.BytesIO()
+    buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in sorted(contents.items()):
-            counted = b"" if name.endswith(_BYTECODE) else data
-            digest.update(f"{name}\0{len(counted)}\0".encode() + counted)
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.create_system = 3  # Unix, wherever this runs
             entry.external_attr = (_REGULAR | _MODE) << 16
             archive.writestr(entry, data, zipfile.ZIP_DEFLATED, compresslevel=6)
     compiled = any(name.endswith(_BYTECODE) for name in contents)
-    return Package(buffer.getvalue(), digest.hexdigest(), unpacked, compiled)
+    return Package(buffer.getvalue(), digest_of(contents), unpacked, compiled)
+
+
+def digest_of(contents: Mapping[str, bytes]) -> str:
+    """SHA-256 of names and contents, lower-case hex; of bytecode only the names count."""
+    digest = hashlib.sha256()
+    for name, data in sorted(contents.items()):
+        counted = b"" if name.endswith(_BYTECODE) else data
+        digest.update(f"{name}\0{len(counted)}\0".encode() + counted)
+    return digest.hexdigest()
 
 
 def _install(target: Target, folder: Path, run: Run) -> None:

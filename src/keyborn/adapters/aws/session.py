@@ -29,6 +29,7 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
+from keyborn.adapters.aws.calls import Patience, Rounds
 from keyborn.adapters.aws.errors import AWS_ERRORS, code_of, is_passing, is_throttled
 from keyborn.domain.errors import (
     AwsCallFailed,
@@ -75,6 +76,7 @@ _ACTIONS = {"iotdata": "iot", "execute-api": "iot"}
 """What stands before actions in policies, where requests are signed with another word."""
 MAX_ARN = 640
 """Characters of a caller's ARN that are kept: more than a user's path (512) and name (64) need."""
+_PATIENCE = Patience(whole=20.0, first=0.5, longest=4.0)
 _LOGIN = (CredentialRetrievalError, TokenRetrievalError, SSOTokenLoadError, UnauthorizedSSOTokenError)
 
 
@@ -105,16 +107,26 @@ class AwsSession:
         return str(found)
 
     @cached_property
-    def caller(self) -> str:
-        """The operator's ARN, asked once; at most ``MAX_ARN`` printable characters.
+    def identity(self) -> Mapping[str, str]:
+        """What AWS says of the caller, ``Account`` and ``Arn``; asked once, when it is first needed.
 
         AWS wants no permission for it (STS API Reference, GetCallerIdentity). Raises what ``client`` raises,
         or what ``trouble`` makes of an error of the call.
         """
-        try:
-            arn = str(self.client("sts").get_caller_identity()["Arn"])
-        except AWS_ERRORS as error:
-            raise trouble(error, "sts:GetCallerIdentity") from error
+        client, rounds = self.client("sts"), Rounds(_PATIENCE)
+        while True:
+            try:
+                found: Mapping[str, str] = client.get_caller_identity()
+            except AWS_ERRORS as error:
+                if not is_passing(error) or not rounds.pause():
+                    raise trouble(error, "sts:GetCallerIdentity") from error
+            else:
+                return found
+
+    @property
+    def caller(self) -> str:
+        """The operator's ARN; at most ``MAX_ARN`` printable characters. Raises what ``identity`` raises."""
+        arn = self.identity["Arn"]
         return "".join(one for one in arn if one.isprintable())[:MAX_ARN]
 
     def client(self, service: str, **settings: object) -> Any:  # noqa: ANN401 - botocore's clients have no types

@@ -66,7 +66,9 @@ class MemoryRegistry:
             open_intent=state.open_intent(attempt.thing),
             redeemed=(attempt.thing, attempt.key) in pairs,
             uses_taken=len(pairs),
-            token_withdrawn=token is None or token.withdrawn_at is not None,
+            token_withdrawn=token is None
+            or token.withdrawn_at is not None
+            or not attempt.applicant.showed(token.digest),
         )
 
     def _record(self, standing: Standing, attempt: Attempt, intent: Intent) -> None:

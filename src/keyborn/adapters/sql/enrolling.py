@@ -46,7 +46,7 @@ def claim(session: Session, attempt: Attempt) -> Verdict:
 
 def _standing(session: Session, attempt: Attempt) -> Standing:
     permission = session.one(
-        "SELECT t.uses_taken, t.withdrawn_at,"
+        "SELECT t.uses_taken, t.withdrawn_at, t.digest,"
         " (SELECT intent FROM redemptions WHERE thing = ? AND key_hash = ? AND token = ?),"
         " (SELECT thing FROM keys WHERE key_hash = ?),"
         " (SELECT at FROM key_tombstones WHERE key_hash = ?) "
@@ -60,7 +60,7 @@ def _standing(session: Session, attempt: Attempt) -> Standing:
     )
     if permission is None:
         return Standing(token_withdrawn=True)
-    uses_taken, withdrawn_at, redeemed_for, key_owner, key_revoked_at = permission
+    uses_taken, withdrawn_at, digest, redeemed_for, key_owner, key_revoked_at = permission
     row = session.one(rows.THINGS + "WHERE folded = ?", fold_name(attempt.thing))
     existing = None if row is None else rows.thing(row)
     same = existing is not None and existing.name == attempt.thing
@@ -74,7 +74,7 @@ def _standing(session: Session, attempt: Attempt) -> Standing:
         open_intent=open_intent(session, attempt.thing) if same else None,
         redeemed=redeemed_for is not None,
         uses_taken=uses_taken,
-        token_withdrawn=withdrawn_at is not None,
+        token_withdrawn=withdrawn_at is not None or not attempt.applicant.showed(digest),
     )
 
 

@@ -40,10 +40,13 @@ class Stage:
 
     def start_server(self) -> dict[str, Any]:
         """Start ``keyborn serve`` on free ports; returns what it says of itself once it answers."""
+        from keyborn.adapters.data_folder import DataFolder
+
         serve = command("serve", "--data", str(self.data), "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0")
         with self._log_path.open("w") as log:
             self._start(subprocess.Popen(serve, stdout=log, stderr=log, text=True))  # noqa: S603 - our own command
-        self._wait((self.data / "control.sock").exists, "the service starts")
+        # Its settings are kept once it serves; its socket is there a moment before it is listened to.
+        self._wait(DataFolder(self.data).settings.exists, "the service starts")
         return self.about()
 
     def about(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from random import Random
+from typing import TypeVar
 
 from keyborn.adapters.memory.line import MemoryLine
 from keyborn.domain.errors import Queued, RegistryUnavailable
@@ -12,6 +13,8 @@ from keyborn.domain.quota import Place, Slice
 from keyborn.ports import AdmissionLine
 from keyborn.service.quota import QuotaGate
 from keyborn.testing.storm.model import Account, Storm
+
+T = TypeVar("T")
 
 
 class Throttle:
@@ -93,6 +96,8 @@ class Cloud:
     now: float = 0.0
     running: int = 0
     most_running: int = 0
+    early: int = 0
+    """Claims on credit whose caller had to come again."""
     line: SharedLine = field(init=False)
     places: MemoryLine = field(init=False)
     api: Throttle = field(init=False)
@@ -117,8 +122,6 @@ class Cloud:
         account = self.storm.account
         retry_after = self._admit(instance.gate, who)
         took = started + account.answer + (self.line.calls - calls) * account.table_call
-        if retry_after is None:
-            finish(instance.gate.stock())
         return Reply(instance, took, self._held, retry_after)
 
     def release(self, instance: Instance) -> None:
@@ -143,9 +146,7 @@ class Cloud:
             return None
         self.running += 1
         self.most_running = max(self.most_running, self.running)
-        gate = self._gate()
-        finish(gate.ahead())  # beside the first look at a token, which it remembers from then on
-        return Instance(gate, self.now), self.storm.account.cold_start
+        return Instance(self._gate(), self.now), self.storm.account.cold_start
 
     def _gate(self) -> QuotaGate:
         return QuotaGate(
@@ -160,18 +161,29 @@ class Cloud:
         self._held += seconds
 
     def _admit(self, gate: QuotaGate, who: str) -> float | None:
+        """The claim is made as soon as there is a turn; on credit, the slot beside it."""
+        claimed = False
         try:
-            finish(gate.admit(who))
+            turn = finish(gate.admit(who, _known))
+            claimed = True
+            finish(turn.meanwhile())
+            finish(turn.demand())
         except Queued as queued:
+            self.early += claimed
             return queued.retry_after
         return None
 
 
-def finish(work: Coroutine[object, None, None]) -> None:
+async def _known() -> None:
+    """Whose token it is was asked a moment ago, for somebody else of the fleet."""
+
+
+def finish(work: Coroutine[object, None, T]) -> T:
     """Run to its end what never waits for anything outside."""
     step: Callable[[None], object] = work.send
     try:
         step(None)
-    except StopIteration:
-        return
+    except StopIteration as done:
+        result: T = done.value
+        return result
     raise RuntimeError("the simulated world has nothing to wait for")

@@ -38,6 +38,8 @@ class Report:
     line_writes: int = 0
     line_rejected: int = 0
     most_instances: int = 0
+    early: int = 0
+    """Claims on credit whose device had to come again."""
     waits: list[float] = field(default_factory=list)
     """For each device, from power-on to certificate."""
     lateness: list[float] = field(default_factory=list)
@@ -63,7 +65,7 @@ class Report:
             f"{self.expected:,} devices: {self.enrolled:,} enrolled in {self.seconds:,.1f} s = "
             f"{self.slowdown:.3f} times devices / quota; longest wait {max(self.waits, default=0):,.1f} s\n"
             f"  requests {self.requests:,} ({each:.1f} each): {self.queued:,} queued, {self.bare:,} bare; "
-            f"instances ≤ {self.most_instances}\n"
+            f"instances ≤ {self.most_instances}; {self.early:,} claims on credit that waited\n"
             f"  AWS IoT calls {self.calls:,}, throttled {self.rejected:,}; writes of the line "
             f"{self.line_writes:,}, throttled {self.line_rejected:,}; together {self.rejected_share:.3%}\n"
             f"  behind its turn: p50 {late[len(late) // 2]:.1f} s, p99 {late99:.1f} s, most {late[-1]:.1f} s"

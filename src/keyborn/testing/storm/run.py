@@ -165,6 +165,7 @@ class _Run:
         report.line_rejected = line.writes.refused
         report.line_writes = line.writes.refused + line.writes.passed
         report.most_instances = self.cloud.most_running
+        report.early = self.cloud.early
         return report
 
 

@@ -85,6 +85,11 @@ def _in_time(lab: Lab, verdict: Verdict) -> Verdict:
     return verdict
 
 
+def rounds_within(patience: float) -> int:
+    """How often removing is tried in so many seconds: twice at least, eight times at most."""
+    return max(2, min(_ROUNDS, 1 + int(patience / _PAUSE)))
+
+
 def clear(
     ledger: Ledger, undo: Callable[[Owed], None], *, rounds: int = _ROUNDS, pause: float = _PAUSE
 ) -> list[Owed]:

@@ -169,14 +169,16 @@ class Deployment:
         return self.stack.apply(draft.plan)
 
     def _send(self, draft: Draft) -> None:
+        code = draft.code
+        if code.data is not None:
+            self._tell(f"Sending {len(code.data):,} bytes of code to {self.bucket.name}.")
         self.bucket.make()
         if draft.roots:
             self.bucket.put(_roots_key(hashlib.sha256(draft.roots).hexdigest()), draft.roots)
         if draft.url_root:
             self.bucket.put(_roots_key(draft.root_fingerprint), draft.url_root)
-        code = draft.code
-        if code.data is not None and self.bucket.put(code.key, code.data):
-            self._tell(f"Sent {len(code.data):,} bytes of code to {self.bucket.name}.")
+        if code.data is not None and not self.bucket.put(code.key, code.data):
+            self._tell("It is there already.")
 
     def reopen(self, outputs: StackOutputs) -> None:
         """Undo what a destroy that was broken off before it deleted anything did to keep devices away."""

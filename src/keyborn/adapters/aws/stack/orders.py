@@ -32,7 +32,7 @@ class Orders:
     def place(self, account: str | None = None) -> Place:
         """Who asks, and where; raises AwsAccountDiffers if it is not ``account``, leaves of OperatorError."""
         region = self.session.region
-        who = self.ask("sts", "GetCallerIdentity")
+        who = self.session.identity
         if account is not None and who["Account"] != account:
             raise AwsAccountDiffers(account=who["Account"], wanted=account)
         return Place(who["Arn"].split(":")[1], who["Account"], region, who["Arn"])

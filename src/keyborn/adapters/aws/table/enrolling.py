@@ -13,6 +13,7 @@ from keyborn.adapters.aws.table import filing, items, keys, leasing, outbox
 from keyborn.adapters.aws.table.draft import Draft, Key
 from keyborn.adapters.aws.table.items import Dossier, Waiting
 from keyborn.adapters.aws.table.values import Item
+from keyborn.domain.applicant import Applicant
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.enrollment import Attempt, Repeat, Standing, Verdict, claimed, decide, staged
@@ -24,6 +25,7 @@ from keyborn.domain.thing import ThingKind, ThingStatus
 MOST_PAID = 30
 """Tokens that may pay for one open intent; more would not fit into the transaction that undoes it."""
 GOOD = "attribute_exists(#pk) AND attribute_not_exists(#withdrawnAt)"
+MADE = "attribute_exists(#pk)"
 ROOM = "attribute_not_exists(#uses) OR #taken < #uses"
 
 
@@ -41,7 +43,20 @@ def fresh(attempt: Attempt) -> Mapping[Key, Item | None]:
         keys.intent(one.id),
         keys.serial(one.serial),
     ]
-    return {**dict.fromkeys(nothing), keys.token(applicant.token): {"taken": 0}}
+    return {
+        **dict.fromkeys(nothing),
+        keys.token(applicant.token): {"taken": 0},
+        **{key: {} for key in _shown(applicant)},
+    }
+
+
+def _shown(applicant: Applicant) -> list[Key]:
+    """Where it stands that an operator made the secret that was shown, if that is still to be asked.
+
+    It has an item of its own: the token's is updated, and who may name its digest in an update may write it
+    (DynamoDB Developer Guide, ``dynamodb:Attributes``).
+    """
+    return [] if applicant.digest is None else [keys.secret(applicant.token, applicant.digest)]
 
 
 def claim(draft: Draft, attempt: Attempt, lease: timedelta, *, ours: bool) -> Verdict:
@@ -69,7 +84,11 @@ def with_der(draft: Draft, one: Certificate) -> Certificate:
 def _standing(draft: Draft, attempt: Attempt, dossier: Dossier | None) -> Standing:
     token_key = keys.token(attempt.applicant.token)
     paid_key = keys.redemption(attempt.applicant.token, attempt.thing, attempt.key)
-    draft.need(token_key, paid_key, keys.public_key(attempt.key))
+    shown = _shown(attempt.applicant)
+    draft.need(token_key, paid_key, keys.public_key(attempt.key), *shown)
+    for key in shown:
+        draft.demand(key, MADE)
+    made = None not in [draft.peek(key) for key in shown]
     token, paid = draft.peek(token_key), draft.get(paid_key)
     known, twin = (dossier, None) if dossier is not None else _namesake(draft, attempt.thing)
     owner, revoked = _owner(draft, attempt, known)
@@ -84,7 +103,7 @@ def _standing(draft: Draft, attempt: Attempt, dossier: Dossier | None) -> Standi
         open_intent=None if waiting is None else waiting.intent,
         redeemed=paid is not None,
         uses_taken=0 if token is None else token["taken"],
-        token_withdrawn=token is None or token.get("withdrawnAt") is not None,
+        token_withdrawn=not made or token is None or token.get("withdrawnAt") is not None,
     )
 
 

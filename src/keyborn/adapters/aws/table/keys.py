@@ -18,6 +18,8 @@ SEEN = "seen"
 """Who has connected, by certificate; the template's ``SeenRule`` writes it."""
 HEAD: Key = ("head", "-")
 """The end of the audit chain."""
+SEAL: Key = ("seal", "-")
+"""The key under which the secrets of tokens are sealed."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -81,6 +83,11 @@ def waiting(one: Intent) -> Key:
 def token(token_id: TokenId) -> Key:
     """An enrolment token."""
     return (TOKENS, token_id)
+
+
+def secret(token_id: TokenId, digest: bytes) -> Key:
+    """That an operator made this token of the secret with this SHA-256; it never changes."""
+    return (f"secret#{token_id}#{digest.hex()}", "-")
 
 
 def redemption(token_id: TokenId, name: ThingName, key: KeyHash) -> Key:

@@ -4,13 +4,16 @@ An attempt that fails gives its lease back. One that died does not: then the swe
 is over, sees to it that nothing of that attempt is active in AWS IoT, and gives the intent back.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from keyborn.adapters.aws.table import filing, outbox
 from keyborn.adapters.aws.table.draft import Draft
-from keyborn.adapters.aws.table.items import Waiting
+from keyborn.adapters.aws.table.items import Dossier, Waiting
 from keyborn.domain.enrollment import Attempt
+from keyborn.domain.errors import EnrollmentInterrupted
 from keyborn.domain.intent import IntentId
 
 GRACE = timedelta(minutes=3)
@@ -27,6 +30,15 @@ class NotLookedAt(Exception):
 
 class LostLease(Exception):
     """The lease was over, and somebody took it: what this attempt was about is no longer its business."""
+
+
+@contextmanager
+def interrupted_if_lost() -> Iterator[None]:
+    """Raise EnrollmentInterrupted in place of a LostLease inside the block."""
+    try:
+        yield
+    except LostLease as lost:
+        raise EnrollmentInterrupted from lost
 
 
 def holder_of(attempt: Attempt) -> str:
@@ -78,10 +90,30 @@ def release(draft: Draft, one: IntentId, holder: str, *, ended: datetime | None 
 
     ``ended`` is for the sweeper: when the lease was over that it seized. Nothing of that is active now.
     """
-    found = filing.opened(draft, one)
-    if found is None or found[1].holder != holder:
-        return False
+    found = _held(draft, one, holder)
+    return found is not None and _free(draft, found, clean=ended is not None, until=ended)
+
+
+def forgo(draft: Draft, one: IntentId, holder: str | None) -> bool:
+    """As ``release``, by an attempt that has called nothing of AWS IoT: the sweeper need look for nothing.
+
+    What earlier attempts may have left was written down when this one took the lease; what they stored is
+    looked at once more.
+    """
+    found = _held(draft, one, holder)
+    if found is None or found[1].staged is not None:
+        return found is not None and _free(draft, found, clean=False, until=None)
     dossier, waiting = found
-    free = replace(waiting, holder=None, clean=ended is not None, leased_until=ended or waiting.leased_until)
+    return _free(draft, (dossier, replace(waiting, leased_until=None)), clean=True, until=None)
+
+
+def _held(draft: Draft, one: IntentId, holder: str | None) -> tuple[Dossier, Waiting] | None:
+    found = filing.opened(draft, one)
+    return None if found is None or holder is None or found[1].holder != holder else found
+
+
+def _free(draft: Draft, found: tuple[Dossier, Waiting], *, clean: bool, until: datetime | None) -> bool:
+    dossier, waiting = found
+    free = replace(waiting, holder=None, clean=clean, leased_until=until or waiting.leased_until)
     filing.keep(draft, dossier.thing, replace(dossier, waiting=free), waiting.intent.created_at)
     return True

@@ -1,9 +1,9 @@
 """The registry on DynamoDB, as the ports see it: what blocks runs in threads of its own."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,7 +38,7 @@ from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.enrollment import Attempt, Issue, Verdict
-from keyborn.domain.errors import EnrollmentInterrupted, RegistryUnavailable
+from keyborn.domain.errors import EnrollmentInterrupted, RegistryUnavailable, Unavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
@@ -169,7 +169,7 @@ class DynamoRegistry:
         noted = keys.intent(intent.id)
         guess = {keys.certificate(kept.id): None, **self._memo.of(intent.id)}
         operation = partial(enrolling.store, one=intent, kept=kept, holder=holder)
-        with _interrupted_if_lost():
+        with leasing.interrupted_if_lost():
             done = self._table.run_keeping(operation, guess)
         known = guess.get(noted)
         if done.left and known is not None:
@@ -183,7 +183,7 @@ class DynamoRegistry:
 
     def _activate(self, intent: IntentId, event: AuditEvent, holder: str | None) -> Certificate:
         operation = partial(enrolling.activate, one=intent, event=event, holder=holder)
-        with _interrupted_if_lost():
+        with leasing.interrupted_if_lost():
             active = self._table.run(operation, self._memo.of(intent))
         self._memo.forget(intent)
         return active
@@ -206,6 +206,12 @@ class DynamoRegistry:
         ``ended``: when the lease was over that the sweeper seized; of that attempt nothing is active now.
         """
         return await self._run(partial(leasing.release, one=intent, holder=holder, ended=ended))
+
+    async def forgo(self, intent: Intent) -> None:
+        """See ``Leases.forgo``."""
+        operation = partial(leasing.forgo, one=intent.id, holder=self._holder(intent.id))
+        with suppress(Unavailable):
+            await self._ask(lambda: self._table.run(operation, self._memo.of(intent.id)))
 
     async def waiting(self, *, limit: int = 100) -> Sequence[Waiting]:
         """Open intents with their leases and what is stored for them, oldest first."""
@@ -235,6 +241,15 @@ class DynamoRegistry:
     async def withdraw(self, token: TokenId, event: AuditEvent) -> EnrollmentToken:
         """See ``Tokens.withdraw``."""
         return await self._run(lambda draft: tokens.withdraw(draft, token, event))
+
+    async def seal_key(self) -> bytes | None:
+        """See ``SealKeys.seal_key``."""
+        item = await self._ask(lambda: self._table.get(keys.SEAL))
+        return None if item is None else item["key"]
+
+    async def make_seal_key(self, fresh: bytes) -> bytes:
+        """See ``SealKeys.make_seal_key``."""
+        return await self._run(lambda draft: tokens.make_seal_key(draft, fresh))
 
     async def tokens(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
         """See ``TokenList.tokens``."""
@@ -374,14 +389,6 @@ class DynamoRegistry:
     async def strike(self, one: Sighting) -> None:
         """Take one off the list, unless it has connected again meanwhile. Needs the permission to delete."""
         await self._ask(lambda: sightings.strike(self._table, one))
-
-
-@contextmanager
-def _interrupted_if_lost() -> Iterator[None]:
-    try:
-        yield
-    except leasing.LostLease as lost:
-        raise EnrollmentInterrupted from lost
 
 
 def _flight(draft: Draft, intent: IntentId) -> Flight | None:

@@ -16,11 +16,21 @@ def add(draft: Draft, token: EnrollmentToken, event: AuditEvent) -> None:
     known = draft.peek(keys.token(token.id))
     if known is None:
         draft.put(keys.token(token.id), items.token_item(token))
+        draft.write(keys.secret(token.id, token.digest), {})
         for policy in token.policies or ():
             draft.write((keys.givers_of(policy), token.id), {})
         filing.tell(draft, event)
     elif known["digest"] != token.digest:
         raise RegistryUnavailable  # two secrets, one id: the next attempt draws another secret
+
+
+def make_seal_key(draft: Draft, fresh: bytes) -> bytes:
+    """See ``SealKeys.make_seal_key``."""
+    known = draft.peek(keys.SEAL)
+    if known is not None:
+        return bytes(known["key"])
+    draft.put(keys.SEAL, {"key": fresh})
+    return fresh
 
 
 def withdraw(draft: Draft, token: TokenId, event: AuditEvent) -> EnrollmentToken:

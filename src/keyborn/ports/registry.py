@@ -1,29 +1,24 @@
-"""Every port on one page: what the use cases and the broker need from the world.
+"""The sides of the registry: what use cases and the broker ask of what is kept.
 
-At most three methods each; extras are separate capabilities. All registry ports are asynchronous, and a call
-that returns has made its effect durable. They raise leaves of the error tree, ``RegistryUnavailable`` among
-them; after that error the effect may or may not have happened, and repeating the call is safe
+A call that returns has made its effect durable. They raise leaves of the error tree, ``RegistryUnavailable``
+among them; after that error the effect may or may not have happened, and repeating the call is safe
 (``append`` may then stand in the trail twice). An event is recorded in the same effect as what it tells of:
 it is never lost. It joins the hash chain in that effect, too, or, on AWS, within a minute and before anybody
 reads it.
 Pages hold at most ``MAX_PAGE`` entries, whatever was asked for.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
 from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
-from keyborn.domain.applicant import Applicant
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.enrollment import Attempt, Verdict
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
-from keyborn.domain.quota import Place, Slice
 from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
@@ -35,62 +30,6 @@ MAX_PAGE = 1000
 def page_size(limit: int) -> int:
     """How many entries an adapter gives to somebody who asks for ``limit``."""
     return max(0, min(limit, MAX_PAGE))
-
-
-class Clock(Protocol):
-    """Where the time comes from."""
-
-    def now(self) -> datetime:
-        """The time, aware, UTC, whole milliseconds."""
-        ...
-
-
-class Entropy(Protocol):
-    """Where secrets and serials come from."""
-
-    def token_bytes(self, count: int) -> bytes:
-        """``count`` bytes nobody can guess."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """What a caller showed, before anything is proved."""
-
-    bearer: str | None
-    """The bearer secret, or None."""
-    source: str
-    """The caller's network address, as the transport knows it."""
-    proxied: bool = False
-    """Whether a forwarding header or a foreign Host appeared."""
-
-    def __repr__(self) -> str:
-        """Leave the secret out of logs and tracebacks."""
-        return f"Credential(source={self.source!r}, bearer={'***' if self.bearer else None})"
-
-
-class Authenticator(Protocol):
-    """Turns a credential into an applicant."""
-
-    async def authenticate(self, credential: Credential) -> Applicant:
-        """Prove the caller; raises a leaf of Unauthenticated or Forbidden."""
-        ...
-
-
-class CertificateAuthority(Protocol):
-    """Signs what the registration authority approved, and nothing else."""
-
-    async def issue(self, approved: ApprovedRequest) -> bytes:
-        """Sign; returns the leaf's DER. The contents come from the intent and the profile."""
-        ...
-
-    def chain_pem(self) -> str:
-        """The intermediates between a device's leaf and the root, PEM; empty where none is published."""
-        ...
-
-    def roots_pem(self) -> str:
-        """The roots a device trusts for the service and the broker, PEM; the newest first."""
-        ...
 
 
 class Enrollments(Protocol):
@@ -145,6 +84,26 @@ class Tokens(Protocol):
 
     async def withdraw(self, token: TokenId, event: AuditEvent) -> EnrollmentToken:
         """End a token at ``event.at``; a repeat keeps the first time and appends nothing. Raises NotFound."""
+        ...
+
+
+class SealKeys(Protocol):
+    """Capability of a registry whose callers prove themselves before it is asked (``domain.seal``)."""
+
+    async def seal_key(self) -> bytes | None:
+        """The key under which secrets are sealed; None before there is one."""
+        ...
+
+    async def make_seal_key(self, fresh: bytes) -> bytes:
+        """Keep ``fresh`` (32 bytes nobody can guess) unless there is a key; returns the one that stands."""
+        ...
+
+
+class Leases(Protocol):
+    """Capability of a registry where who claims is left alone with the intent for a while."""
+
+    async def forgo(self, intent: Intent) -> None:
+        """The attempt ends here, before anything was signed: the next one need not wait. Raises nothing."""
         ...
 
 
@@ -307,18 +266,6 @@ class Renewals(Protocol):
         ...
 
 
-class Nonces(Protocol):
-    """Words that make a signed request good for once (RFC 8555, 6.5)."""
-
-    async def issue(self) -> str:
-        """A fresh one, base64url, good for a few minutes."""
-        ...
-
-    async def spend(self, nonce: str) -> None:
-        """Take one for the only time. Raises BadNonce."""
-        ...
-
-
 class Successors(Protocol):
     """Capability: successors that waited too long, of renewals and of replacements."""
 
@@ -363,38 +310,3 @@ class Registry(
 
 class RenewingRegistry(Registry, Renewals, Successors, Grace, Protocol):
     """A registry whose things renew."""
-
-
-class Sessions(Protocol):
-    """Capability of a broker: end what is open."""
-
-    async def evict(self, name: ThingName, reason: str) -> int:
-        """Close the thing's open sessions, wills not sent, queued and retained messages purged; how many."""
-        ...
-
-    async def review(self, names: Collection[ThingName] | None = None) -> None:
-        """Read the badges of those things' sessions again (None: of all), after the registry has changed.
-
-        When it returns, no open or waiting session acts on older policies: what may not connect any more is
-        closed, what may not be subscribed is ended, and the next publish or delivery asks the new ones.
-        """
-        ...
-
-
-class AdmissionLine(Protocol):
-    """Capability of a place that all instances share: slots under one quota, and the line of those who wait.
-
-    Times are seconds of Unix time. Raises leaves of Unavailable; a slot or a place may then be lost.
-    """
-
-    async def take(self, now: float, latest: float) -> Slice:
-        """Take the next slot if it begins by ``latest``. Raises ValueError for one that is never kept."""
-        ...
-
-    async def find(self, who: str, now: float) -> float | None:
-        """When the turn of ``who`` is or was; None if it has no place, or one that is long past."""
-        ...
-
-    async def join(self, who: str, now: float) -> Place:
-        """Give ``who`` the place at the end of the line, whether it had one or not."""
-        ...

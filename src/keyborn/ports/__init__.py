@@ -1,0 +1,68 @@
+"""Every port: what the use cases and the broker need from the world.
+
+At most three methods each; extras are separate capabilities. Ports that may wait are asynchronous.
+"""
+
+from keyborn.ports.around import (
+    AdmissionLine,
+    Authenticator,
+    CertificateAuthority,
+    Clock,
+    Credential,
+    Entropy,
+    Nonces,
+    Sessions,
+)
+from keyborn.ports.registry import (
+    MAX_PAGE,
+    AccessPolicies,
+    AuditTrail,
+    DeviceDirectory,
+    Enrollments,
+    Fleet,
+    Grace,
+    Leases,
+    Leftovers,
+    Lifecycle,
+    PolicyList,
+    PolicyUse,
+    Registry,
+    Renewals,
+    RenewingRegistry,
+    SealKeys,
+    Successors,
+    TokenList,
+    Tokens,
+    page_size,
+)
+
+__all__ = [
+    "MAX_PAGE",
+    "AccessPolicies",
+    "AdmissionLine",
+    "AuditTrail",
+    "Authenticator",
+    "CertificateAuthority",
+    "Clock",
+    "Credential",
+    "DeviceDirectory",
+    "Enrollments",
+    "Entropy",
+    "Fleet",
+    "Grace",
+    "Leases",
+    "Leftovers",
+    "Lifecycle",
+    "Nonces",
+    "PolicyList",
+    "PolicyUse",
+    "Registry",
+    "Renewals",
+    "RenewingRegistry",
+    "SealKeys",
+    "Sessions",
+    "Successors",
+    "TokenList",
+    "Tokens",
+    "page_size",
+]

@@ -1,0 +1,114 @@
+"""What is around the registry: time and chance, who asks, who signs, who is connected, whose turn it is."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from keyborn.domain.applicant import Applicant
+from keyborn.domain.issuance import ApprovedRequest
+from keyborn.domain.names import ThingName
+from keyborn.domain.quota import Place, Slice
+
+
+class Clock(Protocol):
+    """Where the time comes from."""
+
+    def now(self) -> datetime:
+        """The time, aware, UTC, whole milliseconds."""
+        ...
+
+
+class Entropy(Protocol):
+    """Where secrets and serials come from."""
+
+    def token_bytes(self, count: int) -> bytes:
+        """``count`` bytes nobody can guess."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a caller showed, before anything is proved."""
+
+    bearer: str | None
+    """The bearer secret, or None."""
+    source: str
+    """The caller's network address, as the transport knows it."""
+    proxied: bool = False
+    """Whether a forwarding header or a foreign Host appeared."""
+
+    def __repr__(self) -> str:
+        """Leave the secret out of logs and tracebacks."""
+        return f"Credential(source={self.source!r}, bearer={'***' if self.bearer else None})"
+
+
+class Authenticator(Protocol):
+    """Turns a credential into an applicant."""
+
+    async def authenticate(self, credential: Credential) -> Applicant:
+        """Prove the caller; raises a leaf of Unauthenticated or Forbidden."""
+        ...
+
+
+class CertificateAuthority(Protocol):
+    """Signs what the registration authority approved, and nothing else."""
+
+    async def issue(self, approved: ApprovedRequest) -> bytes:
+        """Sign; returns the leaf's DER. The contents come from the intent and the profile."""
+        ...
+
+    def chain_pem(self) -> str:
+        """The intermediates between a device's leaf and the root, PEM; empty where none is published."""
+        ...
+
+    def roots_pem(self) -> str:
+        """The roots a device trusts for the service and the broker, PEM; the newest first."""
+        ...
+
+
+class Nonces(Protocol):
+    """Words that make a signed request good for once (RFC 8555, 6.5)."""
+
+    async def issue(self) -> str:
+        """A fresh one, base64url, good for a few minutes."""
+        ...
+
+    async def spend(self, nonce: str) -> None:
+        """Take one for the only time. Raises BadNonce."""
+        ...
+
+
+class Sessions(Protocol):
+    """Capability of a broker: end what is open."""
+
+    async def evict(self, name: ThingName, reason: str) -> int:
+        """Close the thing's open sessions, wills not sent, queued and retained messages purged; how many."""
+        ...
+
+    async def review(self, names: Collection[ThingName] | None = None) -> None:
+        """Read the badges of those things' sessions again (None: of all), after the registry has changed.
+
+        When it returns, no open or waiting session acts on older policies: what may not connect any more is
+        closed, what may not be subscribed is ended, and the next publish or delivery asks the new ones.
+        """
+        ...
+
+
+class AdmissionLine(Protocol):
+    """Capability of a place that all instances share: slots under one quota, and the line of those who wait.
+
+    Times are seconds of Unix time. Raises leaves of Unavailable; a slot or a place may then be lost.
+    """
+
+    async def take(self, now: float, latest: float) -> Slice:
+        """Take the next slot if it begins by ``latest``. Raises ValueError for one that is never kept."""
+        ...
+
+    async def find(self, who: str, now: float) -> float | None:
+        """When the turn of ``who`` is or was; None if it has no place, or one that is long past."""
+        ...
+
+    async def join(self, who: str, now: float) -> Place:
+        """Give ``who`` the place at the end of the line, whether it had one or not."""
+        ...
