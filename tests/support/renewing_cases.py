@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import cast
 
+from keyborn.adapters.aws.table import DynamoRegistry
 from keyborn.adapters.memory import MemoryRegistry
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.domain.audit import withdrawal
@@ -17,6 +18,7 @@ from keyborn.domain.names import ThingName
 from keyborn.domain.renewal import NO_TOKEN, Confirmation, RenewalAttempt
 from keyborn.domain.thing import Thing
 from keyborn.ports import RenewingRegistry
+from support import ministack
 from support.registry_cases import LIFETIME, Desk, certificate_for, event, key
 
 Opener = Callable[[Path], AbstractAsyncContextManager[RenewingRegistry]]
@@ -35,7 +37,14 @@ async def on_sqlite(folder: Path) -> AsyncIterator[RenewingRegistry]:
         yield registry
 
 
-RENEWING: dict[str, Opener] = {"memory": in_memory, "sqlite": on_sqlite}
+@asynccontextmanager
+async def on_dynamodb(_folder: Path) -> AsyncIterator[RenewingRegistry]:
+    """A registry in a table of its own."""
+    async with DynamoRegistry(ministack.dynamodb, ministack.new_table()) as registry:
+        yield registry
+
+
+RENEWING: dict[str, Opener] = {"memory": in_memory, "sqlite": on_sqlite, "dynamodb": on_dynamodb}
 """Every adapter that is held to the contract of renewal."""
 
 

@@ -61,7 +61,8 @@ def _ended(draft: Draft, before: Dossier, status: ThingStatus, at: datetime) -> 
     for one in before.held:
         revoked = filing.mark(draft, before.thing, one, CertificateStatus.REVOKED, at)
         filing.mark_again(draft, before.thing, revoked, at, before.late)
-    return Dossier(replace(before.thing, status=status), before.epoch + 1)
+        filing.step_out(draft, one, at)
+    return Dossier(replace(before.thing, status=status, grace_until=None), before.epoch + 1)
 
 
 # ── the first connection ──────────────────────────────────────────────────────────────────────────────
@@ -85,23 +86,27 @@ def connected(draft: Draft, certificate: CertificateId, at: datetime) -> Certifi
 
 def _met(draft: Draft, dossier: Dossier, met: Certificate, at: datetime) -> Certificate:
     before = dossier.thing
-    if met.slot is Slot.SUCCESSOR:
-        dossier, met = _promoted(draft, dossier, met, at)
+    if met.slot is Slot.SUCCESSOR and met.renews is None:
+        dossier, met = promote(draft, dossier, met, at)
+        filing.tell(draft, succession(met, before.key_hash, at))
     draft.amend(keys.certificate(met.id), items.state(met))
     filing.keep(draft, before, dossier.holding(met.slot, met), at)
     return met
 
 
-def _promoted(draft: Draft, dossier: Dossier, met: Certificate, at: datetime) -> tuple[Dossier, Certificate]:
-    """The successor takes over; its predecessor's certificate and key are revoked."""
+def promote(draft: Draft, dossier: Dossier, met: Certificate, at: datetime) -> tuple[Dossier, Certificate]:
+    """The successor takes over; its predecessor's certificate and key are revoked. Its item is not written.
+
+    The file that is returned has nobody in the successor slot, and the predecessor in the current one still.
+    """
     thing = dossier.thing
     if dossier.waiting is not None and dossier.waiting.intent.slot is Slot.CURRENT:
         # It would bring back the key that retires here. An active thing is never forgotten by that.
         dossier = filing.undo(draft, dossier, at) or dossier
     filing.revoke(draft, thing, dossier.current, at)
-    draft.amend(keys.public_key(thing.key_hash), {"revoked": True}, filing.THERE)
+    filing.step_out(draft, met, at)
+    filing.bury(draft, thing.key_hash)
     promoted = replace(met, slot=Slot.CURRENT)
-    filing.tell(draft, succession(promoted, thing.key_hash, at))
     after = replace(dossier, thing=replace(thing, key_hash=met.key_hash), successor=None)
     return after, promoted
 

@@ -15,11 +15,12 @@ from keyborn.adapters.aws.table.items import Dossier, Waiting
 from keyborn.adapters.aws.table.values import Item
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.audit import AuditEvent
-from keyborn.domain.certificate import Certificate, CertificateStatus
+from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.enrollment import Attempt, Repeat, Standing, Verdict, claimed, decide, staged
 from keyborn.domain.errors import EnrollmentInterrupted, RegistryUnavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import ThingName
+from keyborn.domain.renewal import RenewalAttempt
 from keyborn.domain.thing import ThingKind, ThingStatus
 
 MOST_PAID = 30
@@ -68,7 +69,7 @@ def claim(draft: Draft, attempt: Attempt, lease: timedelta, *, ours: bool) -> Ve
         return Repeat(with_der(draft, verdict.certificate))
     until = attempt.now + lease if lease else None
     if not verdict.resumed:
-        _require_unused(draft, verdict.intent, ours=ours)
+        require_unused(draft, verdict.intent, ours=ours)
         _record(draft, dossier, attempt, verdict.intent, until, paying=not standing.redeemed)
     elif dossier is not None:
         _resume(draft, dossier, attempt, until, paying=not standing.redeemed)
@@ -91,7 +92,7 @@ def _standing(draft: Draft, attempt: Attempt, dossier: Dossier | None) -> Standi
     made = None not in [draft.peek(key) for key in shown]
     token, paid = draft.peek(token_key), draft.get(paid_key)
     known, twin = (dossier, None) if dossier is not None else _namesake(draft, attempt.thing)
-    owner, revoked = _owner(draft, attempt, known)
+    owner, revoked = owner_of(draft, attempt, known)
     waiting = None if known is None else known.waiting
     return Standing(
         thing=None if known is None else known.thing,
@@ -117,19 +118,24 @@ def _namesake(draft: Draft, name: ThingName) -> tuple[Dossier | None, ThingName 
     return filing.dossier_of(draft, ThingKind(guard["kind"]), name), None
 
 
-def _owner(draft: Draft, attempt: Attempt, dossier: Dossier | None) -> tuple[ThingName | None, bool]:
-    """Whose the key is, and whether it is revoked: by itself, or with all that the name had in an epoch."""
+def owner_of(
+    draft: Draft, attempt: Attempt | RenewalAttempt, dossier: Dossier | None
+) -> tuple[ThingName | None, bool]:
+    """Whose the key is, and whether it is revoked: by itself, or with all that the name had in an epoch.
+
+    ``dossier`` is that of the name asked for.
+    """
     bound = draft.get(keys.public_key(attempt.key))
     if bound is None:
         return None, False
     owner = ThingName(bound["thing"])
-    if owner != attempt.thing:
+    if owner != attempt.proposal.thing:
         dossier = filing.dossier_of(draft, ThingKind(bound["kind"]), owner)
     ended = dossier is not None and bound["epoch"] < dossier.epoch
     return owner, ended or bound["revoked"]
 
 
-def _require_unused(draft: Draft, one: Intent, *, ours: bool) -> None:
+def require_unused(draft: Draft, one: Intent, *, ours: bool) -> None:
     """Ids are never used twice; nor are serials, unless another authority chooses them."""
     taken = draft.get(keys.intent(one.id)) is not None
     if ours:
@@ -150,19 +156,31 @@ def _record(
 ) -> None:
     """Write down the intent with everything it brings."""
     opened = _opened(draft, dossier, attempt)
-    waiting = _in_place_of(draft, opened, one, attempt.now)
-    waiting = replace(waiting, leased_until=until, holder=leasing.holder_of(attempt) if until else None)
+    waiting = waiting_for(draft, opened, attempt, one, until)
     waiting = _pay(draft, attempt, waiting, paying=paying)
-    bound = draft.peek(keys.public_key(attempt.key))
-    if bound is None:
-        binding = {"thing": attempt.thing, "kind": opened.thing.kind.value, "epoch": opened.epoch}
-        draft.put(keys.public_key(attempt.key), {**binding, "revoked": False})
-        waiting = replace(waiting, brought_key=True)
     before = None if dossier is None else dossier.thing
     filing.keep(draft, before, replace(opened, waiting=waiting), attempt.now)
+
+
+def waiting_for(
+    draft: Draft,
+    opened: Dossier,
+    attempt: Attempt | RenewalAttempt,
+    one: Intent,
+    until: datetime | None,
+) -> Waiting:
+    """A new open intent, written down, with its key bound: the file ``opened`` is to be kept with it."""
+    waiting = _in_place_of(draft, opened, one, attempt.now)
+    waiting = replace(waiting, leased_until=until, holder=leasing.holder_of(attempt) if until else None)
+    bound = draft.peek(keys.public_key(attempt.key))
+    if bound is None:
+        binding = {"thing": one.thing, "kind": opened.thing.kind.value, "epoch": opened.epoch}
+        draft.put(keys.public_key(attempt.key), {**binding, "revoked": False})
+        waiting = replace(waiting, brought_key=True)
     facts = {**items.intent_item(one), "kind": opened.thing.kind.value}
     draft.put(keys.intent(one.id), facts)
     draft.write(keys.waiting(one), facts)
+    return waiting
 
 
 def _opened(draft: Draft, dossier: Dossier | None, attempt: Attempt) -> Dossier:
@@ -208,16 +226,26 @@ def _resume(
     draft: Draft, dossier: Dossier, attempt: Attempt, until: datetime | None, *, paying: bool
 ) -> None:
     """Go on with a recorded intent: pay for it, and take the lease, if there are leases."""
-    waiting = dossier.waiting
-    if waiting is None or not (paying or until):
+    if dossier.waiting is None or not (paying or until):
         return
+    leased = taken_over(draft, dossier, dossier.waiting, attempt, until)
+    waiting = _pay(draft, attempt, leased, paying=paying)
+    filing.keep(draft, dossier.thing, replace(dossier, waiting=waiting), attempt.now)
+
+
+def taken_over(
+    draft: Draft,
+    dossier: Dossier,
+    waiting: Waiting,
+    attempt: Attempt | RenewalAttempt,
+    until: datetime | None,
+) -> Waiting:
+    """An open intent with its lease in other hands. Raises AtWork and NotLookedAt."""
     leasing.require_free(waiting, attempt.now)
     if waiting.leased_until is not None and waiting.staged is None:
         outbox.soil(draft, dossier.thing.kind, waiting, attempt.now)
     holder = leasing.holder_of(attempt) if until else None
-    leased = replace(waiting, leased_until=until, holder=holder, clean=False)
-    waiting = _pay(draft, attempt, leased, paying=paying)
-    filing.keep(draft, dossier.thing, replace(dossier, waiting=waiting), attempt.now)
+    return replace(waiting, leased_until=until, holder=holder, clean=False)
 
 
 # ── store ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -303,12 +331,24 @@ def activate(draft: Draft, one: IntentId, event: AuditEvent, holder: str | None 
 def _activate(draft: Draft, dossier: Dossier, kept: Certificate, event: AuditEvent) -> Certificate:
     """The certificate into its slot, and the thing active. AWS IoT is told by who calls this, not later."""
     before = dossier.thing
-    filing.revoke(draft, before, dossier.in_slot(kept.slot), event.at)
+    dossier = _vacated(draft, dossier, kept, event.at)
     active = replace(kept, status=CertificateStatus.ACTIVE)
     draft.amend(keys.certificate(kept.id), items.state(active))
     thing = replace(before, status=ThingStatus.ACTIVE)
     late = None if dossier.waiting is None else dossier.waiting.leased_until
     after = replace(dossier.holding(kept.slot, active), thing=thing, waiting=None, grave=None, late=late)
+    filing.line_up(draft, active)
     filing.keep(draft, before, after, event.at)
     filing.tell(draft, event)
     return active
+
+
+def _vacated(draft: Draft, dossier: Dossier, kept: Certificate, at: datetime) -> Dossier:
+    """Revoke what lies in the slot that ``kept`` is for; of a renewal the key ends by that, too."""
+    gone = dossier.in_slot(kept.slot)
+    if kept.slot is Slot.SUCCESSOR and gone is not None:
+        if gone.renews is not None and gone.key_hash != kept.key_hash:
+            return filing.withdraw(draft, dossier, at)
+        filing.step_out(draft, gone, at)
+    filing.revoke(draft, dossier.thing, gone, at)
+    return dossier

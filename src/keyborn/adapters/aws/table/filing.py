@@ -13,7 +13,7 @@ from keyborn.adapters.aws.table.draft import Draft
 from keyborn.adapters.aws.table.items import Dossier, Waiting
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.audit import AuditEvent, canonical
-from keyborn.domain.certificate import Certificate, CertificateStatus
+from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import EnrollmentInterrupted, NotFound, ThingRevoked
 from keyborn.domain.intent import IntentId
 from keyborn.domain.names import KeyHash, ThingName
@@ -126,6 +126,38 @@ def revoke(draft: Draft, thing: Thing, one: Certificate | None, at: datetime) ->
     """The same for good; None is nothing to revoke."""
     if one is not None:
         mark(draft, thing, one, CertificateStatus.REVOKED, at)
+
+
+# ── successors ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def line_up(draft: Draft, one: Certificate) -> None:
+    """A certificate waits beside its predecessor from now on: the sweeper sees for how long."""
+    if one.slot is Slot.SUCCESSOR:
+        draft.write(keys.successor(one), {"thing": one.thing, "certificate": one.id})
+
+
+def step_out(draft: Draft, one: Certificate | None, at: datetime) -> None:
+    """It does not wait any more; None is nothing that waited."""
+    if one is not None and one.slot is Slot.SUCCESSOR:
+        draft.void(keys.successor(one), at)
+
+
+def bury(draft: Draft, key: KeyHash) -> None:
+    """Give a key its tombstone."""
+    draft.amend(keys.public_key(key), {"revoked": True}, THERE)
+
+
+def withdraw(draft: Draft, dossier: Dossier, at: datetime) -> Dossier:
+    """Take the successor out of its slot for good, and its key with it."""
+    gone = dossier.successor
+    if gone is None:
+        return dossier
+    revoked = mark(draft, dossier.thing, gone, CertificateStatus.REVOKED, at)
+    mark_again(draft, dossier.thing, revoked, at, dossier.late)
+    step_out(draft, gone, at)
+    bury(draft, gone.key_hash)
+    return replace(dossier, successor=None)
 
 
 # ── undoing ───────────────────────────────────────────────────────────────────────────────────────────

@@ -136,17 +136,20 @@ def thing_of(item: Item) -> Thing:
         item["attributes"],
         ThingKind(item["kind"]),
         _names(item.get("policies")),
+        _maybe_moment(item.get("graceUntil")),
     )
 
 
 def _standing(thing: Thing) -> Item:
     policies = None if thing.policies is None else list(thing.policies)
-    return {"status": thing.status.value, "key": thing.key_hash, "policies": policies}
+    facts = {"status": thing.status.value, "key": thing.key_hash, "policies": policies}
+    return {**facts, "graceUntil": _maybe_ms(thing.grace_until)}
 
 
 def _standing_as(thing: Thing, item: Item) -> Thing:
     status, key = ThingStatus(item["status"]), KeyHash(item["key"])
-    return replace(thing, status=status, key_hash=key, policies=_names(item.get("policies")))
+    policies, grace = _names(item.get("policies")), _maybe_moment(item.get("graceUntil"))
+    return replace(thing, status=status, key_hash=key, policies=policies, grace_until=grace)
 
 
 def _names(names: Sequence[str] | None) -> tuple[PolicyName, ...] | None:
@@ -156,7 +159,7 @@ def _names(names: Sequence[str] | None) -> tuple[PolicyName, ...] | None:
 def _held_item(one: Certificate | None) -> Item | None:
     if one is None:
         return None
-    return {"id": one.id, "key": one.key_hash, **_dates(one), **state(one)}
+    return {"id": one.id, "key": one.key_hash, "renews": one.renews, **_dates(one), **state(one)}
 
 
 def _held(item: Item | None, thing: ThingName, slot: Slot) -> Certificate | None:
@@ -198,7 +201,7 @@ def _waiting(item: Item, thing: ThingName) -> Waiting:
 def certificate_item(one: Certificate, kind: ThingKind, made_for: IntentId) -> Item:
     """Write a certificate's item."""
     facts = {"id": one.id, "thing": one.thing, "kind": kind.value, "key": one.key_hash, "der": one.der}
-    return {**facts, "intent": made_for, **_dates(one), **state(one)}
+    return {**facts, "intent": made_for, "renews": one.renews, **_dates(one), **state(one)}
 
 
 def state(one: Certificate) -> Item:
@@ -226,6 +229,7 @@ def _certificate(item: Item) -> Certificate:
         CertificateStatus(item["status"]),
         Slot(item["slot"]),
         _maybe_moment(item.get("connectedAt")),
+        _renewed(item),
     )
 
 
@@ -241,6 +245,7 @@ def intent_item(one: Intent) -> Item:
         "notBefore": to_ms(one.not_before),
         "notAfter": to_ms(one.not_after),
         "slot": one.slot.value,
+        "renews": one.renews,
     }
 
 
@@ -256,7 +261,13 @@ def intent(item: Item) -> Intent:
         from_ms(item["notBefore"]),
         from_ms(item["notAfter"]),
         Slot(item["slot"]),
+        _renewed(item),
     )
+
+
+def _renewed(item: Item) -> CertificateId | None:
+    """The certificate whose key asked for this one."""
+    return CertificateId(item["renews"]) if item.get("renews") is not None else None
 
 
 # ── tokens and policies ───────────────────────────────────────────────────────────────────────────────

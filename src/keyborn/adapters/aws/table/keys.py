@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from keyborn.adapters.aws.table.draft import Key
 from keyborn.domain.access_policy.document import PolicyName
+from keyborn.domain.certificate import Certificate
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, KeyHash, ThingName, fold_name
 from keyborn.domain.thing import ThingKind
@@ -14,6 +15,8 @@ from keyborn.domain.token import TokenId
 
 TOKENS, POLICIES, OPEN = "token", "policy", "open"
 EVENTS, AUDIT, OWED, DIRT = "event", "audit", "owed", "dirt"
+SUCCESSORS = "next"
+"""Certificates that wait beside their predecessors, by the first moment of their validity."""
 SEEN = "seen"
 """Who has connected, by certificate; the template's ``SeenRule`` writes it."""
 HEAD: Key = ("head", "-")
@@ -93,6 +96,16 @@ def secret(token_id: TokenId, digest: bytes) -> Key:
 def redemption(token_id: TokenId, name: ThingName, key: KeyHash) -> Key:
     """That a token has been redeemed for a thing and a key."""
     return (f"paid#{token_id}", f"{name}#{key}")
+
+
+def successor(one: Certificate) -> Key:
+    """A certificate that waits to take over, the one valid for longest first."""
+    return (SUCCESSORS, f"{sortable(one.not_before)}#{one.id}")
+
+
+def nonce(word: bytes) -> Key:
+    """That a nonce has been spent."""
+    return (f"nonce#{word.hex()}", "-")
 
 
 def policy(name: PolicyName) -> Key:

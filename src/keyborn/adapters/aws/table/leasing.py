@@ -15,6 +15,7 @@ from keyborn.adapters.aws.table.items import Dossier, Waiting
 from keyborn.domain.enrollment import Attempt
 from keyborn.domain.errors import EnrollmentInterrupted
 from keyborn.domain.intent import IntentId
+from keyborn.domain.renewal import RenewalAttempt
 
 GRACE = timedelta(minutes=3)
 """How long an attempt that died may keep the next one waiting for the sweeper, which comes each minute."""
@@ -41,7 +42,7 @@ def interrupted_if_lost() -> Iterator[None]:
         raise EnrollmentInterrupted from lost
 
 
-def holder_of(attempt: Attempt) -> str:
+def holder_of(attempt: Attempt | RenewalAttempt) -> str:
     """What tells an attempt from every other one: the id that it drew, whether or not it came to be used."""
     return attempt.proposal.id
 

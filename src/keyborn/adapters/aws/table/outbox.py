@@ -105,8 +105,8 @@ def settle(table: Table, done: Iterable[Owed | Dirt]) -> None:
 
 
 def tidy(table: Table, limit: int) -> int:
-    """Remove husks from the list of open intents, so that reading it stays cheap; how many."""
-    husks = table.husks(keys.OPEN, limit=limit)
+    """Remove husks from the lists that are read each time, so that this stays cheap; how many."""
+    husks = [key for one in (keys.OPEN, keys.SUCCESSORS) for key in table.husks(one, limit=limit)]
     for key in husks:
         table.delete(key)
     return len(husks)

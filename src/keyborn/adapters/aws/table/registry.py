@@ -1,217 +1,46 @@
-"""The registry on DynamoDB, as the ports see it: what blocks runs in threads of its own."""
+"""The registry on DynamoDB, as the ports see it: questions, orders, what is left, beside its sagas."""
 
-import asyncio
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
-from types import TracebackType
-from typing import Self, TypeVar
 
-from keyborn.adapters.aws.calls import Patience, Rounds, Service
 from keyborn.adapters.aws.table import (
     ending,
-    enrolling,
-    filing,
     items,
     keys,
-    leasing,
     outbox,
     policies,
     reads,
+    renewing,
     sightings,
     tokens,
     trail,
 )
-from keyborn.adapters.aws.table.draft import Draft
 from keyborn.adapters.aws.table.items import Waiting
-from keyborn.adapters.aws.table.memo import Memo, Remembered
 from keyborn.adapters.aws.table.outbox import Dirt, Owed
+from keyborn.adapters.aws.table.sagas import DynamoSagas
 from keyborn.adapters.aws.table.sightings import Sighting
-from keyborn.adapters.aws.table.table import Table
 from keyborn.adapters.aws.table.values import Item
 from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate
-from keyborn.domain.enrollment import Attempt, Issue, Verdict
-from keyborn.domain.errors import EnrollmentInterrupted, RegistryUnavailable, Unavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import page_size
 
-T = TypeVar("T")
-
-_NO_LEASE = timedelta(0)
-_LEASE_PATIENCE = Patience(whole=3.0, first=0.1, longest=0.25)
-_AFTER_DEATH = 20
-"""Seconds: the sweeper comes each minute."""
-_holding: ContextVar[tuple[IntentId, str] | None] = ContextVar("keyborn_holding", default=None)
-"""The intent that this task has claimed, and its name among those who did."""
+_CLOCKS = timedelta(hours=1)
+"""How far apart the clocks of instances and of DynamoDB are at most: nothing spent is forgotten too early."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flight:
-    """An enrolment under way: the record as it stands, and the certificate that was stored, if one was."""
+class DynamoRegistry(DynamoSagas):
+    """Implements ``keyborn.ports.RenewingRegistry`` on one table; it makes no call to AWS IoT.
 
-    intent: Intent
-    thing: Thing
-    staged: Certificate | None
-    unheard_of: bool = False
-    """Whether nothing of that name has ever been enrolled here: a thing that it has is somebody else's."""
-
-
-class DynamoRegistry:
-    """Implements ``keyborn.ports.Registry`` on one table; it makes no call to AWS IoT.
-
-    What AWS IoT has to follow is in ``owed`` and ``dirt``. Use it as an async context manager, or close it;
-    after that every method raises RegistryUnavailable.
+    What AWS IoT has to follow is in ``owed`` and ``dirt``.
     """
 
-    def __init__(
-        self,
-        client: object,
-        table: str,
-        *,
-        own_dates: bool = False,
-        lease: timedelta = _NO_LEASE,
-        patience: Patience | None = None,
-        threads: int = 16,
-    ) -> None:
-        """``client``: a botocore client for DynamoDB, or what makes one at the first call.
-
-        ``own_dates``: the certificate authority chooses dates and serials. ``lease``: how long who claims is
-        left alone with an intent; zero: anybody goes on with it at once. ``patience`` bounds each method.
-        """
-        patience = patience or Patience()
-        service = Service(client, "dynamodb", patience=patience)
-        self._table = Table(service, table, patience=patience)
-        self._own_dates = own_dates
-        self._lease = lease
-        self._memo = Memo()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="keyborn-dynamodb")
-        self._closed = False
-
-    async def close(self) -> None:
-        """Finish what is under way, then end the threads. Repeating is harmless."""
-        self._closed = True
-        await asyncio.to_thread(self._pool.shutdown)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def _ask(self, question: Callable[[], T]) -> T:
-        """Run what blocks in a thread, under the deadline of whoever asks (``calls.within``)."""
-        if self._closed:
-            raise RegistryUnavailable
-        return await asyncio.get_running_loop().run_in_executor(self._pool, copy_context().run, question)
-
-    async def _run(self, operation: Callable[[Draft], T]) -> T:
-        return await self._ask(lambda: self._table.run(operation))
-
-    # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────
-
-    async def claim(self, attempt: Attempt) -> Verdict:
-        """See ``Enrollments.claim``. One that is leased to another process is waited for, up to 3 s.
-
-        One whose process died is first the sweeper's: raises EnrollmentInterrupted.
-        """
-        rounds, guess = Rounds(_LEASE_PATIENCE), enrolling.fresh(attempt)
-        while True:
-            verdict = await self._ask(partial(self._claim, attempt, guess))
-            if isinstance(verdict, Issue) and self._lease:
-                _holding.set((verdict.intent.id, leasing.holder_of(attempt)))
-            if verdict is not None:
-                return verdict
-            # Who waits holds no thread: the one that is waited for may need it.
-            span = rounds.span()
-            if span is None:
-                raise EnrollmentInterrupted
-            await asyncio.sleep(span)
-            guess = {}
-
-    def _claim(self, attempt: Attempt, guess: Remembered) -> Verdict | None:
-        """None while another process holds the lease."""
-        operation = partial(enrolling.claim, attempt=attempt, lease=self._lease, ours=not self._own_dates)
-        try:
-            done = self._table.run_keeping(operation, guess)
-        except leasing.AtWork:
-            return None
-        except leasing.NotLookedAt as died:
-            raise EnrollmentInterrupted(seconds=_AFTER_DEATH) from died
-        if isinstance(done.result, Issue):
-            self._memo.keep(done.result.intent.id, done.left)
-        return done.result
-
-    async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
-        """See ``Enrollments.store``."""
-        kept = enrolling.as_staged(intent, certificate, own_dates=self._own_dates)
-        holder = self._holder(intent.id)
-        return await self._ask(lambda: self._store(intent, kept, holder))
-
-    @staticmethod
-    def _holder(intent: IntentId) -> str | None:
-        """Who this task is among the attempts at an intent; None if it has not claimed it."""
-        mine = _holding.get()
-        return mine[1] if mine is not None and mine[0] == intent else None
-
-    def _store(self, intent: Intent, kept: Certificate, holder: str | None) -> Certificate:
-        noted = keys.intent(intent.id)
-        guess = {keys.certificate(kept.id): None, **self._memo.of(intent.id)}
-        operation = partial(enrolling.store, one=intent, kept=kept, holder=holder)
-        with leasing.interrupted_if_lost():
-            done = self._table.run_keeping(operation, guess)
-        known = guess.get(noted)
-        if done.left and known is not None:
-            self._memo.keep(intent.id, {**done.left, noted: {**known, "certificate": kept.id}})
-        return done.result
-
-    async def activate(self, intent: IntentId, event: AuditEvent) -> Certificate:
-        """See ``Enrollments.activate``."""
-        holder = self._holder(intent)
-        return await self._ask(lambda: self._activate(intent, event, holder))
-
-    def _activate(self, intent: IntentId, event: AuditEvent, holder: str | None) -> Certificate:
-        operation = partial(enrolling.activate, one=intent, event=event, holder=holder)
-        with leasing.interrupted_if_lost():
-            active = self._table.run(operation, self._memo.of(intent))
-        self._memo.forget(intent)
-        return active
-
-    async def flight(self, intent: IntentId) -> Flight | None:
-        """An open intent with its thing and what is stored for it; None if it is not open."""
-        return await self._ask(lambda: self._table.run(partial(_flight, intent=intent)))
-
-    async def seize(self, intent: IntentId, holder: str, *, at: datetime, until: datetime) -> Waiting | None:
-        """Have the lease of an open intent: renew it, or take what is over or was given back.
-
-        None if the intent is not open or somebody else is at work. From now on nobody else stores or
-        activates for it.
-        """
-        return await self._run(partial(leasing.seize, one=intent, holder=holder, at=at, until=until))
-
-    async def release(self, intent: IntentId, holder: str, *, ended: datetime | None = None) -> bool:
-        """Give a lease back, if ``holder`` has it: the next attempt need not wait. Whether it had.
-
-        ``ended``: when the lease was over that the sweeper seized; of that attempt nothing is active now.
-        """
-        return await self._run(partial(leasing.release, one=intent, holder=holder, ended=ended))
-
-    async def forgo(self, intent: Intent) -> None:
-        """See ``Leases.forgo``."""
-        operation = partial(leasing.forgo, one=intent.id, holder=self._holder(intent.id))
-        with suppress(Unavailable):
-            await self._ask(lambda: self._table.run(operation, self._memo.of(intent.id)))
+    # ── what is under way ─────────────────────────────────────────────────────────────────────────────
 
     async def waiting(self, *, limit: int = 100) -> Sequence[Waiting]:
         """Open intents with their leases and what is stored for them, oldest first."""
@@ -329,7 +158,7 @@ class DynamoRegistry:
         found = await self._page(keys.users_of(policy), after=after, limit=limit)
         return [ThingName(item["sk"]) for item in found]
 
-    # ── what crashed enrolments left, and the trail ───────────────────────────────────────────────────
+    # ── what crashed enrolments left ──────────────────────────────────────────────────────────────────
 
     async def leftovers(self, *, before: datetime, limit: int = 100) -> Sequence[Intent]:
         """See ``Leftovers.leftovers``."""
@@ -340,6 +169,27 @@ class DynamoRegistry:
     async def drop(self, intent: IntentId, event: AuditEvent) -> bool:
         """See ``Leftovers.drop``."""
         return await self._run(lambda draft: ending.drop(draft, intent, event))
+
+    # ── renewals that wait, and grace ─────────────────────────────────────────────────────────────────
+
+    async def overdue(self, *, before: datetime, at: datetime, limit: int = 100) -> Sequence[Certificate]:
+        """See ``Successors.overdue``."""
+        return await self._ask(lambda: renewing.overdue(self._table, before, at, page_size(limit)))
+
+    async def withdraw_successor(self, certificate: CertificateId, event: AuditEvent) -> bool:
+        """See ``Successors.withdraw_successor``."""
+        return await self._run(lambda draft: renewing.withdraw(draft, certificate, event))
+
+    async def set_grace(self, name: ThingName, until: datetime | None, event: AuditEvent) -> Thing:
+        """See ``Grace.set_grace``."""
+        return await self._run(lambda draft: renewing.set_grace(draft, name, until, event))
+
+    async def spent(self, nonce: bytes, until: datetime) -> bool:
+        """Take down that a nonce is spent, for a while longer than ``until``; False if it was before."""
+        item = {"ttl": int((until + _CLOCKS).timestamp())}
+        return await self._ask(lambda: self._table.put_new(keys.nonce(nonce), item))
+
+    # ── the trail ─────────────────────────────────────────────────────────────────────────────────────
 
     async def append(self, event: AuditEvent) -> None:
         """See ``AuditTrail.append``."""
@@ -389,12 +239,3 @@ class DynamoRegistry:
     async def strike(self, one: Sighting) -> None:
         """Take one off the list, unless it has connected again meanwhile. Needs the permission to delete."""
         await self._ask(lambda: sightings.strike(self._table, one))
-
-
-def _flight(draft: Draft, intent: IntentId) -> Flight | None:
-    found = filing.opened(draft, intent)
-    if found is None:
-        return None
-    dossier, waiting = found
-    staged = None if waiting.staged is None else enrolling.with_der(draft, waiting.staged)
-    return Flight(waiting.intent, dossier.thing, staged, unheard_of=dossier.unheard_of)

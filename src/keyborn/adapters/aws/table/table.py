@@ -198,6 +198,25 @@ class Table:
         whole = {**item, "pk": key[0], "sk": key[1]}
         self._service.call("PutItem", TableName=self.name, Item=to_wire(whole))
 
+    def put_new(self, key: Key, item: Item) -> bool:
+        """Write one item where none is; whether there was none.
+
+        After an answer that was lost it says no of its own item.
+        """
+        whole = {**item, "pk": key[0], "sk": key[1]}
+        try:
+            self._service.call(
+                "PutItem",
+                expected={f"{CONDITION_FAILED}Exception"},
+                TableName=self.name,
+                Item=to_wire(whole),
+                ConditionExpression="attribute_not_exists(#pk)",
+                ExpressionAttributeNames={"#pk": "pk"},
+            )
+        except Expected:
+            return False
+        return True
+
     def delete(self, key: Key) -> None:
         """Remove one item, or its husk; missing is fine. Only who tidies up may do that."""
         self._service.call("DeleteItem", TableName=self.name, Key=_wire_key(key))
