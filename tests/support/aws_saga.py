@@ -14,6 +14,7 @@ from keyborn.adapters.aws.admission import DynamoLine
 from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import Patience
 from keyborn.adapters.aws.iot import Account, Iot
+from keyborn.adapters.aws.nonces import TableNonces
 from keyborn.adapters.aws.registry import LEASE as LEASE  # noqa: PLC0414 - for the tests
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.revoker import Revoker
@@ -22,23 +23,28 @@ from keyborn.adapters.aws.tempo import Tempo
 from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent
+from keyborn.domain.certificate import Certificate
 from keyborn.domain.names import ThingName
 from keyborn.domain.quota import Pacing
 from keyborn.domain.token import encode_secret
 from keyborn.ports import Credential
 from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAuthority
 from keyborn.service.quota import Quota, QuotaGate
+from keyborn.service.renew import RenewalAuthority, RenewalPorts
 from keyborn.service.sealing import SealedAuthenticator
-from keyborn.service.sweep import Sweeper
+from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.things import ThingOffice
 from support import ministack
 from support.aws_faults import Faults
 from support.csr_make import make_csr
 from support.registry_cases import document, event
 from support.seals import KEY, KeyAtHand, sealed_token
+from support.signing import NextKey, Signer
 
 ACCOUNT = Account(f"arn:aws:iot:{ministack.REGION}:000000000000", "keyborn-device", "kb-")
 LAMP = ThingName("lamp-1")
+SOURCE = "192.0.2.1"
+RENEW_AT, CONFIRM_AT = "https://door.example/v1/renew", "https://door.example/v1/renew/confirm"
 ROOMY = Pacing(1000.0)
 IMPATIENT = Patience(whole=0.15, first=0.002, longest=0.01)
 
@@ -64,6 +70,18 @@ class Process:
     iot: Iot
     secret: bytes
     """Of the stage's token."""
+    renewal: RenewalAuthority
+
+    async def renew(self, signer: Signer, following: NextKey) -> Enrollment:
+        """What a device asks for, with the key that it has."""
+        body = signer.body(RENEW_AT, await self.renewal.nonce())
+        caller = await self.renewal.authenticate(body, [RENEW_AT], SOURCE)
+        return await self.renewal.renew(caller, following.csr)
+
+    async def confirm(self, signer: Signer) -> Certificate:
+        """The same with its new key."""
+        body = signer.body(CONFIRM_AT, await self.renewal.nonce())
+        return await self.renewal.confirm(await self.renewal.authenticate(body, [CONFIRM_AT], SOURCE))
 
     async def enroll(
         self,
@@ -176,7 +194,26 @@ class Stage:
                 leases=registry,
                 late=door,
             )
-            yield Process(registry, authority, iot, self.secret)
+            yield Process(registry, authority, iot, self.secret, self._renewal(registry, iot, quota))
+
+    def _renewal(self, registry: AwsRegistry, iot: Iot, quota: Quota) -> RenewalAuthority:
+        return RenewalAuthority(
+            RenewalPorts(registry, registry, registry, registry),
+            authority=IotAuthority(iot, registry, roots_pem="roots"),
+            nonces=TableNonces(registry, self.clock, SystemEntropy()),
+            clock=self.clock,
+            entropy=SystemEntropy(),
+            quota=quota,
+            leases=registry,
+        )
+
+    async def device(self) -> Signer:
+        """The lamp with its first certificate; the leases of that are over."""
+        key, csr = make_csr(LAMP)
+        async with self.process() as one:
+            enrolled = (await one.enroll(csr)).certificate
+        self.clock.ahead += LEASE
+        return Signer(LAMP, key, enrolled.id)
 
     def things(self, one: Process) -> ThingOffice:
         """The operator's orders, with the connections they end."""
@@ -198,6 +235,7 @@ class Stage:
                 iot=one.iot,
                 clock=self.clock,
                 sweep=Sweeper(leftovers=one.registry, clock=self.clock).sweep,
+                overlap=OverlapSweeper(successors=one.registry, clock=self.clock).sweep,
                 sessions=Revoker(self.data),
                 updates=Tempo(200.0),
                 looks=Tempo(200.0),

@@ -16,7 +16,7 @@ from keyborn.domain.attributes import parse_attributes
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.csr import CertificateRequest, parse_csr
-from keyborn.domain.enrollment import Attempt, Issue, Repeat, Verdict
+from keyborn.domain.enrollment import Attempt, Issue, Repeat
 from keyborn.domain.errors import CredentialRefused, KeybornError, Queued, Unavailable
 from keyborn.domain.intent import Intent
 from keyborn.domain.issuance import require_own_name
@@ -36,11 +36,12 @@ from keyborn.ports import (
 )
 from keyborn.service.admission import Admission, FailureBudget
 from keyborn.service.issuing import Issuing, Permission, propose
-from keyborn.service.quota import NoQuota, Quota, Turn
+from keyborn.service.quota import Quota, Turn
 from keyborn.service.saga import SagaStep, StepListener, ignore
 from keyborn.service.sealing import LateProof, NothingLate
 from keyborn.service.strangers import Strangers
 from keyborn.service.together import beside
+from keyborn.service.turns import Claimed, Turns
 
 _SHOWN = 128
 
@@ -100,8 +101,7 @@ class RegistrationAuthority:
         self._profile = profile or CertificateProfile()
         self._reserved = reserved_names
         self._admission = admission or Admission()
-        self._quota = quota or NoQuota()
-        self._leases = leases
+        self._turns = Turns(quota, leases)
         self._late = late or NothingLate()
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
         self._strangers = Strangers(audit, clock, failures)
@@ -151,35 +151,12 @@ class RegistrationAuthority:
         self._on_step(SagaStep.CLAIMED)
         return await self._issue(verdict, csr, request.source)
 
-    async def _at_its_turn(
-        self, request: EnrollmentRequest, applicant: Applicant
-    ) -> tuple[Verdict, CertificateRequest]:
-        """Claim at one's turn, or on credit. A turn that brings no new certificate is the next caller's."""
+    async def _at_its_turn(self, request: EnrollmentRequest, applicant: Applicant) -> Claimed:
         place = _place(applicant, request.thing_name, self._clock.now())
-        turn = await self._quota.admit(place, partial(self._late.confirm, applicant))
-        issuing = False
-        try:
-            verdict, csr = await self._claim(request, applicant, turn)
-            if isinstance(verdict, Issue):
-                await self._require(turn, verdict.intent)
-                issuing = True
-        finally:
-            if not issuing:
-                turn.give_back()
-        return verdict, csr
+        confirm = partial(self._late.confirm, applicant)
+        return await self._turns.claim(place, confirm, lambda turn: self._claim(request, applicant, turn))
 
-    async def _require(self, turn: Turn, intent: Intent) -> None:
-        """Nothing is signed before its turn; who has to come again finds what was claimed on credit."""
-        try:
-            await turn.demand()
-        except KeybornError:
-            if self._leases is not None:
-                await self._leases.forgo(intent)
-            raise
-
-    async def _claim(
-        self, request: EnrollmentRequest, applicant: Applicant, turn: Turn
-    ) -> tuple[Verdict, CertificateRequest]:
+    async def _claim(self, request: EnrollmentRequest, applicant: Applicant, turn: Turn) -> Claimed:
         try:
             name, csr = self._parse(request, applicant)
         except KeybornError:

@@ -1,9 +1,10 @@
 """Renewal: a device's own key asks for the next certificate, and the next key confirms it.
 
 Order (design PROTOCOL "Signed requests" and "Renew"): read the JWS, its address, the signature, then the
-nonce; admission slot; parse; decide and record the intent; sign, store, activate and audit. A nonce is spent
-last of what proves the caller, so that only who holds a key of ours can use one up. Each step is one durable
-effect; a crash between any two leaves at most an inactive leftover, and a lost answer is asked for again.
+nonce; admission slot; turn under a quota (or credit, which is paid before anything is signed); parse; decide
+and record the intent; sign, store, activate and audit. A nonce is spent last of what proves the caller, so
+that only who holds a key of ours can use one up. Each step is one durable effect; a crash between any two
+leaves at most an inactive leftover, and a lost answer is asked for again.
 """
 
 from collections.abc import AsyncIterator, Collection
@@ -29,6 +30,7 @@ from keyborn.domain.issuance import require_name
 from keyborn.domain.jws import SignedRequest, parse_jws
 from keyborn.domain.jws_signature import verify
 from keyborn.domain.profile import CertificateProfile
+from keyborn.domain.quota import place_name
 from keyborn.domain.renewal import NO_TOKEN, Confirmation, RenewalAttempt
 from keyborn.ports import (
     AuditTrail,
@@ -37,6 +39,7 @@ from keyborn.ports import (
     DeviceDirectory,
     Enrollments,
     Entropy,
+    Leases,
     Nonces,
     Renewals,
     Sessions,
@@ -44,8 +47,11 @@ from keyborn.ports import (
 from keyborn.service.admission import Admission, FailureBudget
 from keyborn.service.enroll import Enrollment
 from keyborn.service.issuing import Issuing, Permission, propose
+from keyborn.service.quota import Quota, Turn
 from keyborn.service.saga import SagaStep, StepListener, ignore
 from keyborn.service.strangers import Strangers
+from keyborn.service.together import beside
+from keyborn.service.turns import Claimed, Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class RenewalAuthority:
         profile: CertificateProfile | None = None,
         sessions: Sessions | None = None,
         admission: Admission | None = None,
+        quota: Quota | None = None,
+        leases: Leases | None = None,
         failures: FailureBudget | None = None,
         refusals: FailureBudget | None = None,
         pace: FailureBudget | None = None,
@@ -91,7 +99,8 @@ class RenewalAuthority:
         """``failures`` of each address to prove itself; ``refusals`` of what each certificate asks for.
 
         ``pace``: how often one certificate may ask for a successor; each new key stays known for ever.
-        ``sessions`` is None where no broker runs beside: then nothing is open.
+        ``sessions`` is None where no broker runs beside: then nothing is open. ``quota`` and ``leases`` as
+        in ``RegistrationAuthority``: a renewal is signed under the same quota.
         """
         self._ports = ports
         self._nonces = nonces
@@ -100,6 +109,7 @@ class RenewalAuthority:
         self._profile = profile or CertificateProfile()
         self._sessions = sessions
         self._admission = admission or Admission()
+        self._turns = Turns(quota, leases)
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
         self._pace = pace or FailureBudget(burst=60, per_minute=1)
         self._strangers = Strangers(ports.audit, clock, failures)
@@ -143,14 +153,15 @@ class RenewalAuthority:
     async def renew(self, caller: SignedCaller, csr: object) -> Enrollment:
         """Give the caller's thing one successor with the key of ``csr``.
 
-        Raises what ``decide_renewal`` raises, a leaf of CsrRefused, Throttled, or a leaf of Unavailable.
+        Raises what ``decide_renewal`` raises, a leaf of CsrRefused, Throttled, Queued, or a leaf of
+        Unavailable.
         """
         self._pace.charge(caller.certificate.id, self._clock.now())
         async with self._admitted("renew", caller):
-            request = parse_csr(csr)
-            require_name(request, caller.certificate.thing)
-            self._on_step(SagaStep.PARSED)
-            verdict = await self._ports.renewals.renew(self._attempt(caller, request))
+            place = place_name(caller.certificate.id, None)
+            verdict, request = await self._turns.claim(
+                place, _proved, lambda turn: self._claim(caller, csr, turn)
+            )
             if isinstance(verdict, Repeat):
                 return Enrollment(verdict.certificate, repeated=True)
             self._on_step(SagaStep.CLAIMED)
@@ -159,6 +170,13 @@ class RenewalAuthority:
                 verdict, request, lambda kept: self._success(caller, intent, kept)
             )
             return Enrollment(active, repeated)
+
+    async def _claim(self, caller: SignedCaller, csr: object, turn: Turn) -> Claimed:
+        request = parse_csr(csr)
+        require_name(request, caller.certificate.thing)
+        self._on_step(SagaStep.PARSED)
+        attempt = self._attempt(caller, request)
+        return await beside(self._ports.renewals.renew(attempt), turn.meanwhile()), request
 
     async def confirm(self, caller: SignedCaller) -> Certificate:
         """Retire the predecessor of the caller's certificate, and end what is open with it.
@@ -203,6 +221,10 @@ class RenewalAuthority:
         details = {"certificateId": kept.id, "keyHash": intent.key_hash, "slot": intent.slot.value}
         actor = intent.renews or caller.certificate.id
         return AuditEvent(self._clock.now(), "renew", "done", intent.thing, actor, caller.source, details)
+
+
+async def _proved() -> None:
+    """Who signed has been looked up: it may stand in line."""
 
 
 def _require_signature(request: SignedRequest, certificate: Certificate) -> None:

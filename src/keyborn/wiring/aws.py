@@ -25,6 +25,7 @@ from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import within
 from keyborn.adapters.aws.errors import in_short
 from keyborn.adapters.aws.iot import Account, Iot
+from keyborn.adapters.aws.nonces import TableNonces
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.roots import roots_for
@@ -40,8 +41,9 @@ from keyborn.ports import MAX_PAGE, Clock
 from keyborn.service.enroll import RegistrationAuthority
 from keyborn.service.quota import QuotaGate
 from keyborn.service.readiness import Readiness
+from keyborn.service.renew import RenewalAuthority, RenewalPorts
 from keyborn.service.sealing import SealedAuthenticator
-from keyborn.service.sweep import Sweeper
+from keyborn.service.sweep import OverlapSweeper, Sweeper
 
 ClientOf = Callable[[str], object]
 """Makes a botocore client for a service: ``dynamodb``, ``iot``, ``iot-data``."""
@@ -68,6 +70,8 @@ class StackSettings:
     """The broker's host."""
     port: int = MQTT_PORT
     topic_prefix: str = "certtest"
+    url: str = ""
+    """Of the service, as enrolment codes tell it."""
     pacing: Pacing = field(default_factory=lambda: pacing_under(IOT_QUOTAS))
     """How many enrolments a second all instances together admit."""
 
@@ -102,6 +106,7 @@ def read_stack(environment: Mapping[str, str]) -> StackSettings:
         endpoint=host,
         port=port,
         topic_prefix=environment.get("KEYBORN_TOPIC_PREFIX") or "certtest",
+        url=environment.get("KEYBORN_URL", ""),
         pacing=_pacing(environment.get("KEYBORN_ENROLLMENTS_PER_SECOND", "")),
     )
 
@@ -151,6 +156,7 @@ def build_enrollment(
     authority = IotAuthority(iot, registry, roots_pem=roots)
     authenticator = SealedAuthenticator(registry, registry)
     gate = QuotaGate(DynamoLine(dynamodb, stack.table, stack.pacing), stack.pacing)
+    renewal = _renewal(registry, authority, gate, clock)
     registration = RegistrationAuthority(
         authenticator=authenticator,
         enrollments=registry,
@@ -175,8 +181,25 @@ def build_enrollment(
     async def _reachable(_at: datetime) -> None:
         await registry.find(_NOBODY)
 
-    app = build_app(Service(registration, broker, Readiness(_reachable, clock).check))
+    ready = Readiness(_reachable, clock).check
+    app = build_app(Service(registration, broker, ready, renewal, lambda: stack.url))
     return LambdaHandler(app, within=within, prepare=authenticator.prepare)
+
+
+def _renewal(
+    registry: AwsRegistry, authority: IotAuthority, gate: QuotaGate, clock: Clock
+) -> RenewalAuthority:
+    """Renewals are signed under the quota of enrolments, and stand in the same line."""
+    entropy = SystemEntropy()
+    return RenewalAuthority(
+        RenewalPorts(registry, registry, registry, registry),
+        authority=authority,
+        nonces=TableNonces(registry, clock, entropy),
+        clock=clock,
+        entropy=entropy,
+        quota=gate,
+        leases=registry,
+    )
 
 
 _NOBODY = TokenId("0" * 16)
@@ -227,6 +250,7 @@ class SweepHandler:
             iot=iot,
             clock=self._clock,
             sweep=Sweeper(leftovers=self._registry, clock=self._clock).sweep,
+            overlap=OverlapSweeper(successors=self._registry, clock=self._clock).sweep,
             sessions=Revoker(client("iot-data")),
         )
         self._runner = asyncio.Runner()
@@ -254,7 +278,13 @@ class SweepHandler:
             _log.warning("the sweeper will try again: %s", ", ".join(done.troubles))
         self._out.write(json.dumps(metrics(self._stack.stack, time.time(), done, left)) + "\n")
         self._out.flush()
-        return {"dropped": done.dropped, "told": done.told, "strays": done.strays, "troubles": done.troubles}
+        return {
+            "dropped": done.dropped,
+            "told": done.told,
+            "strays": done.strays,
+            "withdrawn": done.withdrawn,
+            "troubles": done.troubles,
+        }
 
     async def _left(self) -> dict[str, float]:
         """What there is to settle, and for how long the oldest of it has waited."""

@@ -49,7 +49,7 @@ class StackDoor:
             reserved = frozenset({outputs.mqtt_host.lower(), "localhost"})
             clock = SystemClock()
             secrets = SealedSecrets(registry, SystemEntropy())
-            yield Offices(registry, clock, secrets, reserved).office(
+            yield Offices(registry, clock, secrets, reserved, grace=registry).office(
                 OrderedRevoker(lambda: session.client("iot-data"), registry, clock),
                 trust=lambda: (outputs.url, outputs.root_fingerprint),
                 authorities=(),

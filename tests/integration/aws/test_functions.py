@@ -1,33 +1,25 @@
 """The functions as Lambda calls them, in process, on the stand-in: recorded events in, answers out."""
 
-import asyncio
 import io
 import json
 from collections.abc import Iterator
-from datetime import timedelta
 
 import pytest
 from cryptography import x509
 
-from keyborn.adapters.aws.iot import Account, Iot
-from keyborn.adapters.aws.registry import AwsRegistry
+from keyborn.adapters.aws.iot import Account
 from keyborn.adapters.aws.roots import amazon_roots
 from keyborn.adapters.aws.settle import Settled
-from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import InvalidSetting
-from keyborn.domain.names import NameScope
 from keyborn.domain.quota import Pacing
-from keyborn.domain.token import encode_secret
 from keyborn.http.bodies import AWS_FALLBACK, MqttFallback
 from keyborn.http.lambda_handler import LambdaHandler
-from keyborn.service.sealing import SealedSecrets
-from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.wiring.aws import StackSettings, SweepHandler, build_enrollment, metrics, read_stack
 from support import ministack
+from support.aws_function import ARN, secret_for, stack_of_parts
 from support.csr_make import make_csr
 from support.lambda_events import Context, enroll_event, event
 
-ARN = "arn:aws:iot:eu-central-1:000000000000"
 ENVIRONMENT = {
     "KEYBORN_STACK": "kb",
     "KEYBORN_TABLE": "kb-table",
@@ -41,15 +33,7 @@ ENVIRONMENT = {
 
 @pytest.fixture(scope="module")
 def stack() -> StackSettings:
-    """A table, a thing type and the default policy: of what the template makes, all they need."""
-    ministack.forget_things()
-    aws, table = ministack.shared(), ministack.new_table()
-    iot = aws.client("iot")
-    iot.create_thing_type(thingTypeName=f"{table}_device")
-    document = {"Version": "2012-10-17", "Statement": []}
-    iot.create_policy(policyName=f"{table}_keyborn-default", policyDocument=json.dumps(document))
-    account = Account(ARN, thing_type=f"{table}_device", policy_prefix=f"{table}_")
-    return StackSettings("kb", table, account, "eu-central-1", "broker.example", topic_prefix="plant")
+    return stack_of_parts()
 
 
 @pytest.fixture
@@ -57,22 +41,6 @@ def handler(stack: StackSettings) -> Iterator[LambdaHandler]:
     handler = build_enrollment(stack, ministack.shared().client, roots=amazon_roots())
     yield handler
     handler.close()
-
-
-def secret_for(stack: StackSettings, name: str) -> str:
-    """A token, as the operator makes one."""
-    registry = AwsRegistry(
-        ministack.dynamodb(), stack.table, Iot(ministack.shared().client("iot"), stack.account)
-    )
-    office = TokenOffice(
-        tokens=registry,
-        listing=registry,
-        clock=SystemClock(),
-        secrets=SealedSecrets(registry, SystemEntropy()),
-        trust=lambda: ("https://localhost:8443", bytes(32)),
-    )
-    fresh = asyncio.run(office.create(TokenWish(NameScope(name), 1, timedelta(hours=1))))
-    return encode_secret(fresh.code.secret)
 
 
 @pytest.mark.parametrize("encoded", [False, True], ids=["text", "base64"])

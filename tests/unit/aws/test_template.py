@@ -12,6 +12,7 @@ from cfnlint.api import lint
 from cfnlint.decode import cfn_yaml
 
 from keyborn.adapters.aws.table import keys
+from keyborn.http import signed
 from keyborn.policies import device_policy
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -229,10 +230,10 @@ def test_the_functions_are_those_of_the_package_and_end_before_their_callers_giv
 
 
 def test_every_route_of_the_application_is_a_route_of_the_api() -> None:
-    source = (ROOT / "src/keyborn/http/app.py").read_text()
-    served = {
-        f"{method} {path}" for path, method in re.findall(r'Route\("(.*?)", .*?methods=\["(.*?)"\]', source)
-    }
+    sources = [(ROOT / "src/keyborn/http" / name).read_text() for name in ("app.py", "signed.py")]
+    found = [one for text in sources for one in re.findall(r'Route\((\S+), .*?methods=\["(.*?)"\]', text)]
+    served = {method + " " + vars(signed).get(path, path).strip('"') for path, method in found}
+    assert {"POST /v1/enroll", "POST /v1/renew/confirm"} <= served
     assert {route["RouteKey"] for route in resources("AWS::ApiGatewayV2::Route").values()} == served
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from keyborn.domain.errors import BadNonce
 from keyborn.domain.jws import decode, encode
-from keyborn.service.nonces import LIFETIME, MemoryNonces
+from keyborn.domain.nonce import LIFETIME
+from keyborn.service.nonces import MemoryNonces
 from keyborn.testing import SeededEntropy, SkewedClock, VirtualClock, run
 
 TICK = timedelta(milliseconds=1)

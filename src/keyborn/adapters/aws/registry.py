@@ -20,6 +20,7 @@ from keyborn.domain.access_policy.attaching import in_force
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate, CertificateStatus
+from keyborn.domain.enrollment import Verdict
 from keyborn.domain.errors import (
     AwsQuotaReached,
     AwsRefused,
@@ -31,6 +32,7 @@ from keyborn.domain.errors import (
 )
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 
 LEASE = timedelta(seconds=17)
@@ -40,11 +42,11 @@ _ROUNDS = 5
 
 
 class AwsRegistry(DynamoRegistry):
-    """Implements ``keyborn.ports.Registry`` on the table, with its effects in AWS IoT.
+    """Implements ``keyborn.ports.RenewingRegistry`` on the table, with its effects in AWS IoT.
 
     Orders write what AWS IoT owes in their transaction and carry it out at once; if that fails they raise a
-    leaf of Unavailable, and repeating them, or the sweeper, carries out the rest. ``drop`` and ``connected``
-    leave it to the sweeper, whose own work they are.
+    leaf of Unavailable, and repeating them, or the sweeper, carries out the rest. ``drop``, ``connected``
+    and ``withdraw_successor`` leave it to the sweeper, whose own work they are.
     """
 
     def __init__(
@@ -197,6 +199,29 @@ class AwsRegistry(DynamoRegistry):
         except Unavailable:
             return False
         return True
+
+    # ── renewal ───────────────────────────────────────────────────────────────────────────────────────
+
+    async def renew(self, attempt: RenewalAttempt) -> Verdict:
+        """See ``Renewals.renew``. Whom it takes the place of is revoked at once, or by the sweeper."""
+        done = await self._renew(attempt)
+        await self._revoke_now(done.withdrawn)
+        return done.verdict
+
+    async def confirm(self, confirmation: Confirmation) -> Certificate:
+        """See ``Renewals.confirm``. The predecessor is revoked at once, or by the sweeper."""
+        done = await self._confirm(confirmation)
+        await self._revoke_now(done.retired)
+        return done.certificate
+
+    async def _revoke_now(self, certificate: CertificateId | None) -> None:
+        """Revoke what the table has: that is owed, too, so where AWS IoT does not answer the sweeper does it.
+
+        The device need not know: its own certificate is in force, and a repeat would not come here again.
+        """
+        if certificate is not None:
+            with suppress(Unavailable):
+                await aside(self._iot.set_status, certificate, CertificateStatus.REVOKED)
 
     # ── the operator's orders ─────────────────────────────────────────────────────────────────────────
 

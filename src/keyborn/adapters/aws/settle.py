@@ -141,6 +141,8 @@ class Settled:
     """Entries that AWS IoT follows now."""
     strays: int = 0
     """Certificates whose answer was lost."""
+    withdrawn: int = 0
+    """Successors that nobody confirmed in time."""
     rescued: int = 0
     """Intents whose process had died or failed, and of which nothing is active now."""
     records: int = 0
@@ -161,13 +163,15 @@ class Settlement:
         iot: Iot,
         clock: Clock,
         sweep: Callable[[], Awaitable[int]],
+        overlap: Callable[[], Awaitable[int]] | None = None,
         sessions: Sessions | None = None,
         updates: Tempo | None = None,
         looks: Tempo | None = None,
     ) -> None:
-        """``sweep`` drops overdue intents; in ``sessions`` those of a suspended or ended thing are closed.
+        """``sweep`` drops overdue intents, ``overlap`` withdraws successors that waited too long.
 
-        ``updates`` bounds the calls of UpdateCertificate, whose quota is shared with those who enroll;
+        In ``sessions`` those of a suspended or ended thing are closed. ``updates`` bounds the calls of
+        UpdateCertificate, whose quota is shared with those who enroll;
         ``looks`` those of DescribeCertificate.
         """
         self._registry = registry
@@ -175,6 +179,7 @@ class Settlement:
         self._clock = clock
         self._sessions = sessions
         self._sweep = sweep
+        self._overlap = overlap
         self._updates = updates or Tempo(UPDATES_PER_SECOND, reserve=RESERVE)
         self._hunt = StrayHunt(registry, iot, looks or Tempo(LOOKS_PER_SECOND, reserve=RESERVE))
         self._presence = Presence(registry, clock, reserve=RESERVE)
@@ -187,8 +192,8 @@ class Settlement:
         """
         done = Settled()
         self._tried.clear()
-        steps = (self._tell, self._rescue, self._drop, self._meet, self._tell, self._tidy, self._chain)
-        for step in steps:
+        first, last = (self._tell, self._rescue, self._drop), (self._tell, self._tidy, self._chain)
+        for step in (*first, self._meet, self._withdraw, *last):
             await self._try(step, done)
         return done
 
@@ -205,6 +210,11 @@ class Settlement:
         """Who has connected: what a successor's first connection revokes is told right after."""
         if not await self._presence.look(done.troubles.append):
             done.postponed = True
+
+    async def _withdraw(self, done: Settled) -> None:
+        """After those who have connected were met: a replacement takes over by that."""
+        if self._overlap is not None:
+            done.withdrawn = await self._overlap()
 
     # ── what AWS IoT has to be told ───────────────────────────────────────────────────────────────────
 

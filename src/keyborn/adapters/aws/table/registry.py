@@ -184,8 +184,8 @@ class DynamoRegistry(DynamoSagas):
         """See ``Grace.set_grace``."""
         return await self._run(lambda draft: renewing.set_grace(draft, name, until, event))
 
-    async def spent(self, nonce: bytes, until: datetime) -> bool:
-        """Take down that a nonce is spent, for a while longer than ``until``; False if it was before."""
+    async def spend(self, nonce: bytes, until: datetime) -> bool:
+        """Note that a nonce is spent, for a while longer than ``until``; False if it was spent before."""
         item = {"ttl": int((until + _CLOCKS).timestamp())}
         return await self._ask(lambda: self._table.put_new(keys.nonce(nonce), item))
 
