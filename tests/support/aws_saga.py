@@ -208,11 +208,10 @@ class Stage:
         )
 
     async def device(self) -> Signer:
-        """The lamp with its first certificate; the leases of that are over."""
+        """The lamp with its first certificate."""
         key, csr = make_csr(LAMP)
         async with self.process() as one:
             enrolled = (await one.enroll(csr)).certificate
-        self.clock.ahead += LEASE
         return Signer(LAMP, key, enrolled.id)
 
     def things(self, one: Process) -> ThingOffice:

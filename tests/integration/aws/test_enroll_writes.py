@@ -1,7 +1,7 @@
 """What the enrolment function writes lies where its role may write, and what it need not write it may not.
 
 The stand-in heeds no condition on partitions (tests/support/aws_iam.py), so the denials are held against
-what real enrolments were seen to write, and against what an intruder would.
+what real enrolments and renewals were seen to write, and against what an intruder would.
 """
 
 from collections.abc import AsyncIterator
@@ -25,6 +25,7 @@ from support.aws_iam import Ledger, Statement, Write, denied
 from support.aws_saga import LAMP, LEASE, Process, Stage
 from support.csr_make import make_csr
 from support.registry_cases import make_token
+from support.signing import Signer
 
 OTHER = ThingName("lamp-2")
 PUT, UPDATE = "dynamodb:PutItem", "dynamodb:UpdateItem"
@@ -70,6 +71,7 @@ async def life(stage: Stage, ledger: Ledger) -> None:
         await office.registry.set_status(LAMP, ThingStatus.REVOKED, stage.event("thing.revoke"))
         await one.enroll(make_csr(LAMP)[1], secret=again)
         await given_up(stage, one, named, new)
+        await renewals(stage, one, named)
     line = DynamoLine(_client(stage, ledger), stage.table, Pacing(10))
     now = stage.clock.now().timestamp()
     await line.take(now, now)
@@ -84,6 +86,23 @@ async def given_up(stage: Stage, one: Process, named: bytes, new: bytes) -> None
     stage.clock.ahead += LEASE + timedelta(minutes=5)
     await one.enroll(csr, secret=named, name=OTHER)
     await one.enroll(make_csr(OTHER)[1], secret=new, name=OTHER)
+
+
+async def renewals(stage: Stage, one: Process, named: bytes) -> None:
+    """Renewals of every kind: new, of another key, that dies and is resumed, confirmed, refused."""
+    name = "lamp-3"
+    key, csr = make_csr(name)
+    first = Signer(name, key, (await one.enroll(csr, secret=named, name=name)).certificate.id)
+    await one.renew(first, first.next_key())
+    following = first.next_key()
+    dies = Plan(Fault.KILLED, times=ENDLESS, operations=["CreateCertificateFromCsr"])
+    with stage.iot.planned(dies), pytest.raises(Killed):
+        await one.renew(first, following)
+    stage.clock.ahead += LEASE + timedelta(minutes=5)
+    renewed = (await one.renew(first, following)).certificate
+    await one.confirm(following.with_certificate(renewed.id))
+    with pytest.raises(KeybornError):
+        await one.confirm(first)
 
 
 def _client(stage: Stage, ledger: Ledger) -> object:
@@ -101,6 +120,7 @@ async def test_nothing_that_an_enrolment_writes_is_denied_to_its_role(stage: Sta
     kinds = {one.kind for one in ledger.writes}
     assert kinds >= {"device", "name#", "key#", "cert#", "certs#", "intent#", "open", "paid#", "users#"}
     assert kinds >= {"token", "event", "dirt", "bucket", "place#"}
+    assert kinds >= {"nonce#", keys.SUCCESSORS, keys.OWED}
 
 
 async def test_of_a_token_an_enrolment_touches_nothing_but_its_count(stage: Stage) -> None:
