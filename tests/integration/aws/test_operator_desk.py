@@ -104,6 +104,17 @@ def test_orders_switch_the_certificate_in_aws_iot(desk: OnStack) -> None:
         assert in_iot(desk, certificate) == status
 
 
+def test_grace_is_granted_and_ended(desk: OnStack) -> None:
+    certificate = enrolled(desk)
+    assert told(desk, "thing", "grace", LAMP, "--for", "7d")["graceUntil"] is not None
+    assert told(desk, "thing", "show", LAMP)["graceUntil"] is not None
+    assert told(desk, "thing", "grace", LAMP, "--end")["graceUntil"] is None
+    assert "no grace any more" in typed(desk, "thing", "grace", LAMP, "--end").out
+    assert in_iot(desk, certificate) == "ACTIVE"
+    actions = [row["action"] for row in told(desk, "audit", "show")]
+    assert actions.count("thing.grace") == 2, "a repeat changes and records nothing"
+
+
 def test_who_only_looks_is_not_asked_who_it_is(desk: OnStack, monkeypatch: pytest.MonkeyPatch) -> None:
     """AWS tells the caller's ARN for the audit trail: where nothing is changed, nothing is written there."""
     asked: list[str] = []

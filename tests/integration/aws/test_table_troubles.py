@@ -21,6 +21,7 @@ from keyborn.domain.errors import (
     RegistryUnavailable,
 )
 from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.renewal import Confirmation
 from keyborn.domain.thing import ThingStatus
 from keyborn.domain.token import TokenId
 from keyborn.ports import Registry
@@ -48,6 +49,11 @@ async def every_question(registry: Registry) -> list[BaseException]:
         registry.connected(stranger, desk.now),
         registry.policies(),
         registry.leftovers(before=desk.now),
+        registry_of(desk).overdue(before=desk.now, at=desk.now),
+        registry_of(desk).withdraw_successor(stranger, event()),
+        registry_of(desk).set_grace(name, None, event()),
+        registry_of(desk).confirm(Confirmation(stranger, desk.now)),
+        registry_of(desk).spend(b"nonce", desk.now),
         registry.records(),
         registry.append(event()),
         desk.put("fleet"),

@@ -20,6 +20,7 @@ from keyborn.domain.errors import (
     JwsMalformed,
     KeybornError,
     KeyNotNew,
+    Queued,
     RenewalPending,
     SignatureRefused,
     SignedForElsewhere,
@@ -27,6 +28,7 @@ from keyborn.domain.errors import (
     Throttled,
 )
 from keyborn.domain.names import CertificateId, NameScope, ThingName
+from keyborn.domain.quota import place_name
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.service.admission import FailureBudget
 from keyborn.service.enroll import Enrollment
@@ -38,6 +40,7 @@ from keyborn.service.tokens import TokenWish
 from support.csr_make import csr_for, make_key
 from support.office import SOURCE, Crash, OfficeWorld, folder
 from support.signing import NextKey, Signer
+from support.turns import Leases, Quota
 
 AT = "https://gateway.example:8443/v1/renew"
 TOO_LONG = timedelta(days=91)
@@ -67,6 +70,7 @@ class RenewalWorld(OfficeWorld):
         super().__init__(path, self.memory)
         self.nonces = MemoryNonces(self.clock, SystemEntropy())
         self.sessions = Reviewed()
+        self.quota, self.leases = Quota(), Leases()
         self.renewal = self.build_renewal()
 
     def build_renewal(self, **budgets: FailureBudget) -> RenewalAuthority:
@@ -81,6 +85,8 @@ class RenewalWorld(OfficeWorld):
             failures=budgets.get("failures") or FailureBudget(burst=5),
             refusals=budgets.get("refusals"),
             pace=budgets.get("pace"),
+            quota=self.quota,
+            leases=self.leases,
             on_step=self._on_step,
         )
 
@@ -429,3 +435,52 @@ async def test_a_crash_after_any_step_is_mended_by_asking_again(world: RenewalWo
 
     await world.confirm(second)
     assert [one.id for one in await world.active("sensor-1")] == [second.certificate_id]
+
+
+# ── its turn ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_renewal_takes_its_turn_beside_the_claim_and_pays_before_the_signature(
+    world: RenewalWorld,
+) -> None:
+    signer = await world.device()
+    following = signer.next_key()
+    await world.renew(signer, following)
+    place = place_name(signer.certificate_id, None)
+    assert world.quota.asked == [place, "meanwhile", "demand"]
+    await world.renew(signer, following)
+    assert world.quota.asked[3:] == [place, "meanwhile", "back"], "a repeated answer costs nothing"
+    assert world.leases.given_up == []
+
+
+async def test_who_is_refused_gives_the_turn_back(world: RenewalWorld) -> None:
+    signer = await world.device()
+    caller = await world.prove(signer)
+    with pytest.raises(CsrMalformed):
+        await world.renewal.renew(caller, "no csr")
+    assert world.quota.asked[-1] == "back"
+
+
+async def test_whose_turn_it_is_not_comes_again_and_leaves_no_trace(world: RenewalWorld) -> None:
+    signer = await world.device()
+    following, before = signer.next_key(), await world.actions()
+    world.quota.closed = True
+    with pytest.raises(Queued):
+        await world.renew(signer, following)
+    assert await world.registry.leftovers(before=world.clock.now() + TOO_LONG) == []
+    world.quota.closed, world.quota.late = False, True
+    with pytest.raises(Queued):
+        await world.renew(signer, following)
+    assert [one.renews for one in world.leases.given_up] == [signer.certificate_id]
+    assert world.quota.asked[-1] == "back"
+    world.quota.late = False
+    assert (await world.renew(signer, following)).certificate.slot is Slot.SUCCESSOR
+    assert await world.actions() == [*before, ("renew", "done")]
+
+
+async def test_confirming_waits_for_no_turn(world: RenewalWorld) -> None:
+    signer = await world.device()
+    successor, _ = await world.renewed(signer)
+    world.quota.asked.clear()
+    await world.confirm(successor)
+    assert world.quota.asked == []
