@@ -4,12 +4,9 @@ The walk is enumerated by the code: the order is given before and after each cal
 process goes on or dies there. A request to activate that AWS IoT carries out late is walked on its own.
 """
 
-import asyncio
 import os
-import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import product
 
@@ -17,10 +14,11 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest
 from botocore.exceptions import ReadTimeoutError
 
-from keyborn.domain.errors import EnrollmentInterrupted, NotFound, ThingRevoked, Unavailable
+from keyborn.domain.errors import EnrollmentInterrupted, ThingRevoked, Unavailable
 from keyborn.domain.thing import ThingStatus
 from support.aws_faults import ENDLESS, Killed
-from support.aws_saga import IMPATIENT, LAMP, LEASE, Process, Stage
+from support.aws_moments import Moment, Operator, inserted, moments_of
+from support.aws_saga import IMPATIENT, LAMP, LEASE, Stage
 from support.figures import Figure
 
 FULL = bool(os.environ.get("KEYBORN_FULL"))
@@ -34,80 +32,13 @@ def stage(ground: Stage) -> Stage:
     return ground
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """Before or after one call of an enrollment; ``nth`` of its name."""
-
-    service: str
-    operation: str
-    nth: int
-    when: str
-
-    @property
-    def hook(self) -> str:
-        """Where botocore tells of it."""
-        return f"{self.when}.{self.service}.{self.operation}"
-
-
 async def moments(stage: Stage) -> list[Moment]:
     """All there are."""
     await stage.prepare()
     async with stage.process() as process:
         with stage.dynamodb.listening() as to_table, stage.iot.listening() as to_iot:
             await process.enroll(stage.csr)
-    seen: dict[tuple[str, str], int] = {}
-    found = []
-    for call in [*to_table, *to_iot]:
-        name = (call.service, call.operation)
-        nth = seen[name] = seen.get(name, -1) + 1
-        found += [Moment(*name, nth, when) for when in ("before-send", "after-call")]
-    return found
-
-
-@contextmanager
-def inserted(
-    stage: Stage, moment: Moment, order: Callable[[], Awaitable[None]], *, dies: bool
-) -> Iterator[None]:
-    """The order is given at that moment, once, while the call is held up."""
-    loop, lock = asyncio.get_running_loop(), threading.Lock()
-    client = stage.dynamodb.client if moment.service == "dynamodb" else stage.iot.client
-    before = iter(range(moment.nth))
-
-    def give(**_: object) -> None:
-        with lock:
-            if next(before, None) is not None or given.is_set():
-                return
-            given.set()
-        asyncio.run_coroutine_threadsafe(_as_coroutine(order), loop).result(30)
-        if dies:
-            raise Killed
-
-    given = threading.Event()
-    client.meta.events.register_first(moment.hook, give)
-    try:
-        yield
-    finally:
-        client.meta.events.unregister(moment.hook, give)
-    assert given.is_set()
-
-
-async def _as_coroutine(order: Callable[[], Awaitable[None]]) -> None:
-    await order()
-
-
-@dataclass(slots=True)
-class Operator:
-    """Gives one order; it may come too early, when nobody has heard of the device."""
-
-    stage: Stage
-    process: Process
-    status: ThingStatus
-    obeyed: bool = False
-
-    async def order(self) -> None:
-        with suppress(NotFound):
-            await self.process.registry.set_status(LAMP, self.status, self.stage.event("order"))
-            self.obeyed = True
+    return moments_of([*to_table, *to_iot])
 
 
 async def assert_obeyed(stage: Stage, moment: Moment, status: ThingStatus, *, dies: bool) -> bool:
