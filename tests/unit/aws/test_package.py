@@ -111,7 +111,7 @@ def test_of_botocore_only_the_services_that_are_called_go_along() -> None:
 def test_bytecode_goes_along_where_the_target_s_python_is_at_hand() -> None:
     built = build_package(OURS, run=Pip())
     assert built.compiled
-    assert f"keyborn/__pycache__/ports.{sys.implementation.cache_tag}.pyc" in names(built)
+    assert f"keyborn/ports/__pycache__/registry.{sys.implementation.cache_tag}.pyc" in names(built)
     assert not build_package(UNBORN, run=Pip()).compiled
 
 
