@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "KEYBORN_POLICY_PREFIX": "kb_",
     "KEYBORN_MQTT_ENDPOINT": "a1-ats.iot.eu-central-1.amazonaws.com",
     "KEYBORN_TOPIC_PREFIX": "plant",
+    "KEYBORN_URL": "https://door.example",
 }
 
 
@@ -127,6 +128,7 @@ def test_the_template_s_variables_are_read() -> None:
     stack = read_stack(ENVIRONMENT)
     assert (stack.region, stack.port, stack.topic_prefix) == ("eu-central-1", 8883, "plant")
     assert stack.account == Account(ARN, "kb_device", "kb_")
+    assert stack.url == "https://door.example"
     own = read_stack(ENVIRONMENT | {"KEYBORN_MQTT_ENDPOINT": "mq.example:443"})
     assert (own.endpoint, own.port) == ("mq.example", 443)
 

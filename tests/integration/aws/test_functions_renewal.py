@@ -1,7 +1,9 @@
 """A renewal through the function, as API Gateway hands it over: real keys, signed requests, nonces."""
 
+import io
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,10 +11,12 @@ import pytest
 from keyborn.adapters.aws.iot import Account
 from keyborn.adapters.aws.roots import amazon_roots
 from keyborn.domain.names import CertificateId
+from keyborn.domain.renewal import OVERLAP
 from keyborn.http.lambda_handler import Answer, LambdaHandler
-from keyborn.wiring.aws import StackSettings, build_enrollment
+from keyborn.wiring.aws import StackSettings, SweepHandler, build_enrollment
 from support import ministack
 from support.aws_function import ARN, secret_for, stack_of_parts
+from support.aws_saga import ShiftedClock
 from support.csr_make import make_csr
 from support.lambda_events import DOMAIN, Context, enroll_event, event
 from support.signing import Signer
@@ -141,3 +145,36 @@ def test_before_the_first_token_a_nonce_is_good_for_nothing() -> None:
     handler = build_enrollment(stack, ministack.shared().client, roots="")
     assert handler(event("GET", "/v1/nonce"), Context())["statusCode"] == 200
     handler.close()
+
+
+def test_the_sweeper_withdraws_what_nobody_confirmed(stack: StackSettings, handler: LambdaHandler) -> None:
+    device = Device(stack, handler, "dev-silent")
+    given = told(device.post(RENEW, device.signer.next_key().wish))["certificateId"]
+    assert status_of(given) == "ACTIVE"
+    later = ShiftedClock(OVERLAP + timedelta(hours=1))
+    sweeper = SweepHandler(stack, ministack.shared().client, clock=later, out=io.StringIO())
+    answers = [sweeper({}, Context(50_000)) for _ in range(2)]
+    sweeper.close()
+    assert [one["troubles"] for one in answers] == [[], []]
+    assert answers[0]["withdrawn"] >= 1
+    assert answers[1]["withdrawn"] == 0
+    assert not listed(given)
+    assert status_of(device.signer.certificate_id) == "ACTIVE"
+
+
+def listed(certificate: str) -> bool:
+    """Whether AWS IoT has it still."""
+    found = ministack.shared().client("iot").list_certificates(pageSize=250)["certificates"]
+    return certificate in {one["certificateId"] for one in found}
+
+
+def test_of_two_keys_the_second_is_kept(stack: StackSettings, handler: LambdaHandler) -> None:
+    """A device that renewed twice with two keys keeps the second; the first is refused for good."""
+    device = Device(stack, handler, "dev-two-keys")
+    one, two = device.signer.next_key(), device.signer.next_key()
+    first = told(device.post(RENEW, one.wish))["certificateId"]
+    second = told(device.post(RENEW, two.wish))["certificateId"]
+    assert (status_of(first), status_of(second)) == ("REVOKED", "ACTIVE")
+    assert told(device.post(CONFIRM, by=one.with_certificate(first)))["code"] == "certificate_not_active"
+    assert told(device.post(RENEW, one.wish))["code"] == "key_revoked"
+    assert device.post(CONFIRM, by=two.with_certificate(second))["statusCode"] == 200

@@ -24,7 +24,8 @@ import pytest
 from keyborn.adapters.aws.registry import LEASE
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.errors import AwsRefused
-from keyborn.domain.names import ThingName
+from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.renewal import OVERLAP
 from keyborn.domain.thing import ThingStatus
 from keyborn.domain.token import encode_secret
 from keyborn.service.saga import SagaStep
@@ -36,6 +37,7 @@ from support.csr_make import make_csr
 from support.figures import Figure
 from support.pki import pem
 from support.registry_cases import document, event
+from support.signing import Signer
 
 UNCHECKED = {"logs:CreateLogStream", "logs:PutLogEvents"}
 """The stand-in writes the functions' logs by itself."""
@@ -89,6 +91,18 @@ class Applicant:
                 text = refused.read().decode()
                 return refused.code, json.loads(text), text
 
+    def signed(self, signer: Signer, path: str, payload: object) -> dict[str, Any]:
+        """A signed request that is heard; its answer."""
+        nonce = self._open(urllib.request.Request(f"{self.party.front.url}/v1/nonce"))["nonce"]
+        body = signer.body(f"{self.party.outputs['Url']}{path}", nonce, payload)
+        headers = {"Content-Type": "application/jose+json"}
+        return self._open(urllib.request.Request(f"{self.party.front.url}{path}", body, headers))
+
+    def _open(self, request: urllib.request.Request) -> dict[str, Any]:
+        with urllib.request.urlopen(request, timeout=30, context=self.context) as answer:
+            said: dict[str, Any] = json.load(answer)
+            return said
+
     def come_again(self) -> tuple[int, dict[str, Any], str]:
         """The same request, until the lease of an attempt that did not end well is over."""
         until = time.monotonic() + 3 * LEASE.total_seconds()
@@ -122,6 +136,28 @@ def test_with_its_role_the_function_enrols_and_the_sweeper_settles_what_it_finds
     assert (swept["told"], swept["troubles"]) == (1, [])
     assert left not in party.certificates()
     assert answer["certificateId"] in party.active()
+
+
+def test_with_its_role_the_function_renews_and_the_sweeper_withdraws_what_nobody_confirms(
+    scene: Scene,
+) -> None:
+    device, party = applicant(scene), scene.party
+    key, device.csr = make_csr(device.name)
+    status, answer, text = device.ask()
+    assert status == 201, text
+    first = Signer(device.name, key, CertificateId(answer["certificateId"]))
+    following = first.next_key()
+    renewed = device.signed(first, "/v1/renew", following.wish)
+    second = following.with_certificate(renewed["certificateId"])
+    assert device.signed(second, "/v1/renew/confirm", {})["certificateId"] == second.certificate_id
+    assert (first.certificate_id in party.active(), second.certificate_id in party.active()) == (False, True)
+
+    silent = device.signed(second, "/v1/renew", second.next_key().wish)["certificateId"]
+    assert silent in party.active()
+    sweeping = Sweeping(scene.root.stack, role_of(party.aws, party.outputs["SweepRole"]).clients())
+    assert sweeping.run(OVERLAP + LATER) == []
+    assert {first.certificate_id, silent} & set(party.certificates()) == set()
+    assert second.certificate_id in party.active()
 
 
 @pytest.mark.timeout(300)

@@ -169,7 +169,11 @@ def test_new_code_changes_the_functions_and_nothing_that_holds_anything(stack: S
 
 def test_every_route_reaches_the_function_and_no_other_path_does(stack: Stack) -> None:
     api = create(stack)["ApiId"]
-    for method, path in (("GET", "/healthz"), ("POST", "/v1/enroll"), ("POST", "/getCertificate")):
+    gets, posts = (
+        ["/healthz", "/v1/nonce"],
+        ["/v1/enroll", "/getCertificate", "/v1/renew", "/v1/renew/confirm"],
+    )
+    for method, path in [*(("GET", path) for path in gets), *(("POST", path) for path in posts)]:
         status, _, body = stack.ask(api, method, path, b"{}" if method == "POST" else None)
         assert (status, body.decode()) == (200, path)
     assert stack.ask(api, "GET", "/v1/enroll")[0] == 404
@@ -198,6 +202,10 @@ def test_the_real_code_starts_there_and_its_role_reaches_the_table(
     )
     status, _, body = stack.ask(outputs["ApiId"], "GET", "/readyz")
     assert (status, body) == (200, b"ready\n")
+    status, headers, body = stack.ask(outputs["ApiId"], "GET", "/v1/nonce")
+    assert (status, len(json.loads(body)["nonce"])) == (200, 54)
+    made = stack.aws.client("lambda").get_function_configuration(FunctionName=outputs["EnrollFunction"])
+    assert made["Environment"]["Variables"]["KEYBORN_URL"] == outputs["Url"]
     status, headers, body = stack.ask(outputs["ApiId"], "POST", "/v1/enroll", b"{}")
     assert (status, json.loads(body)["code"]) == (401, "credential_missing")
     assert {name.lower(): value for name, value in headers.items()}[
