@@ -122,6 +122,10 @@ class TimedClient(Client):
         self.wire = Wire(tls.dial(self._ssl_context, self._host, self._port, self.connect_timeout))
         return cast("socket.socket", self.wire)
 
+    def release(self) -> None:
+        """Close the sockets with which paho wakes itself; else they stay until memory is collected."""
+        self._reset_sockets(sockpair_only=True)
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Packets that are sent inside go out as one write."""

@@ -234,6 +234,7 @@ class Session:
         """Say goodbye, if anybody is still there."""
         client = self._client
         client.disconnect()
+        client.release()
         client.on_connect = client.on_disconnect = client.on_subscribe = None
         client.on_message = client.on_acknowledged = client.on_pong = None
 
