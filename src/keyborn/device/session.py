@@ -161,7 +161,7 @@ class Session:
         """Send messages, each with the seconds it has left to live, at once; ``answers`` has the outcome."""
         with self._client.together():
             for message, lifetime in messages:
-                mid = self._client.post(message.topic, message.payload, message.qos, self._expiring(lifetime))
+                mid = self._client.post(message.topic, message.payload, message.qos, lifetime=lifetime)
                 if message.qos:
                     self._unanswered.sent(mid, message.id, time.monotonic())
                 else:
@@ -193,17 +193,6 @@ class Session:
             lambda: bool(self._unanswered.answers) or len(self._inbox) > held or (asking and self.ponged),
             seconds,
         )
-
-    def _expiring(self, lifetime: float | None) -> Any:  # noqa: ANN401 - paho's
-        """The seconds after which nobody wants the message any more; 3.1.1 cannot say that."""
-        if lifetime is None or self.version != MQTT_5:
-            return None
-        from paho.mqtt.packettypes import PacketTypes
-        from paho.mqtt.properties import Properties
-
-        properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's
-        properties.MessageExpiryInterval = max(1, math.ceil(lifetime))
-        return properties
 
     def subscribe(self, topic_filter: str, *, retained: bool = True) -> None:
         """Ask for messages with QoS 1; raises SubscribeDenied or SessionLost.
@@ -245,6 +234,7 @@ class Session:
         """Say goodbye, if anybody is still there."""
         client = self._client
         client.disconnect()
+        client.release()
         client.on_connect = client.on_disconnect = client.on_subscribe = None
         client.on_message = client.on_acknowledged = client.on_pong = None
 
