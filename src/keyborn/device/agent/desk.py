@@ -224,11 +224,8 @@ class Desk:
     def _settle(self, waiting: _Waiting, fate: Fate) -> None:
         self._forget(waiting)
         outcome: dict[str, Any] = {"id": waiting.message, "outcome": fate.outcome.value}
-        reason = fate.reason
-        if fate.waiting:
-            reason = self._why()
-            outcome["outbox"] = self._counts()
-        if reason:
+        outcome["outbox"] = self._counts()
+        if reason := self._why() if fate.waiting else fate.reason:
             outcome["reason"] = reason
         self._answer(waiting.guest, waiting.ref, outcome)
 

@@ -8,13 +8,14 @@ import contextlib
 import os
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import inf
 
 from keyborn.device.agent.box import Box
 from keyborn.device.agent.bridge import Bridge, Call, Standing
 from keyborn.device.agent.desk import Desk
 from keyborn.device.agent.line import AgentLine
+from keyborn.device.agent.log import Log
 from keyborn.device.agent.notify import Notifier
 from keyborn.device.agent.place import listening
 from keyborn.device.home import Home
@@ -51,11 +52,17 @@ class Agent:
     """One agent; ``run`` it once. ``call`` may come from a signal's handler."""
 
     def __init__(
-        self, home: Home, around: Surroundings, options: Options, environment: Mapping[str, str]
+        self,
+        home: Home,
+        around: Surroundings,
+        options: Options,
+        environment: Mapping[str, str],
+        log: Log,
     ) -> None:
         self._home = home
         self._around = replace(around, pace=replace(around.pace, sleep=self._sleep))
         self._options = options
+        self._log = log
         self._notifier = Notifier(environment, around.pace.monotonic)
         self._bridge = Bridge()
         self._hold = ExitStack()
@@ -97,6 +104,7 @@ class Agent:
             will=self._options.will,
         )
         self._notifier.ready()
+        self._log("started", home=self._home.path, pid=os.getpid())
         try:
             calls: frozenset[Call] = frozenset()
             while Call.STOP not in calls:
@@ -105,6 +113,7 @@ class Agent:
         finally:
             self._notifier.stopping()
             line.release()
+            self._log("ended")
 
     def _journey(self, line: AgentLine, *, now: bool) -> None:
         """A journey from its beginning, a look at the files, until somebody calls."""
@@ -177,7 +186,7 @@ class Agent:
             certificate_id=own.certificate_id if own else None,
             renewed=self._renewed,
         )
-        if standing.stage != self._bridge.standing.stage:
-            self._around.say(f"{standing.stage}: {standing.thing or 'no thing yet'}")
+        before, self._bridge.standing = self._bridge.standing, standing
+        if (standing.stage, standing.renewed) != (before.stage, before.renewed):
+            self._log("stage", **{name: value for name, value in asdict(standing).items() if name != "error"})
             self._notifier.status(standing.error or standing.stage)
-        self._bridge.standing = standing
