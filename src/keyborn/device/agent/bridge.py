@@ -67,7 +67,8 @@ News = Arrived | Ended | Granted | Denied
 class Standing:
     """Where the device stands, for people and programs; no secret is in it."""
 
-    stage: str = "unprovisioned"
+    stage: str = "starting"
+    """Of the journey, once the files were looked at."""
     connected: bool = False
     trouble: str | None = None
     """The word of the journey's table."""
