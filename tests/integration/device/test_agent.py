@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,9 @@ from keyborn.device.opening import Will
 from keyborn.device.outbox import Outbox, open_outbox
 from keyborn.domain.errors import AgentRunning, HomeBusy, OutboxUnusable, PublishDenied
 from support.agent_stage import FAST, running, status_of, talking
-from support.device_home import eventually, home_in, identify, now
+from support.device_home import DAY, eventually, home_in, identify, now
+from support.device_pki import Wanted
+from support.renewing_service import renewing_service
 from support.rude_broker import (
     CONNECT,
     DISCONNECT,
@@ -241,6 +244,46 @@ def test_the_last_will_goes_with_the_session(home: Home, broker: RudeBroker, *, 
     assert flags & 0b0011_1100 == 0b0000_1100 | retain << 5
     assert b"certtest/gateway-1/state" in connect.body
     assert b"lost" in connect.body
+
+
+# ── renewal ──
+
+
+def _at(broker: RudeBroker, answer: dict[str, Any]) -> dict[str, Any]:
+    return {**answer, "mqtt": {**answer["mqtt"], "port": broker.port}}
+
+
+def test_it_renews_by_itself_when_it_is_due_and_programs_notice_nothing(
+    tmp_path: Path, broker: RudeBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, due = home_in(tmp_path), Wanted(start=now() - 80 * DAY, end=now() + 10 * DAY)
+    with renewing_service(tmp_path) as service:
+        answer = service.service.answer
+        monkeypatch.setattr(service.service, "answer", lambda *asked: _at(broker, answer(*asked)))
+        before = identify(home, broker=(broker.host, broker.port), code=service.service.code(), wanted=due)
+        service.know(home.certificate.read_bytes())
+        keep(home, b"before")
+        with running(home) as agent, talking(home) as program:
+            program.send("subscribe", filter=OWN)
+            eventually(lambda: agent.status()["renewed"] == 1)
+            agent.connects()
+            assert send(home, "after").delivery is Delivery.DELIVERED
+            status = agent.status()
+        assert service.confirmed == [status["certificateId"]]
+    assert status["certificateId"] != before.certificate_id
+    assert [packet.body[-1:] for packet in broker.seen if packet.kind == PUBLISH] == [b"e", b"r"]
+    assert broker.kinds().count(CONNECT) == 2
+    assert broker.kinds().count(SUBSCRIBE) == 2
+
+
+def test_a_service_that_is_away_is_asked_again_and_messages_flow(tmp_path: Path, broker: RudeBroker) -> None:
+    home, due = home_in(tmp_path), Wanted(start=now() - 80 * DAY, end=now() + 10 * DAY)
+    identify(home, broker=(broker.host, broker.port), wanted=due)
+    with running(home) as agent:
+        eventually(lambda: agent.status()["trouble"] == "service")
+        agent.connects()
+        assert send(home, "x").delivery is Delivery.DELIVERED
+        assert "does not answer" in agent.status()["error"]
 
 
 # ── one per home ──
