@@ -30,12 +30,13 @@ class AgentRefused(DeviceError):
     """The agent said no. ``code`` and the sentence are its own."""
 
     code = "agent_refused"
-    sentence = "{detail}"
+    sentence = "The agent of this device refused: {detail}"
 
     def __init__(self, *, detail: str, code: str | None = None) -> None:
         super().__init__(detail=detail)
         if code:
-            vars(self)["code"] = code  # this instance speaks for the agent
+            vars(self)["code"] = code  # this instance speaks for the agent, in its words
+            self.args = (detail,)
 
 
 class AgentGone(DeviceError):
