@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -255,6 +256,29 @@ def test_a_broker_that_starts_again_is_found_again(tmp_path: Path) -> None:
             assert agent.end() == 0
         finally:
             agent.close()
+
+
+def test_a_copy_of_the_device_starts_no_war_of_reconnections(
+    home: Home, agent: Process, thing: str, tmp_path: Path, figure: Callable[[str], None]
+) -> None:
+    """Each session takes the other's place; both agents give way, longer each time."""
+    shutil.copytree(home.path, tmp_path / "copy")
+    rival = Process(Home(tmp_path / "copy"), tmp_path / "rival.log")
+    try:
+        agent.start().connected()
+        rival.start()
+        time.sleep(5)
+        sessions = [each for one in (agent, rival) for each in one.events() if each.get("connected")]
+        figure(f"two agents of one identity: {len(sessions)} sessions in 5 s")
+        assert 2 <= len(sessions) <= 40
+        assert any("taken over" in each.get("text", "") for each in agent.events())
+        assert rival.end() == 0
+        agent.send(signal.SIGHUP)  # it may have come to a long pause, which ends so
+        agent.connected()
+        done = keyborn("publish", topic(thing), "x", "--wait", "20", "--home", home.path)
+        assert done.stdout == "delivered\n"
+    finally:
+        rival.close()
 
 
 # ── forgetting ──
