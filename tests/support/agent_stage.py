@@ -106,6 +106,7 @@ class Process:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, **environment: str) -> "Process":
+        assert self.process is None or self.process.poll() is not None, "the one before still runs"
         words = [sys.executable, "-m", "keyborn", "agent", "--home", str(self.home.path), *self.words]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(words, stderr=log, env={**os.environ, **environment})
