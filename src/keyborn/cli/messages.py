@@ -1,6 +1,7 @@
 """``keyborn publish`` and ``subscribe``: messages out and in; ``messages``: those that were set aside."""
 
 import base64
+import contextlib
 import json
 import re
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from keyborn.cli.output import json_option, show, table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from keyborn.device.home import Home
     from keyborn.device.messenger import Messenger, Published
     from keyborn.device.outbox import Outbox
     from keyborn.device.session import Received
@@ -66,15 +68,19 @@ def _unmark(_context: click.Context, _parameter: click.Parameter, word: str) -> 
     show_default=True,
     help="Seconds to keep trying if the broker is away; 0 only keeps the message.",
 )
+@click.option("--no-wait", is_flag=True, help="The same as --wait 0: it is kept, and sent later.")
 @json_option
-def publish(*, topic: str, message: str, home: Path | None, rate: float, wait: float, as_json: bool) -> None:
+def publish(
+    *, topic: str, message: str, home: Path | None, rate: float, wait: float, no_wait: bool, as_json: bool
+) -> None:
     """Send MESSAGE to TOPIC with QoS 1.
 
     MESSAGE may be a negative number; any other that begins with a dash goes last, after `--`. Where MESSAGE
     is `-` it is read from standard input.
 
     It is on disk before anything is sent. If the broker cannot be reached within --wait it stays in the
-    outbox and goes with the next publish or subscribe: that is `kept`, and no failure.
+    outbox and goes with the next publish or subscribe: that is `kept`, and no failure. Where an agent runs,
+    it is handed to the agent, which sends it at its own --rate.
 
     Example: keyborn publish certtest/gateway-1 hello
 
@@ -87,8 +93,21 @@ def publish(*, topic: str, message: str, home: Path | None, rate: float, wait: f
     payload = message.encode(errors="surrogateescape")
     if message == "-":
         payload = read_input(MAX_PAYLOAD + 1)
-    done = _messenger(home, rate, quiet=as_json).publish(topic, payload, wait=wait)
+    done = _send(find_home(home), topic, payload, rate, 0 if no_wait else wait, quiet=as_json)
     click.echo(json.dumps(_outcome(topic, done)) if as_json else _told(done))
+
+
+def _send(home: "Home", topic: str, payload: bytes, rate: float, wait: float, *, quiet: bool) -> "Published":
+    """Through the agent; without one, or where it ends before it has answered, by ourselves."""
+    from keyborn.device.agent.client import agent_of
+    from keyborn.device.agent.through import publish as publish_through
+    from keyborn.domain.errors import AgentGone
+
+    with agent_of(home) as agent:
+        if agent is not None:
+            with contextlib.suppress(AgentGone):  # perhaps it was kept: twice is better than not at all
+                return publish_through(agent, home, topic, payload, wait=wait)
+    return _messenger(home, rate, quiet=quiet).publish(topic, payload, wait=wait)
 
 
 def _outcome(topic: str, done: "Published") -> dict[str, object]:
@@ -127,7 +146,7 @@ def subscribe(
     from keyborn.domain.errors import NothingArrived
 
     seen = 0
-    for received in _messenger(home, rate, quiet=as_json).listen(topic_filter, seconds=timeout):
+    for received in _listen(find_home(home), topic_filter, rate, timeout, quiet=as_json):
         click.echo(json.dumps(_record(received)) if as_json else _line(received))
         seen += 1
         if seen == count:
@@ -136,10 +155,24 @@ def subscribe(
         raise NothingArrived(seen=seen, count=count, topic=topic_filter, seconds=timeout)
 
 
-def _messenger(home: Path | None, rate: float, *, quiet: bool) -> "Messenger":
+def _listen(
+    home: "Home", topic_filter: str, rate: float, seconds: float | None, *, quiet: bool
+) -> "Iterator[Received]":
+    from keyborn.device.agent.client import agent_of
+    from keyborn.device.agent.through import listen as listen_through
+
+    with agent_of(home) as agent:
+        if agent is not None:
+            say = surroundings(quiet=quiet).say
+            yield from listen_through(agent, home, topic_filter, seconds=seconds, say=say)
+            return
+    yield from _messenger(home, rate, quiet=quiet).listen(topic_filter, seconds=seconds)
+
+
+def _messenger(home: "Home", rate: float, *, quiet: bool) -> "Messenger":
     from keyborn.device.messenger import Messenger
 
-    return Messenger(find_home(home), surroundings(quiet=quiet), rate)
+    return Messenger(home, surroundings(quiet=quiet), rate)
 
 
 def _record(received: "Received") -> dict[str, object]:

@@ -1,5 +1,6 @@
-"""``keyborn status``: what this device is, from its files alone."""
+"""``keyborn status``: what this device is, from its files, and from its agent where one runs."""
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,9 +28,9 @@ _LISTED = 20
 def status(context: click.Context, *, home: Path | None, listed: bool, as_json: bool) -> None:
     """Show this device's identity, its files and its outbox; exit code 1 unless it is ready.
 
-    It looks at local files and asks no service. `outboxRefused` counts messages that the broker will never
-    take, such as those for another thing's topic: they are set aside, and --outbox shows topic, time and
-    reason.
+    It looks at local files, and asks the agent where one runs, but no service. `outboxRefused` counts
+    messages that the broker will never take, such as those for another thing's topic: they are set aside, and
+    --outbox shows topic, time and reason.
 
     Example: keyborn status --json
     """
@@ -49,6 +50,7 @@ def status(context: click.Context, *, home: Path | None, listed: bool, as_json: 
         report["state"] = standing.state.value
         if standing.identity is not None:
             report |= _identity(standing.identity, now)
+        report |= _journey(place, now)
         counts, troubles = _outbox(place, listed=listed)
         report |= {"keyMode": _mode(place), **counts, "problems": [*standing.problems, *troubles]}
     _print(report, place, as_json=as_json)
@@ -58,18 +60,41 @@ def status(context: click.Context, *, home: Path | None, listed: bool, as_json: 
 
 def _identity(identity: "Identity", now: "datetime") -> dict[str, Any]:
     from keyborn.domain.moment import shown
+    from keyborn.domain.renewal_date import renew_at
 
     return {
         "thing": identity.thing,
         "certificateId": identity.certificate_id,
         "notBefore": shown(identity.not_before),
         "notAfter": shown(identity.not_after),
+        "renewsAt": shown(renew_at(identity.thing, identity.not_before, identity.not_after)),
         "daysLeft": int((identity.not_after - identity.time(now)).total_seconds() // _DAY),
         "keyType": identity.key_type,
         "broker": f"{identity.broker.endpoint}:{identity.broker.port}",
         "topic": identity.broker.topic,
         "service": identity.service_url,
     }
+
+
+def _journey(home: "Home", now: "datetime") -> dict[str, Any]:
+    """Where the device stands: the agent says so, or what lies there does."""
+    from keyborn.device.agent.client import agent_of
+    from keyborn.device.slots import survey
+    from keyborn.domain.errors import DeviceError
+
+    with contextlib.suppress(DeviceError), agent_of(home) as agent:
+        if agent is not None:
+            told = agent.ask("status")["status"]
+            running = {"agent": True, "journey": told["stage"], "connected": told["connected"]}
+            return running | ({"lastError": told["error"]} if told["error"] else {})
+    seen = survey(home, now)
+    if seen.next_usable:
+        stage = "staged"
+    elif seen.current.whole:
+        stage = "confirming" if seen.unconfirmed else "enrolled"
+    else:
+        stage = "unprovisioned"
+    return {"agent": False, "journey": stage}
 
 
 def _mode(home: "Home") -> str | None:

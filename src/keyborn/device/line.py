@@ -7,6 +7,7 @@ from keyborn.device import tls
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore
+from keyborn.device.opening import Will
 from keyborn.device.session import Session, connect, tls_context
 from keyborn.domain.errors import BrokerUnreachable, BrokerUntrusted, SessionRefused
 
@@ -20,8 +21,9 @@ _REFUSALS = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED")
 class BrokerLine:
     """Implements ``keyborn.device.journey.Line``; it keeps a session alive, and carries nothing."""
 
-    def __init__(self, clock: "Clock") -> None:
+    def __init__(self, clock: "Clock", will: Will | None = None) -> None:
         self._clock = clock
+        self._will = will
         self._session: Session | None = None
 
     @property
@@ -53,7 +55,7 @@ class BrokerLine:
         wall, store = self._clock.now(), FileKeyStore(home.key)
         context = tls_context(home, store, own, wall, behind=behind)
         try:
-            return connect(own, context)
+            return connect(own, context, will=self._will)
         except BrokerUnreachable as wrong:
             cause = wrong.__cause__
             if isinstance(cause, ssl.SSLError) and _is_refusal(cause):

@@ -1,5 +1,6 @@
 """paho's client over a socket of ours: one time limit for all that comes first, then few system calls."""
 
+import math
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -7,14 +8,17 @@ from contextlib import contextmanager
 from errno import ECONNABORTED, ECONNRESET, EPIPE
 from typing import Literal, cast
 
-from paho.mqtt.client import Client, MQTTMessageInfo
-from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.client import Client
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from keyborn.device import tls
+from keyborn.device.drain import FAILURE
 
+_PUBLISH = 0x30
+_EXPIRY = b"\x05\x02"
+"""Five bytes of properties: the message expiry interval (MQTT 5 3.3.2.3.3) follows."""
 _PIECE = 65536
 _AT_ONCE = 200
 """Packets that are handled before anybody else has a turn."""
@@ -118,6 +122,10 @@ class TimedClient(Client):
         self.wire = Wire(tls.dial(self._ssl_context, self._host, self._port, self.connect_timeout))
         return cast("socket.socket", self.wire)
 
+    def release(self) -> None:
+        """Close the sockets with which paho wakes itself; else they stay until memory is collected."""
+        self._reset_sockets(sockpair_only=True)
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Packets that are sent inside go out as one write."""
@@ -129,14 +137,21 @@ class TimedClient(Client):
             self.wire.held = False
             self.wire.flush()
 
-    def post(self, topic: str, payload: bytes, qos: int, properties: Properties | None) -> int:
+    def post(self, topic: str, payload: bytes, qos: int, *, lifetime: float | None = None) -> int:
         """Send a message and return its packet id; with QoS 1, ``on_acknowledged`` tells the rest.
 
-        paho's own way keeps a copy, with a lock and a condition, to send it again: that is the outbox's work.
+        ``lifetime`` is in seconds; only MQTT 5 can say it. paho's own way of publishing keeps a copy, with a
+        lock and a condition, to send it again: that is the outbox's work.
         """
-        mid = self._mid_generate()
-        info = None if qos else MQTTMessageInfo(mid)
-        self._send_publish(mid, topic.encode(), payload, qos, info=info, properties=properties)
+        assert self.wire is not None
+        mid, name = self._mid_generate(), topic.encode()
+        number = mid.to_bytes(2, "big") if qos else b""
+        properties = b""
+        if self.protocol == MQTTProtocolVersion.MQTTv5:
+            properties = b"\0" if lifetime is None else _EXPIRY + _seconds(lifetime).to_bytes(4, "big")
+        size = _size(2 + len(name) + len(number) + len(properties) + len(payload))
+        head = bytes([_PUBLISH | qos << 1]) + size + len(name).to_bytes(2, "big")
+        self.wire.send(b"".join((head, name, number, properties, payload)))
         return mid
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
@@ -153,7 +168,7 @@ class TimedClient(Client):
         if cmd != "PUBACK" or len(packet) < 2:  # noqa: PLR2004 - a packet id
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         code, name = (packet[2] if len(packet) > 2 else 0), "Success"  # noqa: PLR2004 - as above
-        if code:
+        if code >= FAILURE:
             name = str(ReasonCode(PacketTypes.PUBACK, identifier=code))
         if self.on_acknowledged is not None:
             self.on_acknowledged(int.from_bytes(packet[:2], "big"), code, name)
@@ -178,3 +193,18 @@ class TimedClient(Client):
         if self.on_pong is not None and outcome is MQTTErrorCode.MQTT_ERR_SUCCESS:
             self.on_pong()
         return outcome
+
+
+def _size(rest: int) -> bytes:
+    """The remaining length of a packet (MQTT 5 1.5.5)."""
+    digits = bytearray()
+    while True:
+        rest, digit = divmod(rest, 128)
+        if not rest:
+            return bytes([*digits, digit])
+        digits.append(digit | 128)
+
+
+def _seconds(lifetime: float) -> int:
+    """A message expiry interval: whole seconds, one at least."""
+    return max(1, math.ceil(lifetime))

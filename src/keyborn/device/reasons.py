@@ -8,7 +8,11 @@ from typing import Any
 
 from keyborn.device import tls
 from keyborn.device.drain import NEVER, UNEXPLAINING, WINDOW, Ending, Terms
+from keyborn.device.identity import Identity
+from keyborn.domain.errors import BrokerUnreachable, SessionRefused
 
+_FOR_NOW = frozenset({0x88, 0x89, 0x97, 0x9F})
+"""Unavailable, busy, quota or rate exceeded: AWS IoT lets one client id connect once a second."""
 PUBLISHER = "keyborn:thing"
 """The user property in which the embedded broker tells a service who published."""
 AWS = (".amazonaws.com", ".amazonaws.com.cn")
@@ -72,3 +76,12 @@ def explain(wrong: OSError, patience: float) -> str:
     if isinstance(wrong, socket.gaierror):
         return f"its name has no address ({wrong.strerror})"
     return wrong.strerror or "the connection broke"
+
+
+def refusal(identity: Identity, answer: Reason | None) -> SessionRefused | BrokerUnreachable:
+    """What it means that the broker did not accept; None: it hung up without an answer."""
+    silent = "it closed the connection without a reason, as brokers do with a certificate they do not know"
+    name = f"{identity.broker.endpoint}:{identity.broker.port}"
+    if answer is not None and answer.code in _FOR_NOW:
+        return BrokerUnreachable(broker=name, detail=f"it takes no session just now ({answer.name})")
+    return SessionRefused(broker=name, detail=answer.name if answer else silent, thing=identity.thing)

@@ -19,14 +19,14 @@ from keyborn.device.home import Home
 from keyborn.device.identity import MAX_FILE, Identity
 from keyborn.device.keystore import KeyStore
 from keyborn.device.messages import Message
-from keyborn.device.reasons import Reason, ending_of, explain, is_barred, publisher, terms
+from keyborn.device.opening import Limits, Will
+from keyborn.device.reasons import Reason, ending_of, explain, is_barred, publisher, refusal, terms
 from keyborn.device.unanswered import Unanswered
 from keyborn.domain.errors import (
     BrokerUnreachable,
     BrokerUntrusted,
     DeviceError,
     SessionLost,
-    SessionRefused,
     SubscribeDenied,
 )
 
@@ -34,11 +34,8 @@ CONNECT_TIMEOUT = 10.0
 OPERATION_TIMEOUT = 5.0
 KEEP_ALIVE = 60
 """Seconds; AWS IoT takes 30 to 1200."""
-_SHORTEST = 0.05
 MQTT_5, MQTT_3_1_1 = 5, 4
 _WRONG_VERSION = 0x84
-_FOR_NOW = frozenset({0x88, 0x89, 0x97, 0x9F})
-"""Unavailable, busy, quota or rate exceeded: AWS IoT lets one client id connect once a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,23 +68,17 @@ def tls_context(
     return context
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Seconds after ``begun`` (on the monotonic clock) in which hands are shaken, and the broker answers."""
-
-    begun: float
-    shake: float
-    answer: float
-
-    def left(self, seconds: float) -> float:
-        """How many of ``seconds`` are left; always a few to try with."""
-        return max(self.begun + seconds - time.monotonic(), _SHORTEST)
-
-
 class Session:
     """An open session; make one with ``connect``, and close it."""
 
-    def __init__(self, identity: Identity, context: ssl.SSLContext, version: int, limits: Limits) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        context: ssl.SSLContext,
+        version: int,
+        limits: Limits,
+        will: Will | None = None,
+    ) -> None:
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
         from keyborn.device.mqtt import TimedClient
@@ -112,6 +103,8 @@ class Session:
         )
         context.set_alpn_protocols([identity.broker.alpn] if identity.broker.alpn else [])
         self._client.tls_set_context(context)
+        if will is not None:
+            self._client.will_set(will.topic, will.payload, 1, will.retain)
         self._listen()
 
     @property
@@ -161,7 +154,7 @@ class Session:
         """Send messages, each with the seconds it has left to live, at once; ``answers`` has the outcome."""
         with self._client.together():
             for message, lifetime in messages:
-                mid = self._client.post(message.topic, message.payload, message.qos, self._expiring(lifetime))
+                mid = self._client.post(message.topic, message.payload, message.qos, lifetime=lifetime)
                 if message.qos:
                     self._unanswered.sent(mid, message.id, time.monotonic())
                 else:
@@ -186,6 +179,15 @@ class Session:
         """Bytes that the network has not taken yet."""
         return self._client.wire.unsent if self._client.wire else 0
 
+    def fileno(self) -> int:
+        """The descriptor that becomes readable when something arrives; -1 once the session is over."""
+        return self._client.wire.fileno() if self._client.wire else -1
+
+    @property
+    def unread(self) -> bool:
+        """Whether something has arrived already that the descriptor does not show."""
+        return self._client.wire is not None and self._client.wire.pending() > 0
+
     def wait(self, seconds: float) -> None:
         """Let the network move until something new arrives, for up to ``seconds``; raises SessionLost."""
         asking, held = not self.ponged, len(self._inbox)
@@ -193,17 +195,6 @@ class Session:
             lambda: bool(self._unanswered.answers) or len(self._inbox) > held or (asking and self.ponged),
             seconds,
         )
-
-    def _expiring(self, lifetime: float | None) -> Any:  # noqa: ANN401 - paho's
-        """The seconds after which nobody wants the message any more; 3.1.1 cannot say that."""
-        if lifetime is None or self.version != MQTT_5:
-            return None
-        from paho.mqtt.packettypes import PacketTypes
-        from paho.mqtt.properties import Properties
-
-        properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call] # paho's
-        properties.MessageExpiryInterval = max(1, math.ceil(lifetime))
-        return properties
 
     def subscribe(self, topic_filter: str, *, retained: bool = True) -> None:
         """Ask for messages with QoS 1; raises SubscribeDenied or SessionLost.
@@ -227,6 +218,10 @@ class Session:
             handling = SubscribeOptions.RETAIN_DO_NOT_SEND
         return {"options": SubscribeOptions(qos=1, retainHandling=handling)}
 
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Ask for no more of these; nobody waits for the answer."""
+        self._client.unsubscribe(topic_filter)
+
     def receive(self, seconds: float) -> Received | None:
         """The next message, or None if none came within ``seconds``; raises SessionLost."""
         self._pump(lambda: bool(self._inbox), seconds)
@@ -245,6 +240,7 @@ class Session:
         """Say goodbye, if anybody is still there."""
         client = self._client
         client.disconnect()
+        client.release()
         client.on_connect = client.on_disconnect = client.on_subscribe = None
         client.on_message = client.on_acknowledged = client.on_pong = None
 
@@ -344,7 +340,13 @@ class Session:
         return f"{self._identity.broker.endpoint}:{self._identity.broker.port}"
 
 
-def connect(identity: Identity, context: ssl.SSLContext, *, patience: float | None = None) -> Session:
+def connect(
+    identity: Identity,
+    context: ssl.SSLContext,
+    *,
+    patience: float | None = None,
+    will: Will | None = None,
+) -> Session:
     """Open a session, with MQTT 5 first and 3.1.1 where that is refused; ``patience`` bounds all of it.
 
     Where the network does not let it shake hands with the broker, the broker's second port is tried, in the
@@ -354,31 +356,36 @@ def connect(identity: Identity, context: ssl.SSLContext, *, patience: float | No
     seconds = CONNECT_TIMEOUT if patience is None else patience
     begun, second = time.monotonic(), identity.on_fallback()
     if second is None:
-        return _connect(identity, context, Limits(begun, seconds, seconds))
+        return _connect(identity, context, Limits(begun, seconds, seconds), will)
     try:
-        return _connect(identity, context, Limits(begun, seconds / 2, seconds))
+        return _connect(identity, context, Limits(begun, seconds / 2, seconds), will)
     except BrokerUnreachable as first:
         if not is_barred(first.__cause__):
             raise
-        return _connect_second(second, context, begun + seconds - time.monotonic(), first)
+        limits = Limits(time.monotonic(), left := begun + seconds - time.monotonic(), left)
+        return _connect_second(second, context, limits, first, will)
 
 
 def _connect_second(
-    identity: Identity, context: ssl.SSLContext, seconds: float, first: BrokerUnreachable
+    identity: Identity,
+    context: ssl.SSLContext,
+    limits: Limits,
+    first: BrokerUnreachable,
+    will: Will | None,
 ) -> Session:
     """Open a session on the second port; who does not prove to be the broker there is only in the way."""
     try:
-        return _connect(identity, context, Limits(time.monotonic(), seconds, seconds))
+        return _connect(identity, context, limits, will)
     except (BrokerUnreachable, BrokerUntrusted) as wrong:
         broker = f"{first.facts['broker']} or {wrong.facts['broker']}"
         detail = f"{first.facts['detail']}; on port {identity.broker.port}, {wrong.facts['detail']}"
         raise BrokerUnreachable(broker=broker, detail=detail) from None
 
 
-def _connect(identity: Identity, context: ssl.SSLContext, limits: Limits) -> Session:
+def _connect(identity: Identity, context: ssl.SSLContext, limits: Limits, will: Will | None) -> Session:
     answer = None
     for version in (MQTT_5, MQTT_3_1_1):
-        session = Session(identity, context, version, limits)
+        session = Session(identity, context, version, limits, will)
         try:
             answer = session.open()
             if answer is not None and answer.code == 0:
@@ -389,12 +396,4 @@ def _connect(identity: Identity, context: ssl.SSLContext, limits: Limits) -> Ses
         session.close()
         if answer is not None and answer.code != _WRONG_VERSION:
             break
-    raise _refused(identity, answer)
-
-
-def _refused(identity: Identity, answer: Reason | None) -> SessionRefused | BrokerUnreachable:
-    silent = "it closed the connection without a reason, as brokers do with a certificate they do not know"
-    name = f"{identity.broker.endpoint}:{identity.broker.port}"
-    if answer is not None and answer.code in _FOR_NOW:
-        return BrokerUnreachable(broker=name, detail=f"it takes no session just now ({answer.name})")
-    return SessionRefused(broker=name, detail=answer.name if answer else silent, thing=identity.thing)
+    raise refusal(identity, answer)

@@ -22,7 +22,8 @@ from keyborn.device.messages import Counts, Draft, Fate, Outcome
 from keyborn.device.messenger import Delivery, Messenger
 from keyborn.device.outbox import open_outbox
 from keyborn.device.pace import Pace
-from keyborn.device.session import MQTT_3_1_1, MQTT_5, Limits, Session
+from keyborn.device.opening import Limits
+from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain import errors
 from keyborn.domain.certificate import Certificate, CertificateStatus

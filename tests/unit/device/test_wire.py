@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keyborn.device import mqtt
 from keyborn.device.mqtt import Wire
 
 
@@ -133,3 +134,23 @@ def test_it_closes_and_selects_as_the_socket_does() -> None:
         assert one.getblocking() is False
         wire.close()
         assert one.fileno() == -1
+
+
+@pytest.mark.parametrize(
+    ("rest", "size"),
+    [
+        (0, b"\x00"),
+        (127, b"\x7f"),
+        (128, b"\x80\x01"),
+        (16_383, b"\xff\x7f"),
+        (2_097_152, b"\x80\x80\x80\x01"),
+    ],
+)
+def test_lengths_are_written_as_mqtt_has_them(rest: int, size: bytes) -> None:
+    """The table of MQTT 5 1.5.5."""
+    assert mqtt._size(rest) == size
+
+
+@pytest.mark.parametrize(("lifetime", "seconds"), [(1e-9, 1), (1, 1), (1.2, 2), (2**32 - 1, 2**32 - 1)])
+def test_a_lifetime_is_told_in_whole_seconds_and_never_as_none(lifetime: float, seconds: int) -> None:
+    assert mqtt._seconds(lifetime) == seconds

@@ -24,6 +24,16 @@ more. Each edge maps the tree once: ``http/problems.py`` to problem documents, `
 codes.
 """
 
+from keyborn.domain.errors.agents import (
+    AgentBroken,
+    AgentGone,
+    AgentRefused,
+    AgentRunning,
+    InvalidLine,
+    RenewalNotDone,
+    SlowReader,
+    TooMuchAtOnce,
+)
 from keyborn.domain.errors.clouds import (
     AwsCallFailed,
     AwsCredentialsMissing,
@@ -193,6 +203,10 @@ from keyborn.domain.errors.tree import (
 
 __all__ = [
     "AddressUnavailable",
+    "AgentBroken",
+    "AgentGone",
+    "AgentRefused",
+    "AgentRunning",
     "ApprovalPending",
     "AssumptionsDiffer",
     "AuditBroken",
@@ -257,6 +271,7 @@ __all__ = [
     "IdentityTakenAway",
     "InputError",
     "InvalidCode",
+    "InvalidLine",
     "InvalidPolicy",
     "InvalidPolicyName",
     "InvalidSetting",
@@ -296,6 +311,7 @@ __all__ = [
     "RegistryTooNew",
     "RegistryUnavailable",
     "RegistryUnusable",
+    "RenewalNotDone",
     "RenewalPending",
     "RenewalRefused",
     "RenewalUnconfirmed",
@@ -311,6 +327,7 @@ __all__ = [
     "SessionRefused",
     "SignatureRefused",
     "SignedForElsewhere",
+    "SlowReader",
     "SmallFactor",
     "SmokeLeftovers",
     "StackFailed",
@@ -331,6 +348,7 @@ __all__ = [
     "TokenExpired",
     "TooLarge",
     "TooManyPolicies",
+    "TooMuchAtOnce",
     "Unauthenticated",
     "Unavailable",
     "UnexpectedVerdict",

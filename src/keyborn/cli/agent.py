@@ -1,0 +1,100 @@
+"""``keyborn agent``: the process that runs for ever."""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from keyborn.cli.device import Number, find_home, home_option, surroundings
+
+if TYPE_CHECKING:
+    from keyborn.device.agent.run import Agent, Options
+
+_OVERFLOW = ("drop-oldest", "drop-newest", "refuse")
+
+
+@click.command()
+@home_option
+@click.option(
+    "--rate",
+    type=Number(0, 1000),
+    default=2.0,
+    show_default=True,
+    help="Messages sent per second; 0 is as fast as the broker takes them.",
+)
+@click.option(
+    "--outbox-messages",
+    type=click.IntRange(0),
+    default=100_000,
+    show_default=True,
+    help="How many messages may wait; 0 is without bound.",
+)
+@click.option(
+    "--overflow",
+    type=click.Choice(_OVERFLOW),
+    default=_OVERFLOW[0],
+    show_default=True,
+    help="What gives way when the outbox is full.",
+)
+@click.option("--will", nargs=2, metavar="TOPIC MESSAGE", help="What the broker says if this device is lost.")
+@click.option("--will-retain", is_flag=True, help="The broker keeps that for who asks later.")
+def agent(
+    *,
+    home: Path | None,
+    rate: float,
+    outbox_messages: int,
+    overflow: str,
+    will: tuple[str, str] | None,
+    will_retain: bool,
+) -> None:
+    """Keep this device connected, send what waits, renew its certificate in time; until it is told to end.
+
+    It has the only session of this home: `keyborn publish` and `subscribe` go through it, and so can other
+    programs of the same user, over the socket agent.sock. It logs JSON lines on standard error. SIGTERM ends
+    it after a last round of sending, SIGHUP makes it look at its files anew.
+
+    Example: keyborn agent --will certtest/gateway-1/state lost
+
+    Example: systemctl enable --now keyborn-agent
+    """
+    from keyborn.device.agent.log import Log
+    from keyborn.device.agent.run import Agent
+
+    around = surroundings(quiet=True)
+    log = Log(sys.stderr, around.clock)
+    options = _options(rate, outbox_messages, overflow, will, retain=will_retain)
+    running = Agent(find_home(home), replace(around, say=log.say), options, os.environ, log)
+    _obey_signals(running)
+    running.run()
+
+
+def _options(
+    rate: float, messages: int, overflow: str, will: tuple[str, str] | None, *, retain: bool
+) -> "Options":
+    from keyborn.device.agent.run import Options
+    from keyborn.device.messages import UNBOUNDED, OutboxLimits, Overflow
+    from keyborn.device.opening import Will
+    from keyborn.device.topics import check_payload, check_topic
+
+    limits = OutboxLimits(messages=messages, overflow=Overflow(overflow)) if messages else UNBOUNDED
+    last = None
+    if will is not None:
+        payload = check_payload(will[1].encode(errors="surrogateescape"))
+        last = Will(check_topic(will[0]), payload, retain)
+    return Options(rate, limits, last)
+
+
+def _obey_signals(running: "Agent") -> None:
+    from keyborn.device.agent.bridge import Call
+
+    wanted = {signal.SIGTERM: Call.STOP, signal.SIGINT: Call.STOP, signal.SIGHUP: Call.LOOK}
+
+    def _obey(number: int, _frame: object) -> None:
+        running.call(wanted[signal.Signals(number)])
+
+    for number in wanted:
+        signal.signal(number, _obey)

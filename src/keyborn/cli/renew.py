@@ -1,0 +1,141 @@
+"""``keyborn renew``: the next certificate, for timers and for people."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from keyborn.cli.device import Number, find_home, home_option, surroundings
+from keyborn.cli.output import json_option, show
+
+if TYPE_CHECKING:
+    from keyborn.device.agent.client import AgentClient
+    from keyborn.device.home import Home
+    from keyborn.device.identity import Identity
+    from keyborn.device.journey import Runner
+    from keyborn.device.surroundings import Surroundings
+    from keyborn.domain.journey import Journey
+
+_GLANCE = 0.25
+_NO_TIME = "It takes longer than --timeout."
+
+
+@click.command()
+@home_option
+@click.option("--now", is_flag=True, help="Renew although it is not due.")
+@click.option(
+    "--timeout", type=Number(1, 86400), default=60.0, show_default=True, help="Seconds to keep trying."
+)
+@json_option
+def renew(*, home: Path | None, now: bool, timeout: float, as_json: bool) -> None:
+    """Renew this device's certificate with a new key, if it is due; a renewal that was interrupted goes on.
+
+    Where an agent runs it renews by itself, and --now has it do so at once. Exit code 1 where the certificate
+    was due and could not be renewed; the current one goes on, and the same command goes on with the rest.
+
+    Example: keyborn renew
+
+    Example: keyborn renew --now
+    """
+    from keyborn.device.agent.client import agent_of
+    from keyborn.device.identity import require_identity
+
+    place, around = find_home(home), surroundings(quiet=as_json)
+    before = require_identity(place, around.clock.now())
+    with agent_of(place) as agent:
+        if agent is not None:
+            renewed = now and _by_agent(agent, timeout)
+        elif now or _is_due(place, around):
+            renewed = _by_ourselves(place, around, timeout, now=now)
+        else:
+            renewed = False
+        own = require_identity(place, around.clock.now())
+        _report(before, own, renewed=renewed, agent=agent is not None, as_json=as_json)
+
+
+def _is_due(home: "Home", around: "Surroundings") -> bool:
+    """Whether it is, or an earlier renewal has not come to its end."""
+    from keyborn.device import slots
+    from keyborn.domain.renewal_date import renew_at
+
+    wall = around.clock.now()
+    seen = slots.survey(home, wall)
+    own = seen.current.identity
+    if seen.next_usable or seen.unconfirmed or own is None:
+        return True
+    return own.time(wall) >= renew_at(own.thing, own.not_before, own.not_after)
+
+
+def _by_agent(agent: "AgentClient", timeout: float) -> bool:
+    """Call it, and look until it has done so; raises RenewalNotDone."""
+    from keyborn.domain.errors import RenewalNotDone
+
+    before = agent.ask("status")["status"]["renewed"]
+    agent.ask("renew")
+    deadline, status = time.monotonic() + timeout, {}
+    while time.monotonic() < deadline:
+        time.sleep(_GLANCE)
+        status = agent.ask("status")["status"]
+        if status["renewed"] > before:
+            return True
+    raise RenewalNotDone(detail=status.get("error") or _NO_TIME)
+
+
+def _by_ourselves(home: "Home", around: "Surroundings", timeout: float, *, now: bool) -> bool:
+    """Have the home for that long; False where the service says that it is too early."""
+    from keyborn.device.journey import Runner
+    from keyborn.device.line import BrokerLine
+    from keyborn.device.renewal import RenewalClient
+    from keyborn.domain.errors import RenewalNotDone
+
+    with home.session():
+        service = RenewalClient(home, around.clock)
+        runner = Runner(home, around, BrokerLine(around.clock), service, now=now)
+        watch = _Watch(runner, time.monotonic() + timeout)
+        journey = runner.run(watch)
+    if runner.renewed or watch.too_early:
+        return bool(runner.renewed)
+    trouble = journey.trouble
+    detail = f" ({journey.detail})" if journey.detail else ""
+    raise RenewalNotDone(detail=f"{trouble.value}{detail}" if trouble else _NO_TIME)
+
+
+class _Watch:
+    """When the journey has come to an answer."""
+
+    def __init__(self, runner: "Runner", deadline: float) -> None:
+        self._runner = runner
+        self._deadline = deadline
+        self._begun = False
+        self.too_early = False
+
+    def __call__(self, journey: "Journey") -> bool:
+        """Whether to stop."""
+        from keyborn.domain.journey import Stage
+
+        self._begun |= journey.stage is Stage.RENEWING
+        self.too_early = self._begun and journey.stage is Stage.ENROLLED and not journey.trouble
+        ended = bool(self._runner.renewed or journey.trouble or self.too_early)
+        return ended or time.monotonic() >= self._deadline
+
+
+def _report(before: "Identity", own: "Identity", *, renewed: bool, agent: bool, as_json: bool) -> None:
+    from keyborn.domain.moment import shown
+    from keyborn.domain.renewal_date import renew_at
+
+    due = shown(renew_at(own.thing, own.not_before, own.not_after))
+    report: dict[str, Any] = {
+        "thing": own.thing,
+        "renewed": renewed,
+        "certificateId": own.certificate_id,
+        "notAfter": shown(own.not_after),
+        "renewsAt": due,
+    }
+    if as_json:
+        show(report | ({"previousId": before.certificate_id} if renewed else {}), as_json=True)
+    elif renewed:
+        click.echo(f"{own.thing} has a new certificate, with a new key, valid until {report['notAfter']}.")
+    else:
+        who = "The agent renews it then." if agent else "To renew it now: keyborn renew --now"
+        click.echo(f"Nothing was done: the certificate of {own.thing} is to be renewed at {due}. {who}")

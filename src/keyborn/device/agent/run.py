@@ -1,0 +1,192 @@
+"""The agent: the home's lock, the journey, one session, the desk; from its start to its end.
+
+The lock is held all the time but while only a person can help: then ``keyborn enroll`` must find the home
+free. What the person did is seen within a minute, or at once after SIGHUP.
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from math import inf
+
+from keyborn.device.agent.box import Box
+from keyborn.device.agent.bridge import Bridge, Call, Standing
+from keyborn.device.agent.desk import Desk
+from keyborn.device.agent.line import AgentLine
+from keyborn.device.agent.log import Log
+from keyborn.device.agent.notify import Notifier
+from keyborn.device.agent.place import listening
+from keyborn.device.home import Home
+from keyborn.device.journey import Runner
+from keyborn.device.messages import OutboxLimits
+from keyborn.device.messenger import DEFAULT_RATE
+from keyborn.device.opening import Will
+from keyborn.device.renewal import RenewalClient
+from keyborn.device.surroundings import Surroundings
+from keyborn.domain.errors import AgentBroken, HomeBusy, SessionLost
+from keyborn.domain.journey import Stage
+from keyborn.domain.journey.effects import Serve, Wait
+
+PATIENCE = 5.0
+"""Seconds to outlast a command that has the home for a moment."""
+DRAINING = 3.0
+"""Seconds in which an agent that was told to end still sends what waits."""
+_GLANCE = 60.0
+_AGAIN = 1.0
+_HELPLESS = frozenset({Stage.UNPROVISIONED, Stage.STRANDED})
+_WITH_SESSION = frozenset({Stage.CONNECTED, Stage.PROVED})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How an agent works."""
+
+    rate: float = DEFAULT_RATE
+    limits: OutboxLimits = field(default_factory=OutboxLimits)
+    will: Will | None = None
+
+
+class Agent:
+    """One agent; ``run`` it once. ``call`` may come from a signal's handler."""
+
+    def __init__(
+        self,
+        home: Home,
+        around: Surroundings,
+        options: Options,
+        environment: Mapping[str, str],
+        log: Log,
+    ) -> None:
+        self._home = home
+        self._around = replace(around, pace=replace(around.pace, sleep=self._sleep))
+        self._options = options
+        self._log = log
+        self._notifier = Notifier(environment, around.pace.monotonic)
+        self._bridge = Bridge()
+        self._hold = ExitStack()
+        self._watching = False
+        self._renewed = 0
+
+    def call(self, what: Call) -> None:
+        """Have it end, look at its files anew, or renew."""
+        self._bridge.call(what)
+
+    def run(self) -> None:
+        """Until it is called to stop.
+
+        Raises HomeBusy or AgentRunning where another one works here, HomeUnusable; AgentBroken.
+        """
+        with contextlib.closing(self._bridge), self._hold:
+            self._home.prepare()
+            self._hold.enter_context(self._home.session(patience=PATIENCE))
+            with listening(self._home) as listener:
+                box = Box(self._home.outbox, self._options.limits)
+                desk = Desk(self._bridge, listener, box, self._around)
+                desk.start()
+                try:
+                    self._work()
+                finally:
+                    desk.stop()
+        if self._bridge.failed is not None:
+            name = type(self._bridge.failed).__name__
+            raise AgentBroken(path=self._home.path, detail=name) from self._bridge.failed
+
+    def _work(self) -> None:
+        line = AgentLine(
+            self._bridge,
+            self._home,
+            self._around,
+            rate=self._options.rate,
+            limits=self._options.limits,
+            notifier=self._notifier,
+            will=self._options.will,
+        )
+        self._notifier.ready()
+        self._log("started", home=self._home.path, pid=os.getpid())
+        try:
+            calls: frozenset[Call] = frozenset()
+            while Call.STOP not in calls:
+                self._journey(line, now=Call.RENEW in calls)
+                calls = self._bridge.calls()
+        finally:
+            self._notifier.stopping()
+            line.release()
+            self._log("ended")
+
+    def _journey(self, line: AgentLine, *, now: bool) -> None:
+        """A journey from its beginning, a look at the files, until somebody calls."""
+        service = RenewalClient(self._home, self._around.clock)
+        runner = Runner(self._home, self._around, line, service, now=now)
+        before = self._renewed
+        try:
+            while not self._bridge.called:
+                self._step(runner)
+                self._renewed = before + runner.renewed
+                self._tell(runner)
+            with contextlib.suppress(SessionLost):
+                line.drain(DRAINING)
+        finally:
+            runner.close()
+            self._bridge.standing = replace(self._bridge.standing, connected=False)
+
+    def _step(self, runner: Runner) -> None:
+        self._notifier.beat()
+        helpless = isinstance(runner.next_effect, Wait) and runner.journey.stage in _HELPLESS
+        if not helpless:
+            runner.step()
+            return
+        self._hold.close()
+        self._watching = True
+        try:
+            runner.step()
+        finally:
+            self._watching = False
+            self._take_back()
+
+    def _take_back(self) -> None:
+        """Whoever enrolls this device has the home for as long as that takes."""
+        while not self._bridge.stopped:
+            try:
+                self._hold.enter_context(self._home.session())
+            except HomeBusy:
+                self._notifier.beat()
+                self._bridge.rest(_AGAIN)
+            else:
+                return
+
+    def _sleep(self, seconds: float) -> None:
+        """Let time pass until somebody calls, or somebody has enrolled this device."""
+        monotonic = self._around.pace.monotonic
+        deadline, before = monotonic() + seconds, self._settings()
+        while (left := deadline - monotonic()) > 0 and not self._bridge.called:
+            self._notifier.beat()
+            self._bridge.rest(min(left, self._notifier.every, _GLANCE if self._watching else inf, 3600.0))
+            if self._watching and self._settings() != before:
+                return
+
+    def _settings(self) -> tuple[int, int] | None:
+        with contextlib.suppress(OSError):
+            seen = os.stat(self._home.settings)  # noqa: PTH116 - what it is, links followed or not, is enough
+            return seen.st_mtime_ns, seen.st_ino
+        return None
+
+    def _tell(self, runner: Runner) -> None:
+        """Where the device stands now, for programs, people and systemd."""
+        journey, own = runner.journey, runner.own
+        trouble = journey.trouble
+        said = trouble and (f"{trouble.value} ({journey.detail})" if journey.detail else trouble.value)
+        standing = Standing(
+            stage=journey.stage.value,
+            connected=isinstance(runner.next_effect, Serve),
+            trouble=trouble.name.lower() if trouble else None,
+            error=said,
+            thing=own.thing if own else None,
+            certificate_id=own.certificate_id if own else None,
+            renewed=self._renewed,
+        )
+        before, self._bridge.standing = self._bridge.standing, standing
+        if (standing.stage, standing.renewed) != (before.stage, before.renewed):
+            self._log("stage", **{name: value for name, value in asdict(standing).items() if name != "error"})
+            self._notifier.status(standing.error or standing.stage)
