@@ -20,9 +20,9 @@ from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.messages import Counts, Draft, Fate, Outcome
 from keyborn.device.messenger import Delivery, Messenger
+from keyborn.device.opening import Limits
 from keyborn.device.outbox import open_outbox
 from keyborn.device.pace import Pace
-from keyborn.device.opening import Limits
 from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain import errors
