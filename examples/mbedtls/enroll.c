@@ -4,7 +4,7 @@
  *     echo SECRET | enroll HOST PORT FINGERPRINT THING FOLDER
  *
  * HOST, PORT and FINGERPRINT (SHA-256 of the root, 64 hex digits) and SECRET are what "keyborn token create --json"
- * tells. HOST is a name: mbed TLS below 3.5 does not check addresses in certificates. FOLDER gets device.key,
+ * tells. HOST is a name (keyborn serve --name): mbed TLS 2.28 checks no addresses. FOLDER gets device.key,
  * device.crt and roots.pem, each of them 0600, whole or not at all. The key is stored before it is used, and a key
  * that is there is used again: after a power cut the same request gets the same certificate.
  * Ends with 0: enrolled; 1: refused or failed; 2: usage; 75: try again later (Retry-After is printed).
