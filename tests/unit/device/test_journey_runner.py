@@ -203,6 +203,18 @@ def test_where_neither_is_accepted_both_are_kept(scene: Scene) -> None:
     assert scene.broker.open == made.certificate_id
 
 
+def test_a_next_identity_that_was_withdrawn_does_not_stand_in_the_way_of_another(scene: Scene) -> None:
+    """The device was away: the current certificate has expired, and the next one was withdrawn meanwhile."""
+    old = identify(scene.home, wanted=Wanted(start=now() - 90 * DAY, end=now() - DAY))
+    dead = {old.certificate_id, stage(scene.home).certificate_id}
+    scene.broker.refuses = dead.__contains__
+    scene.service.troubles.extend([None, refused("key_revoked")])
+    runner = scene.start()
+    until(runner, Stage.STRANDED)
+    until_renewed(runner, most=200)
+    assert scene.broker.open not in dead
+
+
 @pytest.mark.parametrize("code", ["key_in_use", "key_revoked"])
 def test_a_key_that_is_refused_for_good_is_replaced_by_another(scene: Scene, code: str) -> None:
     identify(scene.home, wanted=OLD)
