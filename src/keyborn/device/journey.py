@@ -205,9 +205,10 @@ class Runner:
         return Event(happened, "; ".join(problems))
 
     def _finding(self, seen: slots.Survey) -> Happened:
-        given_up = seen.current.whole and self._journey.barred and self._is_due()
-        if seen.next_usable and not given_up:  # else the service is asked again: it may have withdrawn it
-            return Happened.FOUND_NEXT
+        if seen.next_usable:
+            # refused so often that the service is asked again: it may have withdrawn it
+            asks = seen.current.whole and self._journey.barred and self._is_due()
+            return Happened.FOUND_DUE if asks else Happened.FOUND_NEXT
         if seen.current.whole and seen.unconfirmed:
             return Happened.FOUND_PREVIOUS
         if seen.current.whole:

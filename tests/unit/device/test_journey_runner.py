@@ -216,6 +216,19 @@ def test_a_next_identity_that_was_withdrawn_does_not_stand_in_the_way_of_another
     assert scene.broker.open not in dead
 
 
+def test_what_a_stopped_promotion_kept_is_no_reason_to_confirm_what_was_there_before(scene: Scene) -> None:
+    """Stopped while it kept the old identity, which has expired; the broker refuses both for a while."""
+    old = identify(scene.home, wanted=Wanted(start=now() - 90 * DAY, end=now() - DAY))
+    stage(scene.home)
+    for step in slots.promotion(scene.home)[:2]:
+        step.run()
+    assert scene.survey().unconfirmed
+    scene.broker.troubles.extend([REFUSED] * 9)
+    until_renewed(scene.start(), most=200)
+    assert scene.broker.open != old.certificate_id
+    assert f"confirm by {old.certificate_id[:8]}" not in scene.service.asked
+
+
 @pytest.mark.parametrize("code", ["key_in_use", "key_revoked"])
 def test_a_key_that_is_refused_for_good_is_replaced_by_another(scene: Scene, code: str) -> None:
     identify(scene.home, wanted=OLD)
