@@ -47,8 +47,11 @@ JOURNALS = {
 
 
 @contextlib.contextmanager
-def fresh(limits: OutboxLimits = UNBOUNDED) -> Iterator[Outbox]:
-    with tempfile.TemporaryDirectory(dir=".") as name, open_outbox(Path(name) / "outbox.db", limits) as made:
+def fresh(limits: OutboxLimits = UNBOUNDED, place: str = ".") -> Iterator[Outbox]:
+    with (
+        tempfile.TemporaryDirectory(dir=place) as name,
+        open_outbox(Path(name) / "outbox.db", limits) as made,
+    ):
         yield made
 
 
@@ -68,6 +71,13 @@ def appends(seconds: float, batch: int, journal: tuple[str, str]) -> float:
         connection.execute(f"PRAGMA journal_mode = {journal[0]}")
         connection.execute(f"PRAGMA synchronous = {journal[1]}")
         return per_second(lambda: len(outbox.append_many(drafts, at)), seconds)
+
+
+def in_memory(seconds: float) -> float:
+    """Appends, one at a time, on a disk that costs nothing: what is left is ours."""
+    at = datetime.now(UTC)
+    with fresh(place="/dev/shm") as outbox:
+        return per_second(lambda: len(outbox.append_many([DRAFT], at)), seconds)
 
 
 def full(seconds: float) -> float:
@@ -132,6 +142,7 @@ def measure(seconds: float, repeats: int) -> Iterator[tuple[str, list[float]]]:
     for name, journal in JOURNALS.items():
         kinds[f"append, one at a time; {name}"] = partial(appends, seconds, 1, journal)
         kinds[f"append, {BATCH} at a time; {name}"] = partial(appends, seconds, BATCH, journal)
+    kinds["append, one at a time, in /dev/shm: without a disk"] = partial(in_memory, seconds)
     kinds["append to a full outbox, one at a time, the oldest dropped"] = partial(full, seconds)
     kinds["empty into mosquitto, MQTT 5"] = partial(drain, seconds, MQTT_5)
     kinds["empty into mosquitto, MQTT 3.1.1"] = partial(drain, seconds, MQTT_3_1_1)

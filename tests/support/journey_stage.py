@@ -13,7 +13,7 @@ from keyborn.device.journey import Enrollment, Runner
 from keyborn.device.keystore import KeyFacts
 from keyborn.device.renewal import Successor
 from keyborn.device.slots import Survey
-from keyborn.domain.errors import KeybornError
+from keyborn.domain.errors import KeybornError, SessionRefused
 from keyborn.domain.journey import Journey, Stage
 from support.device_home import Machine, home_in, now
 from support.device_slots import certified
@@ -28,12 +28,15 @@ class Broker:
     connected: list[str] = field(default_factory=list)
     served: list[float] = field(default_factory=list)
     open: str | None = None
+    refuses: Callable[[str], bool] = lambda _certificate: False
     pass_time: Callable[[float], None] = lambda _seconds: None
 
     def connect(self, home: Home, own: Identity) -> None:
         assert self.open is None, "two sessions at once"
         if self.troubles and (trouble := self.troubles.popleft()) is not None:
             raise trouble
+        if self.refuses(own.certificate_id):
+            raise SessionRefused(broker="b", detail="closed", thing=own.thing)
         self.open = own.certificate_id
         self.connected.append(f"{home.slot.value} {own.certificate_id}")
 

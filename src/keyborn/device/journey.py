@@ -19,7 +19,7 @@ from keyborn.device.outcomes import of_broker, of_confirmation, of_enrollment, o
 from keyborn.device.renewal import Successor
 from keyborn.device.subject import parse_subject
 from keyborn.device.surroundings import Surroundings
-from keyborn.domain.errors import FileNotPrivate, HomeUnusable, KeybornError, KeyUnusable, SessionLost
+from keyborn.domain.errors import FileNotPrivate, KeybornError, KeyUnusable, SessionLost
 from keyborn.domain.journey import Effect, Event, Happened, Journey, Slot, Stage, advance, begin, span_of
 from keyborn.domain.journey import effects as e
 from keyborn.domain.profile import BACKDATE
@@ -186,15 +186,14 @@ class Runner:
     def _perform(self, effect: Effect) -> Event:
         try:
             return self._performers[type(effect)](effect)
-        except (OSError, HomeUnusable) as wrong:
+        except OSError as wrong:
             return self._disk(wrong)
 
-    def _disk(self, wrong: OSError | HomeUnusable) -> Event:
+    def _disk(self, wrong: OSError) -> Event:
         """Half a file under a temporary name would be in the way of the next try."""
         with contextlib.suppress(OSError):  # the same disk; the next look tries again
             self._home.clean()
-        detail = str(wrong.facts.get("detail")) if isinstance(wrong, HomeUnusable) else wrong.strerror
-        return Event(Happened.TROUBLE, detail or type(wrong).__name__)
+        return Event(Happened.TROUBLE, wrong.strerror or type(wrong).__name__)
 
     def _look(self, _effect: e.Look) -> Event:
         for mended in slots.settle(self._home, self._around.checkpoint):
@@ -207,7 +206,9 @@ class Runner:
 
     def _finding(self, seen: slots.Survey) -> Happened:
         if seen.next_usable:
-            return Happened.FOUND_NEXT
+            # refused so often that the service is asked again: it may have withdrawn it
+            asks = seen.current.whole and self._journey.barred and self._is_due()
+            return Happened.FOUND_DUE if asks else Happened.FOUND_NEXT
         if seen.current.whole and seen.unconfirmed:
             return Happened.FOUND_PREVIOUS
         if seen.current.whole:
@@ -223,8 +224,6 @@ class Runner:
         assert self._enroll is not None, "the code was found"
         try:
             self._enroll()
-        except HomeUnusable:
-            raise
         except KeybornError as wrong:
             return of_enrollment(wrong)
         self._own = identity.read_settings(self._home)
@@ -240,8 +239,6 @@ class Runner:
             return Event(Happened.UNUSABLE, "; ".join(standing.problems))
         try:
             self._line.connect(home, standing.identity)
-        except HomeUnusable:
-            raise
         except KeybornError as wrong:
             return of_broker(wrong)
         self._open = effect.slot
@@ -252,8 +249,6 @@ class Runner:
         own, wall = self._current(), self._around.clock.now()
         try:
             there = self._service.service_time(own) or own.time(wall)
-        except HomeUnusable:
-            raise
         except KeybornError as wrong:
             return of_service(wrong)
         self._told = _Told(there, wall, self._around.pace.monotonic())
@@ -282,8 +277,6 @@ class Runner:
             return Event(Happened.UNUSABLE, str(wrong))
         try:
             self._successor = self._service.renew(own, csr, key)
-        except HomeUnusable:
-            raise
         except KeybornError as wrong:
             return of_renewal(wrong)
         return Event(Happened.ISSUED)
@@ -316,8 +309,6 @@ class Runner:
     def _confirm(self, _effect: e.Confirm) -> Event:
         try:
             self._service.confirm(self._current())
-        except HomeUnusable:
-            raise
         except KeybornError as wrong:
             return of_confirmation(wrong)
         return Event(Happened.CONFIRMED)

@@ -8,6 +8,7 @@ from keyborn.domain.errors import (
     ApprovalPending,
     EnrollmentRefused,
     FileNotPrivate,
+    HomeUnusable,
     KeybornError,
     KeyUnusable,
     OtherService,
@@ -29,6 +30,8 @@ _WITHDRAWN = frozenset(
 
 def of_enrollment(wrong: KeybornError) -> Event:
     """Of the first certificate."""
+    if isinstance(wrong, HomeUnusable):
+        return _event(Happened.TROUBLE, wrong)
     if isinstance(wrong, ApprovalPending):
         return _event(Happened.PENDING, wrong)
     if isinstance(wrong, EnrollmentRefused | OtherService | OtherThing | KeyUnusable | FileNotPrivate):
@@ -59,7 +62,7 @@ def of_confirmation(wrong: KeybornError) -> Event:
 
 def of_service(wrong: KeybornError) -> Event:
     """Of a question that nobody can refuse: no answer, or this device's own files."""
-    if isinstance(wrong, KeyUnusable | FileNotPrivate):
+    if isinstance(wrong, HomeUnusable | KeyUnusable | FileNotPrivate):
         return _event(Happened.TROUBLE, wrong)
     return _event(Happened.NO_SERVICE, wrong)
 
@@ -68,6 +71,8 @@ def of_broker(wrong: KeybornError) -> Event:
     """Of a connection. A broker that cannot prove who it is says nothing about this device's certificate."""
     if isinstance(wrong, SessionRefused):
         return _event(Happened.TURNED_AWAY, wrong)
+    if isinstance(wrong, HomeUnusable):
+        return _event(Happened.TROUBLE, wrong)
     if isinstance(wrong, KeyUnusable | FileNotPrivate):
         return _event(Happened.UNUSABLE, wrong)
     return _event(Happened.NO_BROKER, wrong)

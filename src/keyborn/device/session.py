@@ -303,11 +303,13 @@ class Session:
         return True
 
     def _patience(self) -> float:
-        """Seconds until something is overdue; raises SessionLost where it is.
+        """Seconds until somebody has to look at the clock; raises SessionLost where something is overdue.
 
         Half-way, a broker that acknowledges nothing is asked whether it is there at all.
         """
         since = self._unanswered.since()
+        if since == math.inf:
+            return self._client.keepalive / 4  # time enough for paho's own ping, and few wake-ups
         waited = time.monotonic() - since
         if waited >= OPERATION_TIMEOUT:
             self.ending = Ending.IGNORED if self.ponged else Ending.NETWORK

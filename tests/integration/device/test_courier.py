@@ -93,6 +93,24 @@ def test_many_ends_are_recorded_together(
     assert statements.count("COMMIT") <= 2 * 300 // RECORDED_AT_ONCE + 30
 
 
+def test_an_idle_session_does_not_wake_up(
+    home: Home, identity: Identity, outbox: Outbox, courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for what comes in, and for keep-alive."""
+    turns: list[float] = []
+    with session(home, identity) as over:
+        courier.begin(over)
+        turn = over._turn
+
+        def count(seconds: float) -> None:
+            turns.append(seconds)
+            turn(seconds)
+
+        monkeypatch.setattr(over, "_turn", count)
+        over.wait(min(courier.pump(over), 1.5))
+    assert len(turns) <= 2
+
+
 def test_a_message_that_comes_while_it_works_goes_at_once(
     home: Home, identity: Identity, outbox: Outbox, courier: Courier
 ) -> None:

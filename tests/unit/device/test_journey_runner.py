@@ -21,6 +21,7 @@ from keyborn.domain.errors import (
     WrongCertificate,
 )
 from keyborn.domain.journey import Journey, Slot, Stage, Trouble
+from keyborn.domain.journey.effects import AskRenewal
 from keyborn.domain.renewal_date import renew_at
 from support.device_home import DAY, Crash, identify, now
 from support.device_pki import Wanted
@@ -203,6 +204,31 @@ def test_where_neither_is_accepted_both_are_kept(scene: Scene) -> None:
     assert scene.broker.open == made.certificate_id
 
 
+def test_a_next_identity_that_was_withdrawn_does_not_stand_in_the_way_of_another(scene: Scene) -> None:
+    """The device was away: the current certificate has expired, and the next one was withdrawn meanwhile."""
+    old = identify(scene.home, wanted=Wanted(start=now() - 90 * DAY, end=now() - DAY))
+    dead = {old.certificate_id, stage(scene.home).certificate_id}
+    scene.broker.refuses = dead.__contains__
+    scene.service.troubles.extend([None, refused("key_revoked")])
+    runner = scene.start()
+    until(runner, Stage.STRANDED)
+    until_renewed(runner, most=200)
+    assert scene.broker.open not in dead
+
+
+def test_what_a_stopped_promotion_kept_is_no_reason_to_confirm_what_was_there_before(scene: Scene) -> None:
+    """Stopped while it kept the old identity, which has expired; the broker refuses both for a while."""
+    old = identify(scene.home, wanted=Wanted(start=now() - 90 * DAY, end=now() - DAY))
+    stage(scene.home)
+    for step in slots.promotion(scene.home)[:2]:
+        step.run()
+    assert scene.survey().unconfirmed
+    scene.broker.troubles.extend([REFUSED] * 9)
+    until_renewed(scene.start(), most=200)
+    assert scene.broker.open != old.certificate_id
+    assert f"confirm by {old.certificate_id[:8]}" not in scene.service.asked
+
+
 @pytest.mark.parametrize("code", ["key_in_use", "key_revoked"])
 def test_a_key_that_is_refused_for_good_is_replaced_by_another(scene: Scene, code: str) -> None:
     identify(scene.home, wanted=OLD)
@@ -259,6 +285,17 @@ def test_while_the_service_is_away_messages_flow_and_it_is_asked_again(scene: Sc
 
 
 # ── time ──
+
+
+def test_where_nobody_tells_the_time_the_renewal_waits_and_the_session_goes_on(scene: Scene) -> None:
+    identify(scene.home, wanted=OLD)
+    scene.service.troubles.extend([SILENT, SILENT])
+    runner = scene.start()
+    until(runner, Stage.RENEWING)
+    assert until(runner, Stage.CONNECTED).trouble is Trouble.SERVICE
+    until_renewed(runner)
+    assert len(scene.broker.connected) == 2, "one session until the next identity was tried"
+    assert sum(scene.broker.served) >= 60
 
 
 def test_the_service_s_clock_decides(scene: Scene) -> None:
@@ -457,8 +494,56 @@ def test_a_home_that_cannot_be_used_is_a_trouble_of_the_disk(scene: Scene) -> No
     scene.broker.troubles.append(HomeUnusable(path=scene.home.path, detail="Input/output error"))
     runner = scene.start()
     steps(runner, 2)
-    assert (runner.journey.trouble, runner.journey.detail) == (Trouble.DISK, "Input/output error")
+    assert runner.journey.trouble is Trouble.DISK
+    assert "Input/output error" in runner.journey.detail
     until(runner, Stage.CONNECTED)
+
+
+def test_a_disk_that_is_full_once_the_next_identity_is_proved_is_waited_for(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session goes on meanwhile; when it is lost, what was proved stays proved."""
+    identify(scene.home, wanted=OLD)
+    real, left = files.keep, [3]
+
+    def full(path: Path, kept: Path) -> None:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(path, kept)
+
+    monkeypatch.setattr(files, "keep", full)
+    runner = scene.start()
+    until(runner, Stage.PROVED)
+    scene.broker.losses.append(LOST)
+    until(runner, Stage.CONFIRMING)
+    assert [entry.partition(" ")[0] for entry in scene.broker.connected] == ["device", "next"]
+    until_renewed(runner)
+    assert scene.broker.connected[-1].startswith("device ")
+
+
+def test_a_next_key_that_vanishes_is_made_anew(scene: Scene) -> None:
+    identify(scene.home, wanted=OLD)
+    runner = scene.start()
+    while not isinstance(runner.next_effect, AskRenewal):
+        runner.step()
+    scene.home.of(Slot.NEXT).key.unlink()
+    until_renewed(runner)
+
+
+def test_a_home_in_which_nothing_can_be_stored_is_tried_again(scene: Scene) -> None:
+    scene.home.prepare()
+    troubles: list[KeybornError] = [HomeUnusable(path=scene.home.path, detail="No space left on device")]
+
+    def enroll() -> None:
+        if troubles:
+            raise troubles.pop()
+        identify(scene.home, wanted=LONG)
+
+    scene.enroll = enroll
+    runner = scene.start()
+    until(runner, Stage.CONNECTED)
+    assert "No space left" in scene.machine.said[0]
 
 
 # ── sessions ──

@@ -12,6 +12,7 @@ from keyborn.domain.errors import (
     ClockUnusable,
     EnrollmentRefused,
     FileNotPrivate,
+    HomeUnusable,
     KeybornError,
     KeyUnusable,
     OtherService,
@@ -52,6 +53,11 @@ def test_a_file_of_this_device_is_no_answer_of_the_service(wrong: KeybornError) 
         assert meaning(wrong).kind is Happened.TROUBLE
     assert of_broker(wrong).kind is Happened.UNUSABLE
     assert of_enrollment(wrong).kind is Happened.REFUSED
+
+
+def test_a_home_that_cannot_be_used_is_a_trouble_wherever_it_shows() -> None:
+    for meaning in (of_enrollment, of_renewal, of_confirmation, of_service, of_broker):
+        assert meaning(HomeUnusable(path="p", detail="full")).kind is Happened.TROUBLE
 
 
 def test_what_is_still_open_is_waited_for_as_long_as_it_says() -> None:

@@ -469,3 +469,45 @@ def test_the_key_in_every_slot_is_refused_where_others_could_read_it(home: Home)
     home.of(Slot.NEXT).key.chmod(0o640)
     assert not slots.survey(home, now()).next_usable
     assert FileKeyStore(home.of(Slot.NEXT).key).exists()
+
+
+# ── changes that were stopped, carried on by who is still running ──
+
+
+@pytest.mark.parametrize("stopped", ["rename next.key", "rename next.crt", "rename device.toml"])
+def test_a_promotion_that_the_disk_stopped_is_carried_on_when_asked_for_again(
+    home: Home, stopped: str
+) -> None:
+    """The same process, with no start between: the mark says where it was."""
+    identify(home)
+    made = stage(home)
+    for step in slots.promotion(home):
+        if step.name == stopped:
+            break
+        step.run()
+    run(slots.promotion(home))
+    assert current(home) == made.certificate_id
+    assert slots.survey(home, now()).previous_usable
+
+
+@pytest.mark.parametrize("stopped", ["rename previous.key", "rename previous.crt", "rename device.toml"])
+def test_a_return_that_the_disk_stopped_is_carried_on_when_asked_for_again(home: Home, stopped: str) -> None:
+    old = identify(home)
+    stage(home)
+    run(slots.promotion(home))
+    for step in slots.going_back(home):
+        if step.name == stopped:
+            break
+        step.run()
+    run(slots.going_back(home))
+    assert current(home) == old.certificate_id
+    assert names_in(home) == WHOLE
+
+
+def test_settings_that_cannot_be_read_are_nobody_s_successor(home: Home) -> None:
+    identify(home)
+    stage(home)
+    home.of(Slot.NEXT).settings.write_text("?")
+    seen = slots.survey(home, now())
+    assert not seen.next_usable
+    assert seen.next.identity is None

@@ -140,7 +140,7 @@ _CONFIRMING: Mapping[H, Row] = {
     H.RETIRED: _row(Stage.ENROLLED, _WITH_CURRENT),
     H.NO_SERVICE: _row(None, _WITH_CURRENT, trouble=Trouble.SERVICE),
     H.PENDING: _row(None, _WITH_CURRENT, trouble=Trouble.SERVICE),
-    H.TROUBLE: _row(None, _WITH_CURRENT, trouble=Trouble.DISK),
+    H.TROUBLE: _row(None, Serve(DISK), trouble=Trouble.DISK),
     H.REFUSED: _row(Stage.RETURNING, _WITH_PREVIOUS, trouble=Trouble.RENEWAL),
     H.KEY_REFUSED: _row(Stage.RETURNING, _WITH_PREVIOUS, trouble=Trouble.RENEWAL),
     H.UP: _row(None, Serve(ASKING)),
