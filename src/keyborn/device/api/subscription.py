@@ -13,15 +13,14 @@ from keyborn.device.session import Received
 from keyborn.domain.errors import AgentGone
 
 _PAUSE = 0.2
-"""Seconds before an agent that has ended is looked for again."""
+"""Seconds between two looks for an agent that ends again and again."""
 
 
 class Subscription:
     """An async iterator, for one task; ``async with`` closes it for certain.
 
-    Entered, or else with its first message awaited, it asks the broker, and raises AgentRefused with the code
-    ``subscribe_denied`` where that does not agree; where there is no session just now, it waits for one.
-    An agent that ends is looked for again; what is published meanwhile may be missed.
+    Where the broker does not agree, that raises AgentRefused with the code ``subscribe_denied``. An agent
+    that ends is looked for again; what is published meanwhile may be missed.
     """
 
     def __init__(self, door: Door, filters: tuple[str, ...], seconds: float | None) -> None:
@@ -30,12 +29,25 @@ class Subscription:
         self._loop = asyncio.get_running_loop()
         self._deadline = inf if seconds is None else self._loop.time() + seconds
         self._streams: Streams | None = None
+        self._since = -inf
+        self._asked: set[str] = set()
+        """Filters that the broker has not agreed to yet."""
         self._inbox: deque[Received] = deque()
         self._closed = False
 
     async def __aenter__(self) -> Self:
-        """Ask the broker; raises AgentRefused, HomeBusy, NoIdentity, HomeUnusable."""
-        await self._open()
+        """Wait up to ten seconds for the broker to agree; without a session it comes when there is one.
+
+        Raises AgentRefused, HomeBusy, NoIdentity, HomeUnusable.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._stand()
+        except TimeoutError:
+            return self
+        except BaseException:
+            self.close()
+            raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -74,49 +86,40 @@ class Subscription:
         self._closed = True
         self._hang_up()
 
+    async def _stand(self) -> None:
+        """Until the broker sends what matches."""
+        while not self._closed and (self._streams is None or self._asked):
+            await self._move()
+
     async def _move(self) -> None:
         """Take in a line, or find an agent."""
         if self._streams is None:
             await self._open()
         elif not await self._hear():
             self._hang_up()
-            if not self._closed:
+            if self._loop.time() < self._since + _PAUSE and not self._closed:
                 await asyncio.sleep(_PAUSE)
 
     async def _open(self) -> None:
-        self._streams = await self._door.streams()
-        try:
-            async with asyncio.timeout(PATIENCE):
-                await self._subscribe(self._streams[1])
-        except TimeoutError:
-            return  # it is asked for, and comes when the broker answers
-        except BaseException:
-            self._hang_up()
-            raise
+        """Ask an agent for all filters; what it answers is heard later."""
+        streams = await self._door.streams()
+        self._streams, self._since = streams, self._loop.time()
+        self._asked = set(self._filters)
+        orders = [encode({"op": "subscribe", "filter": each}) for each in self._filters]
+        streams[1].writelines(orders)  # they are short: nobody has to wait for that
 
-    async def _subscribe(self, writer: asyncio.StreamWriter) -> None:
-        """Ask, and wait for as many answers; the agent may end meanwhile."""
-        open_ones = set(self._filters)
-        try:
-            for each in self._filters:
-                writer.write(encode({"op": "subscribe", "filter": each}))
-            await writer.drain()
-            while open_ones and (told := await self._hear()):
-                open_ones -= {told.get("subscribed"), told.get("waiting")}
-        except OSError:
-            self._hang_up()
-
-    async def _hear(self) -> dict[str, Any] | None:
-        """One line, None at the end; raises AgentRefused and ends where the agent says no."""
+    async def _hear(self) -> bool:
+        """Take in one line; False at the end. Raises AgentRefused, and ends, where the agent says no."""
         assert self._streams is not None
         told = await line_of(self._streams[0])
         if told is None:
-            return None
+            return False
+        self._asked.discard(str(told.get("subscribed")))
         if "error" in told:
             self.close()
         if "message" in judged(told):
             self._inbox.append(self._received(told["message"]))
-        return told
+        return True
 
     def _received(self, told: Any) -> Received:  # noqa: ANN401 - JSON
         try:
