@@ -4,8 +4,6 @@
 ``keyborn.SyncDevice``. Importing this package costs nothing; every room is imported where it is used.
 """
 
-from importlib import import_module as _import_module
-
 __version__ = "0.1.0"
 
 _PLACES = {
@@ -31,7 +29,9 @@ def __getattr__(name: str) -> object:
     """A public name, imported when it is first used (PEP 562)."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(_import_module(_PLACES[name]), name)
+    from importlib import import_module  # noqa: PLC0415 - it costs more than this package
+
+    value: object = getattr(import_module(_PLACES[name]), name)
     globals()[name] = value
     return value
 

@@ -69,7 +69,7 @@ class Subscription:
         """An iterator that was left behind with ``break`` keeps no connection."""
         if self._streams is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended, and the connection with it
-                self._loop.call_soon_threadsafe(self._streams[1].transport.abort)
+                self._loop.call_soon_threadsafe(_abort, self._streams[1])
 
     async def take(self) -> Received | None:
         """The next message, or None after the end; raises as entering does."""
@@ -131,3 +131,7 @@ class Subscription:
         if self._streams is not None:
             self._streams[1].transport.abort()
             self._streams = None
+
+
+def _abort(writer: asyncio.StreamWriter) -> None:
+    writer.transport.abort()
