@@ -44,6 +44,25 @@ def dialed(home: Home) -> Iterator[socket.socket | None]:
         yield sock if _connect(sock, home.path) else None
 
 
+def dial(home: Home) -> socket.socket | None:
+    """A connection to the home's agent that never blocks, or None where no agent answers.
+
+    Raises BlockingIOError where so many others knock that it has to be tried again.
+    """
+    sock = _socket()
+    sock.settimeout(0)
+    try:
+        with _short(home.path) as path:
+            sock.connect(path)
+    except BlockingIOError:
+        sock.close()
+        raise
+    except OSError:
+        sock.close()
+        return None
+    return sock
+
+
 def _connect(sock: socket.socket, folder: Path) -> bool:
     try:
         with _short(folder) as path:
