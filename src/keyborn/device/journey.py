@@ -7,11 +7,10 @@ files.
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
-from keyborn.device import files, identity, slots
+from keyborn.device import files, identity, roots, slots
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore, KeyFacts
@@ -19,6 +18,7 @@ from keyborn.device.outcomes import of_broker, of_confirmation, of_enrollment, o
 from keyborn.device.renewal import Successor
 from keyborn.device.subject import parse_subject
 from keyborn.device.surroundings import Surroundings
+from keyborn.device.told import Told
 from keyborn.domain.errors import FileNotPrivate, HomeUnusable, KeybornError, KeyUnusable, SessionLost
 from keyborn.domain.journey import Effect, Event, Happened, Journey, Slot, Stage, advance, begin, span_of
 from keyborn.domain.journey import effects as e
@@ -31,22 +31,6 @@ CHECK_EVERY = 7 * 86400.0
 """Seconds between two such questions of a process that runs on."""
 _SHORTEST = 1.0
 """Seconds; for less a session is not looked at again, whatever is due in a moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What time the service said that it was, and what two clocks of this device showed then."""
-
-    there: datetime
-    wall: datetime
-    at: float
-    """On the monotonic clock."""
-
-    def now(self, wall: datetime, mono: float) -> datetime:
-        """What time it is: counted on from there, or by a clock that was right then, if that is later."""
-        counted = self.there + timedelta(seconds=mono - self.at)
-        was_right = abs(self.wall - self.there) <= BACKDATE
-        return max(counted, wall) if was_right else counted
 
 
 class Line(Protocol):
@@ -73,6 +57,10 @@ class Service(Protocol):
 
     def service_time(self, own: Identity) -> datetime | None:
         """What time it is there, where it says so."""
+        ...
+
+    def new_roots(self, own: Identity, moment: datetime) -> roots.Change | None:
+        """Another set of roots, where the service shows one that can be believed."""
         ...
 
     def renew(self, own: Identity, csr_pem: str, key: KeyFacts) -> Successor:
@@ -114,7 +102,7 @@ class Runner:
         self._successor: Successor | None = None
         self._rest_until = around.pace.monotonic()
         self._check_from = self._rest_until + FIRST_CHECK * around.pace.fraction()
-        self._told: _Told | None = None
+        self._told: Told | None = None
         self._renewed = 0
         self._performers: Mapping[type[Effect], Callable[..., Event]] = {
             e.Look: self._look,
@@ -256,11 +244,26 @@ class Runner:
             raise
         except KeybornError as wrong:
             return of_service(wrong)
-        self._told = _Told(there, wall, self._around.pace.monotonic())
+        self._told = Told(there, wall, self._around.pace.monotonic())
+        self._refresh_roots(own, there)
         left = (renew_at(own.thing, own.not_before, own.not_after) - there).total_seconds()
         if left <= 0 or self._asked_for:
             return Event(Happened.TIMELY)
         return Event(Happened.EARLY, retry_after=left)
+
+    def _refresh_roots(self, own: Identity, there: datetime) -> None:
+        """While the service is asked anyway. Nothing that is wrong with it keeps a renewal from its time."""
+        try:
+            change = self._service.new_roots(own, there)
+        except HomeUnusable:
+            raise
+        except KeybornError as wrong:
+            self._around.say(f"The roots stay as they are. {wrong}")
+            return
+        if change is not None:
+            files.run_steps(roots.steps(self._home, change), self._around.checkpoint)
+            self._own = identity.read_settings(self._home)
+            self._around.say(f"The roots that this device believes are others now ({change.told}).")
 
     def _make_key(self, _effect: e.MakeNextKey) -> Event:
         """A key that is there is the one of a renewal that came half way: the service knows it, perhaps."""

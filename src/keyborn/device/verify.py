@@ -6,7 +6,7 @@ CA:TRUE, path lengths, keyCertSign, extended key usages on the way down, no unkn
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TypeVar
 
@@ -70,6 +70,17 @@ def read_many(pem: str) -> list[x509.Certificate]:
         return []
     with _parsing():
         return x509.load_pem_x509_certificates(pem.encode())
+
+
+def is_authority_until(root: x509.Certificate) -> datetime:
+    """Until when a root may vouch for others; raises WrongCertificate for what is no authority's."""
+    with _parsing():
+        _check_critical(root)
+        basic = _extension(root, x509.BasicConstraints)
+        usage = _extension(root, x509.KeyUsage)
+        if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):
+            raise WrongCertificate(detail="it holds a certificate that may not sign others")
+        return root.not_valid_after_utc
 
 
 def read_one(pem: str) -> x509.Certificate:
