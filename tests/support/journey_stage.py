@@ -60,6 +60,8 @@ class Service:
     answers: dict[str, Successor] = field(default_factory=dict)
     bundle: bytes = b""
     """Its roots, where they are others than the device's."""
+    believed: list[str] = field(default_factory=list)
+    """Hashes of the roots that the device said it has."""
     roots_trouble: KeybornError | None = None
 
     def service_time(self, own: Identity) -> datetime | None:
@@ -70,6 +72,11 @@ class Service:
         if self.roots_trouble is not None:
             raise self.roots_trouble
         return roots.weigh(self.bundle, self.home.roots.read_text(), moment, url="u") if self.bundle else None
+
+    def tell_roots(self, own: Identity) -> None:
+        if self.roots_trouble is not None:
+            raise self.roots_trouble
+        self.believed.append(own.roots_hash)
 
     def renew(self, own: Identity, csr_pem: str, key: KeyFacts) -> Successor:
         self._note(f"renew by {own.certificate_id[:8]}")

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from keyborn.device import files, identity, roots, slots
+from keyborn.device import files, identity, slots
+from keyborn.device.believing import Believer, RootsService
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore, KeyFacts
@@ -52,15 +53,11 @@ class Line(Protocol):
         ...
 
 
-class Service(Protocol):
+class Service(RootsService, Protocol):
     """What a renewal needs of the service; ``RenewalClient`` is it."""
 
     def service_time(self, own: Identity) -> datetime | None:
         """What time it is there, where it says so."""
-        ...
-
-    def new_roots(self, own: Identity, moment: datetime) -> roots.Change | None:
-        """Another set of roots, where the service shows one that can be believed."""
         ...
 
     def renew(self, own: Identity, csr_pem: str, key: KeyFacts) -> Successor:
@@ -94,6 +91,7 @@ class Runner:
         self._around = around
         self._line = line
         self._service = service
+        self._believer = Believer(home, around, service)
         self._enroll = enroll
         self._asked_for = now
         self._journey, self._effects = begin()
@@ -245,25 +243,11 @@ class Runner:
         except KeybornError as wrong:
             return of_service(wrong)
         self._told = Told(there, wall, self._around.pace.monotonic())
-        self._refresh_roots(own, there)
+        own = self._own = self._believer.look(own, there)
         left = (renew_at(own.thing, own.not_before, own.not_after) - there).total_seconds()
         if left <= 0 or self._asked_for:
             return Event(Happened.TIMELY)
         return Event(Happened.EARLY, retry_after=left)
-
-    def _refresh_roots(self, own: Identity, there: datetime) -> None:
-        """While the service is asked anyway. Nothing that is wrong with it keeps a renewal from its time."""
-        try:
-            change = self._service.new_roots(own, there)
-        except HomeUnusable:
-            raise
-        except KeybornError as wrong:
-            self._around.say(f"The roots stay as they are. {wrong}")
-            return
-        if change is not None:
-            files.run_steps(roots.steps(self._home, change), self._around.checkpoint)
-            self._own = identity.read_settings(self._home)
-            self._around.say(f"The roots that this device believes are others now ({change.told}).")
 
     def _make_key(self, _effect: e.MakeNextKey) -> Event:
         """A key that is there is the one of a renewal that came half way: the service knows it, perhaps."""

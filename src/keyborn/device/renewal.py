@@ -28,6 +28,7 @@ from keyborn.domain.errors import (
     WrongAnswer,
 )
 from keyborn.domain.jws import MEDIA_TYPE
+from keyborn.domain.roots import root_set
 
 if TYPE_CHECKING:
     from keyborn.ports import Clock
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 NONCE_PATH = "/v1/nonce"
 RENEW_PATH = "/v1/renew"
 CONFIRM_PATH = "/v1/renew/confirm"
+ROOTS_PATH = "/v1/roots"
 _BAD_NONCE = "bad_nonce"
 _NO_END = datetime.max.replace(tzinfo=UTC)
 _DONE = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
@@ -88,6 +90,12 @@ class RenewalClient:
             context, self.home.certificate
         )  # TLS 1.2 wants it in between
         prove_broker(own, context, self.seconds)
+
+    def tell_roots(self, own: Identity) -> None:
+        """Tell the service which roots this home has. Raises as ``renew``."""
+        from keyborn.device import verify
+
+        self._signed(own, ROOTS_PATH, {"roots": root_set(verify.ders(self._roots()))})
 
     def renew(self, own: Identity, csr_pem: str, key: KeyFacts) -> Successor:
         """Ask for a certificate of the next key; the same request each time has the same answer.

@@ -96,6 +96,11 @@ def to_pem(certificates: Sequence[x509.Certificate]) -> str:
     return "".join(each.public_bytes(Encoding.PEM).decode() for each in certificates)
 
 
+def ders(pem: str) -> list[bytes]:
+    """The DER of every certificate of a PEM text, in order; raises WrongCertificate."""
+    return [each.public_bytes(Encoding.DER) for each in read_many(pem)]
+
+
 @contextmanager
 def _parsing() -> Iterator[None]:
     """Properties are parsed when looked at, and raise what they like: that is a wrong certificate."""

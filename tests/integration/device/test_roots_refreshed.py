@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from keyborn.device import identity, roots, tls
+from keyborn.device import identity, roots, tls, verify
+from keyborn.device.believing import Believer
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.proving import prove_broker
@@ -20,7 +21,8 @@ from keyborn.domain.errors import (
     UntrustedService,
     WrongAnswer,
 )
-from support.device_home import FixedClock, home_in, identify, now
+from keyborn.domain.roots import root_set
+from support.device_home import FixedClock, Machine, home_in, identify, now
 from support.device_slots import run
 from support.pki import SERVER, Pki, new_pki, shared_pki
 from support.renewing_service import Renewing, renewing_service
@@ -181,3 +183,36 @@ def test_the_brokers_second_port_will_do(tmp_path: Path) -> None:
         prove_broker(second, tls.verifying_context(OLD), 5)
         with pytest.raises(BrokerUnreachable):
             prove_broker(made, tls.verifying_context(OLD), 5)
+
+
+# ── what the service is told ──
+
+
+def test_the_device_tells_which_roots_it_believes_by_the_digest_of_the_set(
+    tmp_path: Path, service: Renewing
+) -> None:
+    home = device(tmp_path, service)
+    RenewalClient(home, FixedClock()).tell_roots(own(home))
+    believe(home, NEW + OLD)
+    RenewalClient(home, FixedClock()).tell_roots(own(home))
+    assert service.believed == [root_set(verify.ders(OLD)), root_set(verify.ders(OLD + NEW))]
+
+
+def test_a_service_that_does_not_ask_does_no_harm(tmp_path: Path, service: Renewing) -> None:
+    home, machine = device(tmp_path, service), Machine()
+    service.service.script("/v1/roots", plain(404, b"{}"))
+    shows(service, NEW + OLD)
+    believer = Believer(home, machine.surroundings(), RenewalClient(home, FixedClock(), 5))
+    after = believer.look(own(home), now())
+    assert after == own(home)
+    assert home.roots.read_text() == NEW + OLD
+    assert len(machine.said) == 1
+
+
+def test_it_is_told_once_and_again_when_it_changes(tmp_path: Path, service: Renewing) -> None:
+    home = device(tmp_path, service)
+    believer = Believer(home, Machine().surroundings(), RenewalClient(home, FixedClock(), 5))
+    for bundle in (OLD, OLD, NEW + OLD, NEW + OLD):
+        shows(service, bundle)
+        believer.look(own(home), now())
+    assert len(service.believed) == 2

@@ -509,6 +509,7 @@ def test_roots_are_looked_at_while_the_service_is_asked_anyway(scene: Scene) -> 
         runner.step()
     assert scene.home.roots.read_bytes() == scene.service.bundle
     assert runner.own == identity.read_settings(scene.home)
+    assert scene.service.believed == [identity.file_hash(scene.service.bundle)], "told once"
     assert slots.survey(scene.home, now()).current.whole
     assert [line for line in scene.machine.said if line.startswith("The roots")] == scene.machine.said != []
 
