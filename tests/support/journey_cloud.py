@@ -19,6 +19,7 @@ from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore, KeyFacts
 from keyborn.device.renewal import Successor, accept
+from keyborn.device.roots import Change, weigh
 from keyborn.device.signed import signed_request
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate, CertificateStatus
@@ -245,6 +246,14 @@ class DistantService:
 
     def service_time(self, own: Identity) -> datetime | None:
         return self.network.travel(self.network.cloud.world.clock.now)
+
+    def new_roots(self, own: Identity, moment: datetime) -> Change | None:
+        """Its roots never change."""
+        bundle = self.network.cloud.ca.roots_pem().encode()
+        return weigh(bundle, self.home.roots.read_text(), moment, url=URL)
+
+    def tell_roots(self, own: Identity) -> None:
+        """Nobody asks here."""
 
     def renew(self, own: Identity, csr_pem: str, key: KeyFacts) -> Successor:
         cloud = self.network.cloud

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from keyborn.device import slots
+from keyborn.device import roots, slots
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.journey import Enrollment, Runner
@@ -61,10 +61,25 @@ class Service:
     asked: list[str] = field(default_factory=list)
     time: datetime | None = None
     answers: dict[str, Successor] = field(default_factory=dict)
+    bundle: bytes = b""
+    """Its roots, where they are others than the device's."""
+    believed: list[str] = field(default_factory=list)
+    """Hashes of the roots that the device said it has."""
+    roots_trouble: KeybornError | None = None
 
     def service_time(self, own: Identity) -> datetime | None:
         self._note("time")
         return self.time
+
+    def new_roots(self, own: Identity, moment: datetime) -> roots.Change | None:
+        if self.roots_trouble is not None:
+            raise self.roots_trouble
+        return roots.weigh(self.bundle, self.home.roots.read_text(), moment, url="u") if self.bundle else None
+
+    def tell_roots(self, own: Identity) -> None:
+        if self.roots_trouble is not None:
+            raise self.roots_trouble
+        self.believed.append(own.roots_hash)
 
     def renew(self, own: Identity, csr_pem: str, key: KeyFacts) -> Successor:
         self._note(f"renew by {own.certificate_id[:8]}")

@@ -215,7 +215,7 @@ def _stage(registry: SqliteRegistry, clock: TurnedClock, ca: EmbeddedAuthority) 
 def _service(stage: RenewalStage) -> Service:
     registry = stage.registry
     renewal = RenewalAuthority(
-        RenewalPorts(registry, registry, registry, registry),
+        RenewalPorts(registry, registry, registry, registry, registry),
         authority=stage.ca,
         nonces=MemoryNonces(stage.clock, SystemEntropy()),
         clock=stage.clock,

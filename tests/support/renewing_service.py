@@ -16,7 +16,7 @@ from keyborn.domain.names import certificate_id
 from support.pki import Leaf, Pki
 from support.rude_service import PROBLEM, Exchange, Reply, RudeService, rude_service
 
-NONCE, RENEW, CONFIRM = "/v1/nonce", "/v1/renew", "/v1/renew/confirm"
+NONCE, RENEW, CONFIRM, ROOTS = "/v1/nonce", "/v1/renew", "/v1/renew/confirm", "/v1/roots"
 
 
 @dataclass
@@ -28,6 +28,7 @@ class Renewing:
     known: dict[str, x509.Certificate] = field(default_factory=dict)
     nonces: set[str] = field(default_factory=set)
     confirmed: list[str] = field(default_factory=list)
+    believed: list[str] = field(default_factory=list)
     signed: list[SignedRequest] = field(default_factory=list)
     """Every request whose signature held."""
     dates: list[str] = field(default_factory=list)
@@ -63,6 +64,12 @@ class Renewing:
         if request is not None:
             self.confirmed.append(request.protected.kid)
             self.say(exchange, 200, {})
+
+    def roots(self, exchange: Exchange) -> None:
+        request = self._checked(exchange, ROOTS)
+        if request is not None:
+            self.believed.append(json.loads(request.payload)["roots"])
+            exchange.send(204, b"", Replay_Nonce=self.fresh())
 
     def say(self, exchange: Exchange, status: int, answer: dict[str, Any]) -> None:
         body = json.dumps(answer).encode()
@@ -109,4 +116,5 @@ def renewing_service(
         service.script(prefix + NONCE, renewing.nonce)
         service.script(prefix + RENEW, renewing.renew)
         service.script(prefix + CONFIRM, renewing.confirm)
+        service.script(prefix + ROOTS, renewing.roots)
         yield renewing

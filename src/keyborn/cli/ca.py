@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from keyborn.cli.console import ask, data_option
+from keyborn.cli.desk import LocalDesk, pages
 from keyborn.cli.groups import Group
-from keyborn.cli.output import json_option, table
+from keyborn.cli.output import json_option, show, table
 
 
 @click.group(cls=Group)
@@ -50,3 +51,29 @@ def export(*, role: str, out: Path | None, data: Path) -> None:
         return
     out.write_text(pem)
     click.echo(f"Wrote {out}", err=True)
+
+
+@ca.command("roots")
+@click.option("--lacking", is_flag=True, help="List the things that lack the newest set.")
+@data_option
+@json_option
+def count_roots(*, lacking: bool, data: Path, as_json: bool) -> None:
+    """Count things by the set of roots that they believe, as they say.
+
+    Who does not have the newest set would be locked out if an older root went now.
+
+    Example: keyborn ca roots
+
+    Example: keyborn ca roots --lacking
+    """
+    if lacking:
+        rows = list(pages(LocalDesk(data), "/v1/roots/lacking", "thingName"))
+        table(rows, ["thingName", "roots", "since"], as_json=as_json, empty="Every thing has the newest set.")
+        return
+    report = ask(data, "GET", "/v1/roots")
+    if as_json:
+        show(report, as_json=True)
+        return
+    sets = [row | {"roots": row["roots"] or "(never said)"} for row in report["sets"]]
+    table(sets, ["roots", "things", "newest"], as_json=False, empty="There are no things.")
+    click.echo(f"{report['lacking']} of them lack the newest set, {report['newest']}.")

@@ -8,7 +8,10 @@ from keyborn.device.home import Home
 from keyborn.domain.errors import AgentRunning
 from keyborn.domain.slots import Slot
 
-_OTHERS = ("next.promoting", "previous.returning", "roots.pem", "outbox.db", "outbox.db-wal", "outbox.db-shm")
+_OTHERS = (
+    "next.promoting", "previous.returning", "roots.next", "roots.pem",
+    "outbox.db", "outbox.db-wal", "outbox.db-shm",
+)  # fmt: skip
 
 
 def holdings(home: Home) -> list[Path]:

@@ -46,6 +46,11 @@ class Home:
         return self.path / "roots.pem"
 
     @property
+    def next_roots(self) -> Path:
+        """The roots that take the place of the others in a moment."""
+        return self.path / "roots.next"
+
+    @property
     def settings(self) -> Path:
         """What the identity is and where it is used; written last."""
         return self.path / f"{self.slot}.toml"
@@ -95,7 +100,8 @@ class Home:
         for slot in Slot:
             for leftover in self.path.glob(f"{slot}.*{files.TEMPORARY}"):
                 files.remove(leftover)
-        files.remove(files.temporary_of(self.roots))
+        for path in (self.roots, self.next_roots):
+            files.remove(files.temporary_of(path))
 
     @contextmanager
     def session(self, *, patience: float = 0.0) -> Iterator[None]:

@@ -7,11 +7,11 @@ files.
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from keyborn.device import files, identity, slots
+from keyborn.device.believing import Believer, RootsService
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore, KeyFacts
@@ -19,6 +19,7 @@ from keyborn.device.outcomes import of_broker, of_confirmation, of_enrollment, o
 from keyborn.device.renewal import Successor
 from keyborn.device.subject import parse_subject
 from keyborn.device.surroundings import Surroundings
+from keyborn.device.told import Told
 from keyborn.domain.errors import FileNotPrivate, KeybornError, KeyUnusable, SessionLost
 from keyborn.domain.journey import Effect, Event, Happened, Journey, Slot, Stage, advance, begin, span_of
 from keyborn.domain.journey import effects as e
@@ -31,22 +32,6 @@ CHECK_EVERY = 7 * 86400.0
 """Seconds between two such questions of a process that runs on."""
 _SHORTEST = 1.0
 """Seconds; for less a session is not looked at again, whatever is due in a moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What time the service said that it was, and what two clocks of this device showed then."""
-
-    there: datetime
-    wall: datetime
-    at: float
-    """On the monotonic clock."""
-
-    def now(self, wall: datetime, mono: float) -> datetime:
-        """What time it is: counted on from there, or by a clock that was right then, if that is later."""
-        counted = self.there + timedelta(seconds=mono - self.at)
-        was_right = abs(self.wall - self.there) <= BACKDATE
-        return max(counted, wall) if was_right else counted
 
 
 class Line(Protocol):
@@ -68,7 +53,7 @@ class Line(Protocol):
         ...
 
 
-class Service(Protocol):
+class Service(RootsService, Protocol):
     """What a renewal needs of the service; ``RenewalClient`` is it."""
 
     def service_time(self, own: Identity) -> datetime | None:
@@ -106,6 +91,7 @@ class Runner:
         self._around = around
         self._line = line
         self._service = service
+        self._believer = Believer(home, around, service)
         self._enroll = enroll
         self._asked_for = now
         self._journey, self._effects = begin()
@@ -114,7 +100,7 @@ class Runner:
         self._successor: Successor | None = None
         self._rest_until = around.pace.monotonic()
         self._check_from = self._rest_until + FIRST_CHECK * around.pace.fraction()
-        self._told: _Told | None = None
+        self._told: Told | None = None
         self._renewed = 0
         self._performers: Mapping[type[Effect], Callable[..., Event]] = {
             e.Look: self._look,
@@ -251,7 +237,8 @@ class Runner:
             there = self._service.service_time(own) or own.time(wall)
         except KeybornError as wrong:
             return of_service(wrong)
-        self._told = _Told(there, wall, self._around.pace.monotonic())
+        self._told = Told(there, wall, self._around.pace.monotonic())
+        own = self._own = self._believer.look(own, there)
         left = (renew_at(own.thing, own.not_before, own.not_after) - there).total_seconds()
         if left <= 0 or self._asked_for:
             return Event(Happened.TIMELY)

@@ -10,14 +10,15 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from keyborn.device import files, https, tls
+from keyborn.device import files, https, roots, tls
 from keyborn.device.answer import Enrolled, Malformed, parse_enrolled, parse_problem
 from keyborn.device.home import Home
 from keyborn.device.identity import MAX_FILE, Identity, file_hash
 from keyborn.device.keystore import FileKeyStore, KeyFacts
+from keyborn.device.proving import prove_broker
 from keyborn.device.signed import signed_request
 from keyborn.device.strangers import status_words, stranger_words
-from keyborn.device.trust import Window
+from keyborn.device.trust import BUNDLE_PATH, Window
 from keyborn.domain.errors import (
     ApprovalPending,
     DeviceError,
@@ -27,6 +28,7 @@ from keyborn.domain.errors import (
     WrongAnswer,
 )
 from keyborn.domain.jws import MEDIA_TYPE
+from keyborn.domain.roots import root_set
 
 if TYPE_CHECKING:
     from keyborn.ports import Clock
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 NONCE_PATH = "/v1/nonce"
 RENEW_PATH = "/v1/renew"
 CONFIRM_PATH = "/v1/renew/confirm"
+ROOTS_PATH = "/v1/roots"
 _BAD_NONCE = "bad_nonce"
 _NO_END = datetime.max.replace(tzinfo=UTC)
 _DONE = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
@@ -61,6 +64,38 @@ class RenewalClient:
     def service_time(self, own: Identity) -> datetime | None:
         """What time it is for the service, where it says so. Raises as ``renew``, but nothing is refused."""
         return self._nonce_answer(own).sent_at
+
+    def new_roots(self, own: Identity, moment: datetime) -> roots.Change | None:
+        """What the service's trust bundle changes in this home's roots at ``moment``; None is nothing.
+
+        Where a root would go, service and broker are asked to prove themselves under those that stay. Raises
+        as ``service_time``, and whatever keeps the roots as they are.
+        """
+        present = self._roots()
+        shown = _judge(self._exchange(own, https.Request("GET", BUNDLE_PATH)), own.service_url)
+        change = roots.weigh(shown.body, present, moment, url=own.service_url)
+        if change is not None and change.dropped:
+            self._prove(own, change.kept_pem)
+        return change
+
+    def _prove(self, own: Identity, kept_pem: str) -> None:
+        """Raise, as ``new_roots``, unless service and broker both lead to ``kept_pem``."""
+        if not kept_pem:
+            detail = "its trust bundle has none of the roots that this device believes"
+            raise WrongAnswer(url=own.service_url, detail=detail)
+        if own.pinned:
+            self._exchange(own, https.Request("GET", BUNDLE_PATH), roots_pem=kept_pem)
+        context = tls.verifying_context(kept_pem, instead=own.peer_dates(self.clock.now()))
+        FileKeyStore(self.home.key).authenticate(
+            context, self.home.certificate
+        )  # TLS 1.2 wants it in between
+        prove_broker(own, context, self.seconds)
+
+    def tell_roots(self, own: Identity) -> None:
+        """Tell the service which roots this home has. Raises as ``renew``."""
+        from keyborn.device import verify
+
+        self._signed(own, ROOTS_PATH, {"roots": root_set(verify.ders(self._roots()))})
 
     def renew(self, own: Identity, csr_pem: str, key: KeyFacts) -> Successor:
         """Ask for a certificate of the next key; the same request each time has the same answer.
@@ -107,10 +142,12 @@ class RenewalClient:
         headers = {"Content-Type": MEDIA_TYPE, "Accept": "application/json"}
         return self._exchange(own, https.Request("POST", path, body, headers))
 
-    def _exchange(self, own: Identity, request: https.Request) -> https.Answer:
+    def _exchange(
+        self, own: Identity, request: https.Request, *, roots_pem: str | None = None
+    ) -> https.Answer:
         url = own.service_url
         try:
-            return self._whenever(own, request)
+            return self._whenever(own, request, roots_pem)
         except https.Unanswered as wrong:
             raise ServiceUnreachable(url=url, detail=str(wrong)) from None
         except https.Distrusted as wrong:
@@ -118,23 +155,26 @@ class RenewalClient:
         except https.Oversized:
             raise WrongAnswer(url=url, detail=f"more than {https.MAX_ANSWER} bytes") from None
 
-    def _whenever(self, own: Identity, request: https.Request) -> https.Answer:
+    def _whenever(self, own: Identity, request: https.Request, roots_pem: str | None) -> https.Answer:
         """One exchange, and another one without belief in a clock that turns out to be behind."""
         service = https.Service(own.service_url)
         try:
-            return https.exchange(service, self._context(own), request, seconds=self.seconds)
+            return https.exchange(service, self._context(own, roots_pem), request, seconds=self.seconds)
         except https.Distrusted as wrong:
             if not wrong.early or not own.pinned:
                 raise
-        context = self._context(own, behind=True)
+        context = self._context(own, roots_pem, behind=True)
         return https.exchange(service, context, request, seconds=self.seconds)
 
-    def _context(self, own: Identity, *, behind: bool = False) -> ssl.SSLContext:
-        """Trust as at the enrolment: the home's roots where one is pinned, else the public authorities."""
+    def _context(self, own: Identity, roots_pem: str | None, *, behind: bool = False) -> ssl.SSLContext:
+        """Trust as at the enrolment: the home's roots where one is pinned, else the public authorities.
+
+        ``roots_pem`` takes the place of the home's.
+        """
         if not own.pinned:
             return tls.verifying_context(None)
         instead = own.peer_dates(self.clock.now(), behind=behind)
-        return tls.verifying_context(self._roots(), instead=instead)
+        return tls.verifying_context(roots_pem or self._roots(), instead=instead)
 
     def _roots(self) -> str:
         try:

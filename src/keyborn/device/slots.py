@@ -11,6 +11,7 @@ finds a whole identity, and knows what to finish:
 - To go back is the same, from ``previous.*``, with ``previous.returning``; nothing of it is kept.
 - ``previous.*`` is there until the service has confirmed: whatever is left of it means "ask again", and that
   is answered the same every time.
+- Roots that change (``keyborn.device.roots``) wait as ``roots.next`` until the settings bind them.
 
 All of it needs the home's lock. Files that replace others have been checked by whoever calls.
 """
@@ -23,7 +24,7 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from keyborn.device import files, identity
+from keyborn.device import files, identity, roots
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity, Standing
 from keyborn.domain.errors import FileNotPrivate, HomeBusy
@@ -81,12 +82,15 @@ def settle(home: Home, checkpoint: files.Checkpoint = files.no_checkpoint) -> tu
     for slot in _MARKS:
         if _mark(home, slot).exists():
             files.run_steps(_taking(home, slot), checkpoint)
+    files.run_steps(roots.finish(home), checkpoint)
     return _mend_modes(home)
 
 
 def is_settled(home: Home) -> bool:
     """Whether no identity is just being replaced, by a process that is at it or was stopped in it."""
-    return not any(os.path.lexists(_mark(home, slot)) for slot in _MARKS)
+    return not any(
+        os.path.lexists(path) for path in (*(_mark(home, slot) for slot in _MARKS), home.next_roots)
+    )
 
 
 def ensure_settled(home: Home) -> None:

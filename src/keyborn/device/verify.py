@@ -6,7 +6,7 @@ CA:TRUE, path lengths, keyCertSign, extended key usages on the way down, no unkn
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TypeVar
 
@@ -72,6 +72,17 @@ def read_many(pem: str) -> list[x509.Certificate]:
         return x509.load_pem_x509_certificates(pem.encode())
 
 
+def is_authority_until(root: x509.Certificate) -> datetime:
+    """Until when a root may vouch for others; raises WrongCertificate for what is no authority's."""
+    with _parsing():
+        _check_critical(root)
+        basic = _extension(root, x509.BasicConstraints)
+        usage = _extension(root, x509.KeyUsage)
+        if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):
+            raise WrongCertificate(detail="it holds a certificate that may not sign others")
+        return root.not_valid_after_utc
+
+
 def read_one(pem: str) -> x509.Certificate:
     """The only certificate of a PEM text; raises WrongCertificate."""
     found = read_many(pem)
@@ -83,6 +94,11 @@ def read_one(pem: str) -> x509.Certificate:
 def to_pem(certificates: Sequence[x509.Certificate]) -> str:
     """PEM blocks, one after the other."""
     return "".join(each.public_bytes(Encoding.PEM).decode() for each in certificates)
+
+
+def ders(pem: str) -> list[bytes]:
+    """The DER of every certificate of a PEM text, in order; raises WrongCertificate."""
+    return [each.public_bytes(Encoding.DER) for each in read_many(pem)]
 
 
 @contextmanager

@@ -137,6 +137,16 @@ def _require_current(thing: Thing, signer: Certificate) -> None:
     raise RenewalUnconfirmed(name=thing.name, remedy=remedy)
 
 
+def require_reporter(thing: Thing | None, signer: Certificate | None, now: datetime) -> Thing:
+    """The thing, if what its certificate's key says of it counts.
+
+    Raises what ``require_signer`` raises, and CertificateExpired.
+    """
+    thing, signer = require_signer(thing, signer)
+    _require_dates(thing, signer, now, grace=False)
+    return thing
+
+
 def _require_dates(thing: Thing, signer: Certificate, now: datetime, *, grace: bool = True) -> None:
     """Inside its dates; past them only by grace."""
     if now < signer.not_before:

@@ -15,17 +15,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from keyborn.domain.errors import InvalidSetting
-from keyborn.domain.names import NameScope, parse_thing_name
+from keyborn.domain.names import NameScope, ThingName, parse_thing_name
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http import guards, problems
 from keyborn.http.admin_policies import policy_routes, service_routes
-from keyborn.http.admin_rows import audit_row, certificate_row, thing_row, token_row
+from keyborn.http.admin_roots import roots_routes
+from keyborn.http.admin_rows import audit_row, belief_row, certificate_row, thing_row, token_row
 from keyborn.http.answers import answer_json, page_after, page_limit, read_number
 from keyborn.ports import Clock
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.roots import RootsOffice
 from keyborn.service.services import ServiceOffice
 from keyborn.service.things import Order, ThingOffice
 from keyborn.service.tokens import TokenOffice, TokenWish
@@ -59,6 +61,8 @@ class Office:
     """Whom the audit trail names; asked before each change, and only then. Raises a leaf of OperatorError."""
     grace: GraceOffice | None = None
     """None where things do not renew."""
+    roots: RootsOffice | None = None
+    """None where things do not tell what they believe."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -96,6 +100,7 @@ def build_admin(office: Office) -> Starlette:
                 else []
             ),
             Route("/v1/things/{name:path}", routes.thing, methods=["GET"]),
+            *(roots_routes(office.roots) if office.roots else []),
             Route("/v1/authorities", routes.authorities, methods=["GET"]),
             Route("/v1/audit", routes.audit, methods=["GET"]),
             Route("/v1/about", routes.about, methods=["GET"]),
@@ -150,7 +155,17 @@ class _Routes:
         report = await self._office.fleet.report(request.path_params["name"])
         now = self._office.clock.now()
         certificates = [certificate_row(certificate, now) for certificate in report.certificates]
-        return answer_json(thing_row(report.thing) | {"certificates": certificates})
+        roots = await self._believed(report.thing.name)
+        return answer_json(thing_row(report.thing) | roots | {"certificates": certificates})
+
+    async def _believed(self, name: ThingName) -> dict[str, object]:
+        office = self._office.roots
+        if office is None:
+            return {}
+        belief = await office.of(name)
+        told = belief_row(belief)
+        newest = None if belief.roots is None else office.is_newest(belief)
+        return {"roots": told["roots"], "rootsSince": told["since"], "rootsNewest": newest}
 
     async def order(self, request: Request) -> Response:
         """Suspend, activate, revoke or retire; the answer says how many open sessions were closed."""

@@ -7,6 +7,7 @@ from keyborn.domain.access_policy.explain import Explanation, StatementNote
 from keyborn.domain.access_policy.lint import Finding
 from keyborn.domain.audit import AuditRecord
 from keyborn.domain.certificate import Certificate
+from keyborn.domain.roots import Belief
 from keyborn.domain.thing import Thing
 from keyborn.domain.token import EnrollmentToken
 
@@ -45,6 +46,16 @@ def thing_row(thing: Thing) -> dict[str, object]:
         "attributes": dict(thing.attributes),
         "policies": [DEFAULT_POLICY] if thing.policies is None else list(thing.policies),
         "graceUntil": None if thing.grace_until is None else time_text(thing.grace_until),
+    }
+
+
+def belief_row(belief: Belief) -> dict[str, object]:
+    """Which roots a thing believes."""
+    since = belief.since
+    return {
+        "thingName": belief.thing,
+        "roots": belief.roots,
+        "since": None if since is None else time_text(since),
     }
 
 

@@ -96,7 +96,9 @@ class _Routes:
 
     async def openapi_document(self, _request: Request) -> Response:
         """OpenAPI 3.1 of this service."""
-        return Response(openapi.document(renewal=self._service.renewal is not None), media_type=JSON)
+        renewal = self._service.renewal
+        reports = renewal is not None and renewal.takes_reports
+        return Response(openapi.document(renewal=renewal is not None, reports=reports), media_type=JSON)
 
 
 async def healthz(_request: Request) -> Response:

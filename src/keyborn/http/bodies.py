@@ -31,14 +31,33 @@ class LegacyBody(msgspec.Struct, rename="camel"):
     csr: Csr
 
 
+Roots = Annotated[
+    str,
+    msgspec.Meta(
+        pattern="^[0-9a-f]{64}$",
+        max_length=64,  # a dollar stands before a line feed, too
+        description="The roots that the device believes: SHA-256 of their sorted SHA-256 digests, in hex",
+    ),
+]
+
+
 class RenewPayload(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """What a device signs for /v1/renew; who asks, the signature says."""
 
     csr: Csr
+    roots: Roots | None = None
 
 
 class ConfirmPayload(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
-    """What a device signs for /v1/renew/confirm: an empty object."""
+    """What a device signs for /v1/renew/confirm: an empty object will do."""
+
+    roots: Roots | None = None
+
+
+class RootsPayload(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
+    """What a device signs for /v1/roots."""
+
+    roots: Roots
 
 
 class SignedBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -16,10 +16,11 @@ from keyborn.http.bodies import (
     LegacyBody,
     NonceAnswer,
     RenewPayload,
+    RootsPayload,
     SignedBody,
 )
 from keyborn.http.problems import MEDIA_TYPE, Problem
-from keyborn.http.signed import CONFIRM, NONCE, RENEW, REPLAY_NONCE
+from keyborn.http.signed import CONFIRM, NONCE, RENEW, REPLAY_NONCE, ROOTS
 
 _PROBLEMS = {
     "400": "The body, the thing name or the CSR is refused; `code` says why.",
@@ -45,11 +46,16 @@ _REPLAY_NONCE = {
 
 
 @cache
-def document(*, renewal: bool) -> bytes:
-    """The document as JSON; the same bytes for the life of the process. ``renewal``: with its routes."""
+def document(*, renewal: bool, reports: bool = False) -> bytes:
+    """The document as JSON; the same bytes for the life of the process.
+
+    ``renewal``: with its routes. ``reports``: with those of devices that tell which roots they believe.
+    """
     bodies = [EnrollBody, LegacyBody, EnrollAnswer, Problem]
     if renewal:
         bodies += [SignedBody, RenewPayload, ConfirmPayload, ConfirmAnswer, NonceAnswer]
+    if reports:
+        bodies += [RootsPayload]
     _, components = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
     return msgspec.json.encode(
         {
@@ -60,7 +66,7 @@ def document(*, renewal: bool) -> bytes:
                 "description": "A device sends a CSR and a credential and gets its certificate.",
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
-            "paths": _paths() | (_signed_paths() if renewal else {}),
+            "paths": _paths() | (_signed_paths() if renewal else {}) | (_report_paths() if reports else {}),
             "components": {
                 "schemas": components,
                 "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -94,6 +100,11 @@ def _signed_paths() -> dict[str, Any]:
         RENEW: {"post": renew},
         CONFIRM: {"post": confirm},
     }
+
+
+def _report_paths() -> dict[str, Any]:
+    roots = _signed("roots", "Tell which roots the device believes.", RootsPayload, RootsPayload)
+    return {ROOTS: {"post": roots}}
 
 
 def _signed(

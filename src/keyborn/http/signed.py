@@ -5,6 +5,7 @@ Every answer of a signed route, refusals included, carries the nonce for the nex
 """
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ from starlette.routing import Route
 
 from keyborn.domain.errors import JwsMalformed, KeybornError, MalformedRequest
 from keyborn.domain.jws import MEDIA_TYPE
+from keyborn.domain.roots import RootSet
 from keyborn.http import guards, problems
 from keyborn.http.bodies import (
     BrokerAddress,
@@ -21,15 +23,17 @@ from keyborn.http.bodies import (
     ConfirmPayload,
     NonceAnswer,
     RenewPayload,
+    RootsPayload,
     answer_enrollment,
     time_text,
 )
 from keyborn.service.renew import RenewalAuthority, SignedCaller
 
-NONCE, RENEW, CONFIRM = "/v1/nonce", "/v1/renew", "/v1/renew/confirm"
+NONCE, RENEW, CONFIRM, ROOTS = "/v1/nonce", "/v1/renew", "/v1/renew/confirm", "/v1/roots"
 REPLAY_NONCE = "Replay-Nonce"
 _JSON = "application/json"
 _renew_payload = msgspec.json.Decoder(RenewPayload)
+_roots_payload = msgspec.json.Decoder(RootsPayload)
 _confirm_payload = msgspec.json.Decoder(ConfirmPayload)
 
 Payload = TypeVar("Payload")
@@ -46,7 +50,9 @@ class SignedRoutes:
 
     def routes(self) -> list[Route]:
         """For the application of devices."""
+        reports = [Route(ROOTS, self._with_nonce(self.roots), methods=["POST"])]
         return [
+            *(reports if self._authority.takes_reports else []),
             Route(NONCE, self.nonce, methods=["GET"]),
             Route(RENEW, self._with_nonce(self.renew), methods=["POST"]),
             Route(CONFIRM, self._with_nonce(self.confirm), methods=["POST"]),
@@ -63,16 +69,31 @@ class SignedRoutes:
         caller = await self._prove(request, RENEW)
         payload = _parse_payload(caller, _renew_payload)
         outcome = await self._authority.renew(caller, payload.csr)
+        await self._note(caller, payload.roots)
         answer = msgspec.json.encode(answer_enrollment(outcome.certificate, self._broker))
         return Response(answer, 200 if outcome.repeated else 201, media_type=_JSON)
 
     async def confirm(self, request: Request) -> Response:
         """200: the certificate that signed is the current one, whether it was so before or not."""
         caller = await self._prove(request, CONFIRM)
-        _parse_payload(caller, _confirm_payload)
+        payload = _parse_payload(caller, _confirm_payload)
         confirmed = await self._authority.confirm(caller)
+        await self._note(caller, payload.roots)
         answer = ConfirmAnswer(confirmed.thing, confirmed.id, time_text(confirmed.not_after))
         return Response(msgspec.json.encode(answer), media_type=_JSON)
+
+    async def roots(self, request: Request) -> Response:
+        """200: it is kept which roots the device believes."""
+        caller = await self._prove(request, ROOTS)
+        payload = _parse_payload(caller, _roots_payload)
+        await self._authority.note_roots(caller, RootSet(payload.roots))
+        return Response(msgspec.json.encode(payload), media_type=_JSON)
+
+    async def _note(self, caller: SignedCaller, roots: str | None) -> None:
+        """In passing: what was asked for is done by now, and answered whatever comes of this."""
+        if roots is not None:
+            with suppress(KeybornError):
+                await self._authority.note_roots(caller, RootSet(roots))
 
     async def _prove(self, request: Request, path: str) -> SignedCaller:
         """Limits first, then the signature; the payload is parsed for who has proved something."""

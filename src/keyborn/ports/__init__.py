@@ -17,6 +17,7 @@ from keyborn.ports.registry import (
     MAX_PAGE,
     AccessPolicies,
     AuditTrail,
+    Beliefs,
     DeviceDirectory,
     Enrollments,
     Fleet,
@@ -33,6 +34,7 @@ from keyborn.ports.registry import (
     Successors,
     TokenList,
     Tokens,
+    TrustReports,
     page_size,
 )
 
@@ -42,6 +44,7 @@ __all__ = [
     "AdmissionLine",
     "AuditTrail",
     "Authenticator",
+    "Beliefs",
     "CertificateAuthority",
     "Clock",
     "Credential",
@@ -64,5 +67,6 @@ __all__ = [
     "Successors",
     "TokenList",
     "Tokens",
+    "TrustReports",
     "page_size",
 ]

@@ -20,6 +20,7 @@ from keyborn.domain.enrollment import Attempt, Verdict
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.renewal import Confirmation, RenewalAttempt
+from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 
@@ -283,6 +284,35 @@ class Grace(Protocol):
 
     async def set_grace(self, name: ThingName, until: datetime | None, event: AuditEvent) -> Thing:
         """Grant it, or end it; a repeat appends nothing. Raises NotFound, ThingRevoked for what is gone."""
+        ...
+
+
+class TrustReports(Protocol):
+    """Capability: things tell which roots they believe."""
+
+    async def note_roots(self, certificate: CertificateId, roots: RootSet, at: datetime) -> None:
+        """Keep what the holder of ``certificate`` believes; a repeat keeps the first time.
+
+        Raises what ``require_reporter`` raises.
+        """
+        ...
+
+
+class Beliefs(Protocol):
+    """Capability: the operator's view of that. Things that are gone, or only claimed, do not count."""
+
+    async def belief(self, name: ThingName) -> Belief:
+        """What one thing believes."""
+        ...
+
+    async def root_sets(self) -> Sequence[tuple[RootSet | None, int]]:
+        """How many things believe which set; None is those that never said."""
+        ...
+
+    async def lacking(
+        self, roots: RootSet, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[Belief]:
+        """A page of those that believe another set, or never said, by name, byte order."""
         ...
 
 

@@ -32,6 +32,7 @@ from keyborn.domain.jws_signature import verify
 from keyborn.domain.profile import CertificateProfile
 from keyborn.domain.quota import place_name
 from keyborn.domain.renewal import NO_TOKEN, Confirmation, RenewalAttempt
+from keyborn.domain.roots import RootSet
 from keyborn.ports import (
     AuditTrail,
     CertificateAuthority,
@@ -43,6 +44,7 @@ from keyborn.ports import (
     Nonces,
     Renewals,
     Sessions,
+    TrustReports,
 )
 from keyborn.service.admission import Admission, FailureBudget
 from keyborn.service.enroll import Enrollment
@@ -73,6 +75,8 @@ class RenewalPorts:
     renewals: Renewals
     enrollments: Enrollments
     audit: AuditTrail
+    reports: TrustReports | None = None
+    """None where nobody asks what things believe."""
 
 
 class RenewalAuthority:
@@ -190,6 +194,22 @@ class RenewalAuthority:
             if self._sessions is not None:
                 await self._sessions.review({confirmed.thing})
             return confirmed
+
+    @property
+    def takes_reports(self) -> bool:
+        """Whether things may tell which roots they believe."""
+        return self._ports.reports is not None
+
+    async def note_roots(self, caller: SignedCaller, roots: RootSet) -> None:
+        """Keep which roots the caller's thing believes, where anybody asks.
+
+        Raises what ``require_reporter`` raises, Throttled, or a leaf of Unavailable.
+        """
+        if self._ports.reports is None:
+            return
+        self._pace.charge(caller.certificate.id, self._clock.now())
+        async with self._admitted("roots", caller):
+            await self._ports.reports.note_roots(caller.certificate.id, roots, self._clock.now())
 
     @asynccontextmanager
     async def _admitted(self, action: str, caller: SignedCaller) -> AsyncIterator[None]:

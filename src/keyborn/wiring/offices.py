@@ -32,7 +32,9 @@ async def open_office(folder: DataFolder) -> AsyncIterator[Office]:
 
     with folder.lock():
         async with registry:
-            offices = Offices(registry, clock, secrets, settings.reserved_names, grace=registry)
+            offices = Offices(
+                registry, clock, secrets, settings.reserved_names, grace=registry, beliefs=registry
+            )
             yield offices.office(AbsentBroker(folder.broker), trust=_trust, authorities=rows, about=dict)
 
 

@@ -100,6 +100,7 @@ class LocalService:
             RandomSecrets(self._entropy),
             settings.reserved_names,
             grace=self._registry,
+            beliefs=self._registry,
         )
         self._url = ""
         self._tasks: list[asyncio.Task[None]] = []
@@ -216,7 +217,7 @@ class LocalService:
     def _renewal(self, authority: EmbeddedAuthority, sessions: Sessions) -> RenewalAuthority:
         registry = self._registry
         return RenewalAuthority(
-            RenewalPorts(registry, registry, registry, registry),
+            RenewalPorts(registry, registry, registry, registry, registry),
             authority=authority,
             nonces=MemoryNonces(self._clock, self._entropy),
             clock=self._clock,

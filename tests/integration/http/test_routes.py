@@ -185,7 +185,7 @@ def test_openapi_is_3_1_and_names_every_route(server: Server) -> None:
     assert document["openapi"].startswith("3.1")
     assert set(document["paths"]) == {
         "/v1/enroll", "/getCertificate", "/v1/trust-bundle", "/healthz", "/readyz", "/openapi.json",
-        "/v1/nonce", "/v1/renew", "/v1/renew/confirm",
+        "/v1/nonce", "/v1/renew", "/v1/renew/confirm", "/v1/roots",
     }  # fmt: skip
 
 

@@ -57,7 +57,7 @@ async def test_a_device_of_an_older_registry_renews_after_the_upgrade(tmp_path: 
         confirmed = await desk.confirm(await desk.connect(await desk.renew(first, "k2")))
         assert await desk.active("lamp-1") == [confirmed]
 
-    assert execute(path, "SELECT name FROM schema_versions")[-1] == ("0003_renewals",)
+    assert ("0003_renewals",) in execute(path, "SELECT name FROM schema_versions")
     assert execute(path, "PRAGMA integrity_check") == [("ok",)]
     assert execute(path, "PRAGMA foreign_key_check") == []
 

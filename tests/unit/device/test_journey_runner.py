@@ -27,6 +27,7 @@ from support.device_home import DAY, Crash, identify, now
 from support.device_pki import Wanted
 from support.device_slots import WHOLE, names_in, run, stage
 from support.journey_stage import Scene, at
+from support.pki import new_pki, shared_pki
 
 OLD = Wanted(start=now() - 80 * DAY, end=now() + 10 * DAY)
 """A certificate whose time to be renewed has come."""
@@ -578,3 +579,43 @@ def test_a_crash_at_any_effect_is_followed_by_a_start_that_goes_on(tmp_path: Pat
             runner.step()
         assert len(one.service.answers) == 1, step
         assert one.survey().current.state is State.READY
+
+
+# ── the roots ──
+
+
+def test_roots_are_looked_at_while_the_service_is_asked_anyway(scene: Scene) -> None:
+    identify(scene.home, wanted=LONG)
+    scene.service.time = now()
+    scene.service.bundle = (new_pki().root_pem + shared_pki().root_pem).encode()
+    runner = scene.start()
+    until(runner, Stage.CONNECTED)
+    for _ in range(4):
+        runner.step()
+    assert scene.home.roots.read_bytes() == scene.service.bundle
+    assert runner.own == identity.read_settings(scene.home)
+    assert scene.service.believed == [identity.file_hash(scene.service.bundle)], "told once"
+    assert slots.survey(scene.home, now()).current.whole
+    assert [line for line in scene.machine.said if line.startswith("The roots")] == scene.machine.said != []
+
+
+def test_roots_that_cannot_be_believed_keep_no_renewal_from_its_time(scene: Scene) -> None:
+    identify(scene.home, wanted=OLD)
+    before = scene.home.roots.read_bytes()
+    scene.service.roots_trouble = SILENT
+    until_renewed(scene.start())
+    assert scene.home.roots.read_bytes() == before
+    assert "The roots stay as they are." in scene.machine.said[0]
+
+
+def test_a_power_cut_while_roots_are_written_is_finished_by_the_next_start(scene: Scene) -> None:
+    identify(scene.home, wanted=OLD)
+    scene.service.bundle = (new_pki().root_pem + shared_pki().root_pem).encode()
+    for step in ("rename roots.next", "rename device.toml", "rename roots.pem"):
+        scene.machine.crash_before = step
+        with pytest.raises(Crash):
+            until_renewed(scene.start())
+    scene.machine.crash_before = None
+    until_renewed(scene.start())
+    assert scene.home.roots.read_bytes() == scene.service.bundle
+    assert slots.survey(scene.home, now()).current.whole

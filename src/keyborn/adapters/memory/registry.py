@@ -1,5 +1,6 @@
 """The whole registry in memory: every method is one step that nothing interrupts."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -23,7 +24,8 @@ from keyborn.domain.errors import (
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.lifecycle import moves, require_here
 from keyborn.domain.names import CertificateId, ThingName, fold_name
-from keyborn.domain.renewal import Confirmation, RenewalAttempt
+from keyborn.domain.renewal import Confirmation, RenewalAttempt, require_reporter
+from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import page_size
@@ -272,6 +274,31 @@ class MemoryRegistry:
         require_here(thing)
         changed = thing if thing.grace_until == until else replace(thing, grace_until=until)
         return self._keep(thing, changed, event)
+
+    # ── roots ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def note_roots(self, certificate: CertificateId, roots: RootSet, at: datetime) -> None:
+        """See ``TrustReports.note_roots``."""
+        signer = self._state.certificates.get(certificate)
+        thing = None if signer is None else self._state.things.get(signer.thing)
+        name = require_reporter(thing, signer, at).name
+        if (await self.belief(name)).roots != roots:
+            self._state.beliefs[name] = Belief(name, roots, at)
+
+    async def belief(self, name: ThingName) -> Belief:
+        """See ``Beliefs.belief``."""
+        return self._state.beliefs.get(name, Belief(name))
+
+    async def root_sets(self) -> Sequence[tuple[RootSet | None, int]]:
+        """See ``Beliefs.root_sets``."""
+        return list(Counter(one.roots for one in self._state.believers()).items())
+
+    async def lacking(
+        self, roots: RootSet, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[Belief]:
+        """See ``Beliefs.lacking``."""
+        found = (one for one in self._state.believers() if one.roots != roots and one.thing > (after or ""))
+        return nsmallest(page_size(limit), found, key=lambda one: one.thing)
 
     # ── access policies ───────────────────────────────────────────────────────────────────────────────
 

@@ -10,6 +10,7 @@ from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import RegistryUnavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, KeyHash, ThingName, fold_name
+from keyborn.domain.roots import Belief
 from keyborn.domain.thing import Thing, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 
@@ -47,6 +48,7 @@ class State:
     open_by_thing: dict[ThingName, IntentId] = field(default_factory=dict)
     serials: set[int] = field(default_factory=set)
     policies: dict[PolicyName, AccessPolicy] = field(default_factory=dict)
+    beliefs: dict[ThingName, Belief] = field(default_factory=dict)
     audit: list[AuditRecord] = field(default_factory=list)
 
     def held(self, thing: ThingName, slot: Slot) -> Certificate | None:
@@ -102,6 +104,12 @@ class State:
             fresh = token.withdrawn_at is None and not token.expired(at)
             if left and fresh and policy in (token.policies or ()):
                 yield token.id
+
+    def believers(self) -> Iterator[Belief]:
+        """What every thing believes that is neither gone nor only claimed."""
+        for name, thing in self.things.items():
+            if thing.status in (ThingStatus.ACTIVE, ThingStatus.SUSPENDED):
+                yield self.beliefs.get(name, Belief(name))
 
     def require_new(self, intent: Intent) -> None:
         """Raise RegistryUnavailable for a serial or an id that is taken: the next attempt draws others."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from keyborn.adapters.sql import ending, enrolling, policies, renewing, rows, schema
+from keyborn.adapters.sql import believing, ending, enrolling, policies, renewing, rows, schema
 from keyborn.adapters.sql.reads import Reader
 from keyborn.adapters.sql.session import Session
 from keyborn.adapters.sql.writer import Counters, Writer
@@ -21,6 +21,7 @@ from keyborn.domain.errors import RegistryUnavailable, RegistryUnusable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.renewal import Confirmation, RenewalAttempt
+from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import page_size
@@ -185,6 +186,28 @@ class SqliteRegistry:
     async def set_grace(self, name: ThingName, until: datetime | None, event: AuditEvent) -> Thing:
         """See ``Grace.set_grace``."""
         return await self._writer.run(lambda session: renewing.set_grace(session, name, until, event))
+
+    # ── roots ─────────────────────────────────────────────────────────────────────────────────────────
+
+    async def note_roots(self, certificate: CertificateId, roots: RootSet, at: datetime) -> None:
+        """See ``TrustReports.note_roots``."""
+        await self._writer.run(lambda session: believing.note(session, certificate, roots, at))
+
+    async def belief(self, name: ThingName) -> Belief:
+        """See ``Beliefs.belief``."""
+        return self._lookups.one(believing.belief, believing.BELIEF, name) or Belief(name)
+
+    async def root_sets(self) -> Sequence[tuple[RootSet | None, int]]:
+        """See ``Beliefs.root_sets``."""
+        return await self._pages.page(believing.count, believing.SETS)
+
+    async def lacking(
+        self, roots: RootSet, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[Belief]:
+        """See ``Beliefs.lacking``."""
+        return await self._pages.page(
+            believing.belief, believing.LACKING, roots, after or "", page_size(limit)
+        )
 
     # ── access policies ───────────────────────────────────────────────────────────────────────────────
 

@@ -50,7 +50,7 @@ def renew(session: Session, attempt: RenewalAttempt) -> Verdict:
 
 
 def _standing(session: Session, attempt: RenewalAttempt) -> RenewalStanding:
-    signer, thing = _signer(session, attempt.signer)
+    signer, thing = signer_of(session, attempt.signer)
     if signer is None:
         return RenewalStanding()
     owner, revoked_at = _key(session, attempt.key)
@@ -64,7 +64,7 @@ def _standing(session: Session, attempt: RenewalAttempt) -> RenewalStanding:
     )
 
 
-def _signer(session: Session, certificate: CertificateId) -> tuple[Certificate | None, Thing | None]:
+def signer_of(session: Session, certificate: CertificateId) -> tuple[Certificate | None, Thing | None]:
     """A certificate and its record, as far as there are such."""
     row = session.one(rows.CERTIFICATES + "WHERE c.id = ?", certificate)
     if row is None:
@@ -88,7 +88,7 @@ def _key(session: Session, key: KeyHash) -> rows.Row:
 
 def confirm(session: Session, confirmation: Confirmation) -> Certificate:
     """See ``Renewals.confirm``."""
-    signer, thing = _signer(session, confirmation.signer)
+    signer, thing = signer_of(session, confirmation.signer)
     changes = retires_predecessor(thing, signer, confirmation.now)
     assert signer is not None, "the rules have refused it"
     if not changes:

@@ -1,0 +1,70 @@
+"""Which things believe which roots, asked at the command line, with a running server."""
+
+import ssl
+from collections.abc import Iterator
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from keyborn.cli.console import ask
+from keyborn.domain.names import CertificateId
+from keyborn.domain.roots import root_set
+from support.csr_make import DeviceKey
+from support.device import keyborn, keyborn_json
+from support.server import Server, running
+from support.signing import Signer
+from support.talker import Party
+
+JOSE = {"Content-Type": "application/jose+json"}
+ROOTS = "/v1/roots"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("roots")) as server:
+        yield server
+
+
+def newest(server: Server) -> str:
+    bundle = server.request("GET", "/v1/trust-bundle").body.decode()
+    return root_set([ssl.PEM_cert_to_DER_cert(bundle)])
+
+
+def tell(server: Server, party: Party, name: str, roots: str) -> None:
+    identity = party.device(name)
+    key = load_pem_private_key(identity.key.read_bytes(), None)
+    assert isinstance(key, DeviceKey)
+    nonce = server.request("GET", "/v1/nonce").headers["replay-nonce"]
+    who = Signer(name, key, CertificateId(identity.certificate_id))
+    body = who.body(server.about["url"] + ROOTS, nonce, {"roots": roots})
+    assert server.request("POST", ROOTS, body, JOSE).status == 200
+
+
+def test_the_operator_sees_who_has_the_newest_set_and_who_lacks_it(server: Server, party: Party) -> None:
+    tell(server, party, "lamp-1", newest(server))
+    tell(server, party, "lamp-2", "0" * 64)
+    party.device("lamp-3")
+    report = keyborn_json("ca", "roots", "--data", str(server.data))
+    assert report["newest"] == newest(server)
+    assert report["lacking"] == 2
+    assert [(one["things"], one["newest"]) for one in report["sets"]] == [(1, True), (1, False), (1, False)]
+    rows = ask(server.data, "GET", "/v1/roots/lacking")
+    assert [row["thingName"] for row in rows] == ["lamp-2", "lamp-3"]
+    said = keyborn("ca", "roots", "--lacking", "--data", str(server.data)).stdout
+    assert "lamp-2" in said
+    assert "lamp-1" not in said
+    said = keyborn("ca", "roots", "--data", str(server.data)).stdout
+    assert "(never said)" in said
+    assert "2 of them lack the newest set" in said
+
+
+def test_a_thing_shows_what_it_believes_and_since_when(server: Server, party: Party) -> None:
+    tell(server, party, "bell", newest(server))
+    shown = keyborn_json("thing", "show", "bell", "--data", str(server.data))
+    assert shown["roots"] == newest(server)
+    assert shown["rootsNewest"] is True
+    assert shown["rootsSince"].endswith("Z")
+
+
+def test_the_document_of_the_service_names_the_route(server: Server) -> None:
+    assert ROOTS in server.request("GET", "/openapi.json").json["paths"]
