@@ -113,7 +113,7 @@ async def test_without_a_network_a_message_is_kept_at_once_and_the_status_says_w
         assert waiting(away) == 1
         fate = await device.outcome(receipt, wait=0.5)
         assert fate.waiting
-        while (status := await device.status()).trouble is None:
+        while (status := await device.status()).trouble is None:  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
     assert (status.connected, status.trouble) == (False, "broker")
     assert "cannot be reached" in str(status.error)

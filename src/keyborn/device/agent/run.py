@@ -46,6 +46,8 @@ class Options:
     rate: float = DEFAULT_RATE
     limits: OutboxLimits = field(default_factory=OutboxLimits)
     will: Will | None = None
+    patience: float = field(default_factory=lambda: PATIENCE)
+    """Seconds to wait for a home that a command has."""
 
 
 class Agent:
@@ -80,7 +82,7 @@ class Agent:
         """
         with contextlib.closing(self._bridge), self._hold:
             self._home.prepare()
-            self._hold.enter_context(self._home.session(patience=PATIENCE))
+            self._hold.enter_context(self._home.session(patience=self._options.patience))
             with listening(self._home) as listener:
                 box = Box(self._home.outbox, self._options.limits)
                 desk = Desk(self._bridge, listener, box, self._around)

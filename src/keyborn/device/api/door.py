@@ -9,7 +9,7 @@ from keyborn.device.home import Home
 from keyborn.device.identity import require_identity
 from keyborn.domain.errors import AgentRunning, HomeBusy
 
-PATIENCE = 1.0
+PATIENCE = 0.5
 """Seconds to outlast a command that has the home, and an agent that just begins or ends."""
 _GLANCE = 0.05
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

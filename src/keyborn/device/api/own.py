@@ -51,7 +51,7 @@ class OwnAgent:
         self._wrong: BaseException | None = None
         log = _Log(self._begun)
         around = Surroundings(WallClock(), socket.gethostname(), log.say)
-        self._agent = Agent(home, around, Options(rate), {}, log)
+        self._agent = Agent(home, around, Options(rate, patience=0), {}, log)
         self._thread = threading.Thread(target=self._run, name="keyborn-agent", daemon=True)
 
     @property

@@ -24,6 +24,7 @@ class _Background:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
+        """Start it; returns once it works."""
         self._thread.start()
         self._ready.wait()
 
