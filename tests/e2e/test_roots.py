@@ -2,18 +2,20 @@
 
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from keyborn.cli.console import ask
+from keyborn.device.verify import ders
 from keyborn.domain.names import CertificateId
 from keyborn.domain.roots import root_set
 from support.csr_make import DeviceKey
 from support.device import keyborn, keyborn_json
 from support.server import Server, running
 from support.signing import Signer
-from support.talker import Party
+from support.talker import Identity, Party
 
 JOSE = {"Content-Type": "application/jose+json"}
 ROOTS = "/v1/roots"
@@ -31,11 +33,14 @@ def newest(server: Server) -> str:
 
 
 def tell(server: Server, party: Party, name: str, roots: str) -> None:
-    identity = party.device(name)
+    tell_as(server, party.device(name), roots)
+
+
+def tell_as(server: Server, identity: Identity, roots: str) -> None:
     key = load_pem_private_key(identity.key.read_bytes(), None)
     assert isinstance(key, DeviceKey)
     nonce = server.request("GET", "/v1/nonce").headers["replay-nonce"]
-    who = Signer(name, key, CertificateId(identity.certificate_id))
+    who = Signer(identity.name, key, CertificateId(identity.certificate_id))
     body = who.body(server.about["url"] + ROOTS, nonce, {"roots": roots})
     assert server.request("POST", ROOTS, body, JOSE).status == 200
 
@@ -68,3 +73,27 @@ def test_a_thing_shows_what_it_believes_and_since_when(server: Server, party: Pa
 
 def test_the_document_of_the_service_names_the_route(server: Server) -> None:
     assert ROOTS in server.request("GET", "/openapi.json").json["paths"]
+
+
+def test_a_next_root_is_introduced_while_the_server_is_stopped_and_a_device_comes_to_believe_it(
+    tmp_path: Path,
+) -> None:
+    with running(tmp_path) as server:
+        party = Party(server, tmp_path)
+        identity = party.device("lamp")
+        assert "running" in keyborn("ca", "renew-root", "--data", server.data, expect=None).stderr
+        before = server.request("GET", "/v1/trust-bundle").body
+        server.stop()
+        made = keyborn_json("ca", "renew-root", "--data", server.data)
+        server.start()
+        bundle = server.request("GET", "/v1/trust-bundle").body
+        assert bundle.endswith(before)
+        assert bundle.count(b"BEGIN") == 2
+        assert keyborn_json("ca", "roots", "--data", server.data)["lacking"] == 1
+        both = root_set(ders(bundle.decode()))
+        tell_as(server, identity, both)
+        report = keyborn_json("ca", "roots", "--data", server.data)
+        assert (report["newest"], report["lacking"]) == (both, 0)
+        assert root_set(ders(bundle.decode())[1:]) == root_set(ders(before.decode()))
+        assert len(made["fingerprint"]) == 64
+        party.end()
