@@ -2,17 +2,24 @@
 
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from keyborn.adapters.system import SystemClock
 from keyborn.cli.console import ask
+from keyborn.device import identity
+from keyborn.device.believing import Believer
+from keyborn.device.home import Home
+from keyborn.device.renewal import RenewalClient
+from keyborn.device.surroundings import Surroundings
 from keyborn.device.verify import ders
 from keyborn.domain.names import CertificateId
 from keyborn.domain.roots import root_set
 from support.csr_make import DeviceKey
-from support.device import keyborn, keyborn_json
+from support.device import enroll, keyborn, keyborn_json
 from support.server import Server, running
 from support.signing import Signer
 from support.talker import Identity, Party
@@ -36,12 +43,12 @@ def tell(server: Server, party: Party, name: str, roots: str) -> None:
     tell_as(server, party.device(name), roots)
 
 
-def tell_as(server: Server, identity: Identity, roots: str) -> None:
-    key = load_pem_private_key(identity.key.read_bytes(), None)
+def tell_as(server: Server, who: Identity, roots: str) -> None:
+    key = load_pem_private_key(who.key.read_bytes(), None)
     assert isinstance(key, DeviceKey)
     nonce = server.request("GET", "/v1/nonce").headers["replay-nonce"]
-    who = Signer(identity.name, key, CertificateId(identity.certificate_id))
-    body = who.body(server.about["url"] + ROOTS, nonce, {"roots": roots})
+    signer = Signer(who.name, key, CertificateId(who.certificate_id))
+    body = signer.body(server.about["url"] + ROOTS, nonce, {"roots": roots})
     assert server.request("POST", ROOTS, body, JOSE).status == 200
 
 
@@ -80,7 +87,7 @@ def test_a_next_root_is_introduced_while_the_server_is_stopped_and_a_device_come
 ) -> None:
     with running(tmp_path) as server:
         party = Party(server, tmp_path)
-        identity = party.device("lamp")
+        lamp = party.device("lamp")
         assert "running" in keyborn("ca", "renew-root", "--data", server.data, expect=None).stderr
         before = server.request("GET", "/v1/trust-bundle").body
         server.stop()
@@ -91,9 +98,33 @@ def test_a_next_root_is_introduced_while_the_server_is_stopped_and_a_device_come
         assert bundle.count(b"BEGIN") == 2
         assert keyborn_json("ca", "roots", "--data", server.data)["lacking"] == 1
         both = root_set(ders(bundle.decode()))
-        tell_as(server, identity, both)
+        tell_as(server, lamp, both)
         report = keyborn_json("ca", "roots", "--data", server.data)
         assert (report["newest"], report["lacking"]) == (both, 0)
         assert root_set(ders(bundle.decode())[1:]) == root_set(ders(before.decode()))
         assert len(made["fingerprint"]) == 64
         party.end()
+
+
+def test_a_device_takes_the_next_root_over_from_a_running_server_and_says_so(tmp_path: Path) -> None:
+    """Ten homes as ``keyborn enroll`` leaves them; each looks once, as an agent does within an hour."""
+    with running(tmp_path) as server:
+        homes = [Home(tmp_path / f"lamp-{number}") for number in range(10)]
+        for home in homes:
+            enroll(home.path, server.token(thing=home.path.name)["code"], home.path.name)
+        server.stop()
+        keyborn("ca", "renew-root", "--data", server.data)
+        server.start()
+        for left, home in zip(range(9, -1, -1), homes, strict=True):
+            look(home)
+            assert home.roots.read_bytes() == server.request("GET", "/v1/trust-bundle").body
+            assert keyborn_json("ca", "roots", "--data", server.data)["lacking"] == left
+        for home in homes:
+            assert identity.assess(home, datetime.now(UTC)).state is identity.State.READY
+
+
+def look(home: Home) -> None:
+    around = Surroundings(SystemClock(), "host", lambda _text: None)
+    believer = Believer(home, around, RenewalClient(home, around.clock))
+    with home.session():
+        believer.look(identity.read_settings(home), datetime.now(UTC))
