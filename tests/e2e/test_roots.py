@@ -74,7 +74,7 @@ def test_a_thing_shows_what_it_believes_and_since_when(server: Server, party: Pa
     tell(server, party, "bell", newest(server))
     shown = keyborn_json("thing", "show", "bell", "--data", str(server.data))
     assert shown["roots"] == newest(server)
-    assert shown["rootsNewest"] is True
+    assert shown["rootsFresh"] is True
     assert shown["rootsSince"].endswith("Z")
 
 
