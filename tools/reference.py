@@ -47,7 +47,7 @@ def cli_page() -> str:
 
 def api_page() -> str:
     """Every route with its bodies and answers, from the OpenAPI document."""
-    document = json.loads(openapi.document(renewal=True))
+    document = json.loads(openapi.document(renewal=True, reports=True))
     parts = [NOTE, "# HTTP interface\n", document["info"]["description"] + "\n"]
     parts.append("The service publishes this as OpenAPI 3.1 at `/openapi.json`. Bodies are at most 16 KiB.")
     for path, methods in document["paths"].items():

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
-from keyborn.adapters.ca import ServiceIdentity, open_authority, service_names
+from keyborn.adapters.ca import ServiceIdentity, introduce_root, open_authority, service_names
 from support.ca_world import ENTROPY, HandClock
 
 CHANGES = ("open", "write", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir", "link")
@@ -82,6 +82,12 @@ def serve_it(folder: Path) -> str:
     return authority.root_fingerprint().hex()
 
 
+def introduce_it(folder: Path) -> str:
+    """A next root beside the present one; returns the present one's fingerprint."""
+    introduce_root(folder / "ca", now=HandClock().now(), entropy=ENTROPY)
+    return open_it(folder)
+
+
 def child(start: Start, folder: Path, steps: int = 0) -> tuple[int, int]:
     """Fork one start, killed at its N-th step (0: never); returns its process id and its report."""
     reader, writer = pipe()
@@ -139,6 +145,7 @@ if __name__ == "__main__":
     report = {
         "first start": walk(open_it, base / "first"),
         "renewal": walk(renew_it, base / "renewal", serve_it),
+        "introduction": walk(introduce_it, base / "introduction", open_it),
         "race": race(base / "race", rounds=25, runners=4),
     }
     sys.stdout.write(json.dumps(report))

@@ -77,3 +77,39 @@ def count_roots(*, lacking: bool, data: Path, as_json: bool) -> None:
     sets = [row | {"roots": row["roots"] or "(never said)"} for row in report["sets"]]
     table(sets, ["roots", "things", "newest"], as_json=False, empty="There are no things.")
     click.echo(f"{report['lacking']} of them lack the newest set, {report['newest']}.")
+
+
+@ca.command("renew-root")
+@data_option
+@click.option(
+    "--passphrase-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="First line: the passphrase of the authority's keys (or $KEYBORN_CA_PASSPHRASE).",
+)
+@json_option
+def renew_root(*, data: Path, passphrase_file: Path | None, as_json: bool) -> None:
+    """Introduce a next root, with its intermediates, beside the present one.
+
+    From the next start of the server on, devices come to believe both; nothing is issued from the next one.
+    The server must be stopped for a moment. A next root that is there already stays.
+
+    Example: keyborn ca renew-root
+    """
+    import os
+
+    from keyborn.adapters.ca import describe_authority, introduce_root, read_passphrase
+    from keyborn.adapters.data_folder import DataFolder
+    from keyborn.adapters.system import SystemClock, SystemEntropy
+
+    folder = DataFolder(data)
+    folder.require()
+    with folder.lock():
+        passphrase = read_passphrase(os.environ, passphrase_file)
+        introduce_root(
+            folder.authority, now=SystemClock().now(), entropy=SystemEntropy(), passphrase=passphrase
+        )
+    [made] = [one for one in describe_authority(folder.authority) if one.role == "next-root"]
+    if as_json:
+        show({"name": made.name, "fingerprint": made.fingerprint}, as_json=True)
+        return
+    click.echo(f"{made.name} is introduced. Start the server; see who believes it with: keyborn ca roots")

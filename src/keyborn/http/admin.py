@@ -165,7 +165,7 @@ class _Routes:
         belief = await office.of(name)
         told = belief_row(belief)
         newest = None if belief.roots is None else office.is_newest(belief)
-        return {"roots": told["roots"], "rootsSince": told["since"], "rootsNewest": newest}
+        return {"roots": told["roots"], "rootsSince": told["since"], "rootsFresh": newest}
 
     async def order(self, request: Request) -> Response:
         """Suspend, activate, revoke or retire; the answer says how many open sessions were closed."""

@@ -16,7 +16,7 @@ from keyborn.service.services import ServiceOffice
 from keyborn.service.things import ThingOffice
 from keyborn.service.tokens import TokenOffice
 
-ROOT_ROLES = frozenset({"root"})
+ROOT_ROLES = frozenset({"root", "next-root"})
 """Roles of authorities that devices believe."""
 
 

@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from keyborn.adapters.ca import ServiceIdentity, service_names
+from keyborn.adapters.ca import ServiceIdentity, introduce_root, service_names
 from support.ca_world import ENTROPY, HandClock, make_authority
 
 TESTS = Path(__file__).parents[2]
@@ -112,3 +112,21 @@ def test_a_first_start_that_another_overtakes_between_two_of_its_steps_uses_what
     monkeypatch.setattr(Path, "mkdir", overtaken)
     assert [make_authority(tmp_path).root_fingerprint()] == rivals
     assert [each.name for each in tmp_path.iterdir()] == ["ca"]
+
+
+def test_a_next_root_is_whole_or_not_there_and_the_present_one_goes_on(
+    base: Path, walked: dict[str, Any]
+) -> None:
+    steps = walked["introduction"]
+    assert steps.count("rename") == 1
+    assert steps.count("write") == len(FILES)
+    for step, data in folders(base, "introduction", steps):
+        following = data / "ca" / "next"
+        left = {each.name for each in following.iterdir()} if following.exists() else FILES
+        assert left == FILES, step
+        before = make_authority(data)
+        introduce_root(data / "ca", now=HandClock().now(), entropy=ENTROPY)
+        after = make_authority(data)
+        assert after.root_fingerprint() == before.root_fingerprint(), step
+        assert after.roots_pem().count("BEGIN") == 2, step
+        assert stat.S_IMODE((following / "root.key").stat().st_mode) == 0o600

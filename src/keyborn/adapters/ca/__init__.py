@@ -12,6 +12,7 @@ Costs and choices: docs/adr/0006-embedded-ca.md.
 
 from keyborn.adapters.ca.authority import EmbeddedAuthority, open_authority
 from keyborn.adapters.ca.describe import AuthorityCertificate, describe_authority
+from keyborn.adapters.ca.material import introduce_root
 from keyborn.adapters.ca.passphrase import read_passphrase
 from keyborn.adapters.ca.service import ServiceIdentity
 from keyborn.adapters.ca.service_names import ServiceName, host_names, service_names
@@ -26,6 +27,7 @@ __all__ = [
     "describe_authority",
     "host_names",
     "https_context",
+    "introduce_root",
     "open_authority",
     "read_passphrase",
     "service_names",

@@ -39,6 +39,7 @@ class EmbeddedAuthority:
 
     def __init__(self, material: Material) -> None:
         self._root = material.root
+        self._next = material.next
         self._devices, self._servers = material.devices, material.servers
         self._device_form = DeviceForm(material.devices)
         self._service_stamp = Stamp(SERVICE, material.servers)
@@ -66,12 +67,13 @@ class EmbeddedAuthority:
         return _pem(self._devices.certificate)
 
     def roots_pem(self) -> str:
-        """The root that devices trust for the service and the broker, PEM."""
-        return _pem(self._root)
+        """The roots that devices trust for the service and the broker, PEM; the newest first."""
+        return (_pem(self._next.root) if self._next is not None else "") + _pem(self._root)
 
     def client_ca_pem(self) -> str:
-        """Root and device intermediate, PEM: what a server trusts for clients, chain sent or not."""
-        return self.roots_pem() + self.chain_pem()
+        """Roots and device intermediates, PEM: what a server trusts for clients, chain sent or not."""
+        introduced = "" if self._next is None else _pem(self._next.devices.certificate)
+        return self.roots_pem() + self.chain_pem() + introduced
 
     def server_chain_pem(self) -> str:
         """The server intermediate, PEM: what the service sends besides its leaf."""

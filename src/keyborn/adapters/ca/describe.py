@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from keyborn.adapters.ca.files import require_private_folder
-from keyborn.adapters.ca.material import Role, has_material, read_certificates
+from keyborn.adapters.ca.material import NEXT, has_material, read_certificates
 from keyborn.domain.errors import CaMissing
 
 
@@ -18,7 +18,7 @@ class AuthorityCertificate:
     """One certificate of the authority, for people and programs."""
 
     role: str
-    """``root``, ``devices`` or ``servers``."""
+    """``root``, ``devices`` or ``servers``; with ``next-`` before it, not in use yet."""
     name: str
     """The common name, without the ``CN=``."""
     issuer: str
@@ -32,19 +32,24 @@ class AuthorityCertificate:
 
 
 def describe_authority(folder: Path) -> tuple[AuthorityCertificate, ...]:
-    """Root, device intermediate, server intermediate; valid now or not.
+    """Root, device intermediate, server intermediate, and the next three where there are such; valid or not.
 
     Raises CaMissing, CaDamaged, CaExposed or CaFileTrouble.
     """
     if not has_material(folder):
         raise CaMissing(folder=folder)
     require_private_folder(folder)
-    return tuple(_describe(role, certificate) for role, certificate in read_certificates(folder).items())
+    found = [_describe(role.value, certificate) for role, certificate in read_certificates(folder).items()]
+    if has_material(folder / NEXT):
+        require_private_folder(folder / NEXT)
+        introduced = read_certificates(folder / NEXT)
+        found += [_describe(f"{NEXT}-{role}", certificate) for role, certificate in introduced.items()]
+    return tuple(found)
 
 
-def _describe(role: Role, certificate: x509.Certificate) -> AuthorityCertificate:
+def _describe(role: str, certificate: x509.Certificate) -> AuthorityCertificate:
     return AuthorityCertificate(
-        role=role.value,
+        role=role,
         name=_common_name(certificate.subject),
         issuer=_common_name(certificate.issuer),
         serial=f"{certificate.serial_number:x}",

@@ -9,7 +9,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -43,7 +43,7 @@ from keyborn.adapters.ca.files import (
     write_new,
 )
 from keyborn.adapters.ca.keyfile import KeyLockedError, decode_key, encode_key
-from keyborn.domain.errors import CaDamaged, CaExpired, CaLocked
+from keyborn.domain.errors import CaDamaged, CaExpired, CaLocked, CaMissing
 from keyborn.domain.profile import DEVICE_INTERMEDIATE, ROOT, SERVER_INTERMEDIATE, CertificateProfile
 from keyborn.ports import Entropy
 
@@ -56,6 +56,8 @@ class Role(StrEnum):
     SERVERS = "servers"
 
 
+NEXT = "next"
+"""The folder of the next root and its intermediates, inside the other one."""
 PROFILES = {Role.ROOT: ROOT, Role.DEVICES: DEVICE_INTERMEDIATE, Role.SERVERS: SERVER_INTERMEDIATE}
 
 
@@ -66,6 +68,26 @@ class Material:
     root: x509.Certificate
     devices: Signer
     servers: Signer
+    next: "Material | None" = None
+    """What a change of the root has introduced: devices come to believe it, and nothing is issued from it."""
+
+
+def introduce_root(
+    folder: Path, *, now: datetime, entropy: Entropy, passphrase: bytes | None = None
+) -> Material:
+    """Make a next root with its intermediates beside those in ``folder``, or find the one that is there.
+
+    As on a first start: whatever crashes, there is no next one, or a whole one. Raises CaMissing, and what
+    ``open_material`` raises.
+    """
+    if not has_material(folder):
+        raise CaMissing(folder=folder)
+    open_material(
+        folder, now=now, entropy=entropy, passphrase=passphrase
+    )  # nothing goes beside what is broken
+    if not has_material(folder / NEXT):
+        _create(folder / NEXT, now, entropy, passphrase)
+    return open_material(folder, now=now, entropy=entropy, passphrase=passphrase)
 
 
 def open_material(
@@ -77,6 +99,13 @@ def open_material(
     """
     if not has_material(folder):
         _create(folder, now, entropy, passphrase)
+    present = _load(folder, now, passphrase)
+    if not has_material(folder / NEXT):
+        return present
+    return replace(present, next=_load(folder / NEXT, now, passphrase))
+
+
+def _load(folder: Path, now: datetime, passphrase: bytes | None) -> Material:
     require_private_folder(folder)
     with translated(folder):
         sync_folder(folder.parent)  # a crash may have come between the rename and its sync
