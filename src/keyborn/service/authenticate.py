@@ -1,9 +1,11 @@
 """Authenticators: a credential becomes an applicant, or a refusal that tells an attacker nothing."""
 
 import hmac
+from typing import Literal
 
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.errors import CredentialMissing, CredentialRefused, OpenEnrollmentRefused
+from keyborn.domain.seal import TokenFacts
 from keyborn.domain.token import EnrollmentToken, TokenId, decode_secret, digest, token_id
 from keyborn.ports import Credential, Tokens
 
@@ -29,7 +31,7 @@ class TokenAuthenticator:
         genuine = hmac.compare_digest(token.digest if token else _NOBODY, digest(secret))
         if token is None or not genuine or token.withdrawn_at is not None:
             raise CredentialRefused
-        return applicant_of(token, method="token")
+        return applicant_of(token.id, token)
 
 
 class OpenEnrollment:
@@ -52,18 +54,25 @@ class OpenEnrollment:
         token = await self._tokens.find(self._shared)
         if token is None or token.withdrawn_at is not None:
             raise OpenEnrollmentRefused(detail="its shared token was withdrawn")
-        return applicant_of(token, method="open")
+        return applicant_of(token.id, token, method="open")
 
 
-def applicant_of(token: EnrollmentToken, *, method: str) -> Applicant:
-    """The applicant that ``token`` proves."""
+def applicant_of(
+    token: TokenId,
+    permits: EnrollmentToken | TokenFacts,
+    *,
+    method: Literal["token", "open"] = "token",
+    digest: bytes | None = None,
+) -> Applicant:
+    """Who holds ``token``, and what it permits; ``digest`` of a secret that nobody has looked up yet."""
     return Applicant(
-        method="open" if method == "open" else "token",
-        token=token.id,
-        scope=token.scope,
-        uses=token.uses,
-        expires_at=token.expires_at,
-        may_replace=token.replace,
-        kind=token.kind,
-        policies=token.policies,
+        method=method,
+        token=token,
+        scope=permits.scope,
+        uses=permits.uses,
+        expires_at=permits.expires_at,
+        may_replace=permits.replace,
+        kind=permits.kind,
+        policies=permits.policies,
+        digest=digest,
     )

@@ -17,6 +17,7 @@ from keyborn.domain.errors import CredentialMissing, CredentialRefused, Registry
 from keyborn.domain.seal import RANDOM_BYTES, SEAL_KEY_BYTES, TokenFacts, seal, unseal
 from keyborn.domain.token import SECRET_BYTES, TokenId, decode_secret, digest, token_id
 from keyborn.ports import Credential, Entropy, SealKeys, Tokens
+from keyborn.service.authenticate import applicant_of
 
 _AGAIN = 1.0
 """Seconds until the key is asked for once more, where a secret does not fit the one that is known."""
@@ -121,17 +122,7 @@ class SealedAuthenticator:
         facts, token = await self._facts(secret), token_id(secret)
         if token in self._ended:
             raise CredentialRefused
-        return Applicant(
-            method="token",
-            token=token,
-            scope=facts.scope,
-            uses=facts.uses,
-            expires_at=facts.expires_at,
-            may_replace=facts.replace,
-            kind=facts.kind,
-            policies=facts.policies,
-            digest=digest(secret),
-        )
+        return applicant_of(token, facts, digest=digest(secret))
 
     async def confirm(self, applicant: Applicant) -> None:
         """Look the token up, once a minute at most; raises CredentialRefused, and leaves of Unavailable."""

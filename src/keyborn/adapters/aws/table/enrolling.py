@@ -26,7 +26,6 @@ from keyborn.domain.thing import ThingKind, ThingStatus
 MOST_PAID = 30
 """Tokens that may pay for one open intent; more would not fit into the transaction that undoes it."""
 GOOD = "attribute_exists(#pk) AND attribute_not_exists(#withdrawnAt)"
-MADE = "attribute_exists(#pk)"
 ROOM = "attribute_not_exists(#uses) OR #taken < #uses"
 
 
@@ -88,7 +87,7 @@ def _standing(draft: Draft, attempt: Attempt, dossier: Dossier | None) -> Standi
     shown = _shown(attempt.applicant)
     draft.need(token_key, paid_key, keys.public_key(attempt.key), *shown)
     for key in shown:
-        draft.demand(key, MADE)
+        draft.demand(key, filing.THERE)
     made = None not in [draft.peek(key) for key in shown]
     token, paid = draft.peek(token_key), draft.get(paid_key)
     known, twin = (dossier, None) if dossier is not None else _namesake(draft, attempt.thing)
