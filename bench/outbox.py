@@ -26,12 +26,13 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from keyborn.adapters.system import SystemClock
+from keyborn.device.connecting import tls_context
 from keyborn.device.courier import Courier
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.messages import UNBOUNDED, Draft, OutboxLimits
 from keyborn.device.opening import Limits
 from keyborn.device.outbox import Outbox, open_outbox
-from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session, tls_context
+from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session
 from keyborn.device.surroundings import Surroundings
 from support.device_home import home_in, identify
 from support.mosquitto_broker import mosquitto

@@ -72,8 +72,8 @@ def _about(desk: Desk) -> Mapping[str, Any]:
 def _session(desk: Desk, address: str) -> "Session":
     """A session of the watch service; every watcher has a client id of its own."""
     from keyborn.adapters.system import SystemClock
+    from keyborn.device.connecting import connect, tls_context
     from keyborn.device.keystore import FileKeyStore
-    from keyborn.device.session import connect, tls_context
 
     home, identity = watcher(desk)
     host, port = _reachable(address)

@@ -4,11 +4,12 @@ import ssl
 from typing import TYPE_CHECKING
 
 from keyborn.device import tls
+from keyborn.device.connecting import connect, tls_context
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.opening import Will
-from keyborn.device.session import Session, connect, tls_context
+from keyborn.device.session import Session
 from keyborn.domain.errors import BrokerUnreachable, BrokerUntrusted, SessionRefused
 
 if TYPE_CHECKING:

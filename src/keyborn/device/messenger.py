@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from keyborn.device import topics
+from keyborn.device.connecting import CONNECT_TIMEOUT, connect, tls_context
 from keyborn.device.courier import Courier
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity, require_identity
@@ -18,7 +19,7 @@ from keyborn.device.keystore import FileKeyStore
 from keyborn.device.messages import Counts, OutboxLimits, Outcome
 from keyborn.device.outbox import Outbox, open_outbox
 from keyborn.device.pace import FIRST_DELAY, LONGEST_DELAY, Deadline
-from keyborn.device.session import CONNECT_TIMEOUT, Received, Session, connect, tls_context
+from keyborn.device.session import Received, Session
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import BrokerUnreachable, HomeBusy, PublishDenied, SessionLost
 

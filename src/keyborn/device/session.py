@@ -10,32 +10,26 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any
 
-from keyborn.device import files, tls
+from keyborn.device import tls
 from keyborn.device.drain import FAILURE, Ending, Terms
-from keyborn.device.home import Home
-from keyborn.device.identity import MAX_FILE, Identity
-from keyborn.device.keystore import KeyStore
+from keyborn.device.identity import Identity
 from keyborn.device.messages import Message
 from keyborn.device.opening import Limits, Will
-from keyborn.device.reasons import Reason, ending_of, explain, is_barred, publisher, refusal, terms
+from keyborn.device.reasons import Reason, ending_of, explain, publisher, terms
 from keyborn.device.unanswered import Unanswered
 from keyborn.domain.errors import (
     BrokerUnreachable,
     BrokerUntrusted,
-    DeviceError,
     SessionLost,
     SubscribeDenied,
 )
 
-CONNECT_TIMEOUT = 10.0
 OPERATION_TIMEOUT = 5.0
 KEEP_ALIVE = 60
 """Seconds; AWS IoT takes 30 to 1200."""
 MQTT_5, MQTT_3_1_1 = 5, 4
-_WRONG_VERSION = 0x84
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +42,6 @@ class Received:
     retain: bool
     publisher: str | None = None
     """The thing that published it, where an embedded broker tells that to a service."""
-
-
-def tls_context(
-    home: Home, store: KeyStore, identity: Identity, wall: datetime, *, behind: bool = False
-) -> ssl.SSLContext:
-    """The context of a session: the home's roots, the store's key.
-
-    A clock outside the certificate's dates is not believed, where a root is pinned: the broker's certificate
-    must then outlast the time that was proved (PROTOCOL "The clock"). ``behind``: nor is one by which the
-    broker's certificate is of the future. Raises KeyUnusable, FileNotPrivate, HomeUnusable.
-    """
-    try:
-        roots = files.read_private(home.roots, MAX_FILE).decode()
-        context = tls.verifying_context(roots, instead=identity.peer_dates(wall, behind=behind))
-    except OSError as wrong:
-        raise files.trouble(home.roots, wrong) from None
-    store.authenticate(context, home.certificate)
-    return context
 
 
 class Session:
@@ -340,62 +316,3 @@ class Session:
     @property
     def _name(self) -> str:
         return f"{self._identity.broker.endpoint}:{self._identity.broker.port}"
-
-
-def connect(
-    identity: Identity,
-    context: ssl.SSLContext,
-    *,
-    patience: float | None = None,
-    will: Will | None = None,
-) -> Session:
-    """Open a session, with MQTT 5 first and 3.1.1 where that is refused; ``patience`` bounds all of it.
-
-    Where the network does not let it shake hands with the broker, the broker's second port is tried, in the
-    time that is left: networks that know only the web's ports are common. Nothing of that is remembered.
-    Raises BrokerUnreachable, BrokerUntrusted, SessionRefused.
-    """
-    seconds = CONNECT_TIMEOUT if patience is None else patience
-    begun, second = time.monotonic(), identity.on_fallback()
-    if second is None:
-        return _connect(identity, context, Limits(begun, seconds, seconds), will)
-    try:
-        return _connect(identity, context, Limits(begun, seconds / 2, seconds), will)
-    except BrokerUnreachable as first:
-        if not is_barred(first.__cause__):
-            raise
-        limits = Limits(time.monotonic(), left := begun + seconds - time.monotonic(), left)
-        return _connect_second(second, context, limits, first, will)
-
-
-def _connect_second(
-    identity: Identity,
-    context: ssl.SSLContext,
-    limits: Limits,
-    first: BrokerUnreachable,
-    will: Will | None,
-) -> Session:
-    """Open a session on the second port; who does not prove to be the broker there is only in the way."""
-    try:
-        return _connect(identity, context, limits, will)
-    except (BrokerUnreachable, BrokerUntrusted) as wrong:
-        broker = f"{first.facts['broker']} or {wrong.facts['broker']}"
-        detail = f"{first.facts['detail']}; on port {identity.broker.port}, {wrong.facts['detail']}"
-        raise BrokerUnreachable(broker=broker, detail=detail) from None
-
-
-def _connect(identity: Identity, context: ssl.SSLContext, limits: Limits, will: Will | None) -> Session:
-    answer = None
-    for version in (MQTT_5, MQTT_3_1_1):
-        session = Session(identity, context, version, limits, will)
-        try:
-            answer = session.open()
-            if answer is not None and answer.code == 0:
-                return session
-        except DeviceError:
-            session.close()
-            raise
-        session.close()
-        if answer is not None and answer.code != _WRONG_VERSION:
-            break
-    raise refusal(identity, answer)

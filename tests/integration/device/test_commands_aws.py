@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from keyborn.device.answer import Fallback
+from keyborn.device.connecting import connect, tls_context
 from keyborn.device.home import Home
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.messages import Message
 from keyborn.device.opening import Limits
-from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session, connect, tls_context
+from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session
 from keyborn.domain import errors
 from support import ministack
 from support.aws_device import AwsDevice, enroll_at_aws

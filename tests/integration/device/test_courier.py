@@ -8,6 +8,7 @@ import pytest
 
 from keyborn.adapters.system import SystemClock
 from keyborn.device import session as sessions
+from keyborn.device.connecting import connect, tls_context
 from keyborn.device.courier import RECORDED_AT_ONCE, Courier
 from keyborn.device.drain import WINDOW, Ending
 from keyborn.device.home import Home
@@ -15,7 +16,7 @@ from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.messages import UNBOUNDED, Draft, Fate, OutboxLimits, Outcome
 from keyborn.device.outbox import Outbox, open_outbox
-from keyborn.device.session import Session, connect, tls_context
+from keyborn.device.session import Session
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import SessionLost
 from support.device_home import home_in, identify, now

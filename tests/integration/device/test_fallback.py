@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from keyborn.device.answer import Fallback
+from keyborn.device.connecting import connect, tls_context
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.messages import Message
 from keyborn.device.messenger import Delivery, Messenger
-from keyborn.device.session import Session, connect, tls_context
+from keyborn.device.session import Session
 from keyborn.domain import errors
 from support.device_home import Machine, home_in, identify, now
 from support.pki import new_pki

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from keyborn.device import line as module
+from keyborn.device.connecting import tls_context
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.keystore import KeyStore
 from keyborn.device.line import BrokerLine
-from keyborn.device.session import tls_context
 from keyborn.domain.errors import (
     BrokerUnreachable,
     BrokerUntrusted,

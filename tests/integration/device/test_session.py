@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 from keyborn.device import session as sessions
+from keyborn.device.connecting import connect, tls_context
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.messages import Message
 from keyborn.device.opening import Limits
 from keyborn.device.reasons import Reason
-from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session, connect, tls_context
+from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session
 from keyborn.domain import errors
 from support.device_home import DAY, eventually, home_in, identify, now
 from support.device_pki import Wanted

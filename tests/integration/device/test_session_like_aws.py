@@ -14,13 +14,14 @@ import pytest
 
 from keyborn.device import session as sessions
 from keyborn.device import topics
+from keyborn.device.connecting import connect, tls_context
 from keyborn.device.drain import WINDOW
 from keyborn.device.home import Home
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.messages import Draft, Message
 from keyborn.device.messenger import Delivery, Messenger
 from keyborn.device.outbox import open_outbox
-from keyborn.device.session import KEEP_ALIVE, MQTT_5, Session, connect, tls_context
+from keyborn.device.session import KEEP_ALIVE, MQTT_5, Session
 from keyborn.domain import errors
 from support.device_home import Machine, home_in, identify, now
 from support.rude_broker import CONNECT, PUBLISH, SUBSCRIBE, Packet, RudeBroker, accept, rude_broker
