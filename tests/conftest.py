@@ -48,8 +48,13 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect each test whose declared program is not on this machine, and remember why."""
+    """Deselect each test whose declared program is not on this machine, and remember why.
+
+    Walks that cannot be sampled are for KEYBORN_FULL: without it they are not wanted, and nothing is missing.
+    """
     table = needs()
+    if not os.environ.get("KEYBORN_FULL"):
+        _deselect(config, items, {item for item in items if item.get_closest_marker("whole")})
     kept = []
     for item in items:
         missing = [need for need in _declared(item, table) if not need.met()]
@@ -58,9 +63,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             config.stash[LEFT_OUT].append(f"{item.nodeid} (needs {names})")
         else:
             kept.append(item)
-    if len(kept) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-        items[:] = kept
+    _deselect(config, items, set(items) - set(kept))
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item], unwanted: set[pytest.Item]) -> None:
+    if unwanted:
+        config.hook.pytest_deselected(items=[item for item in items if item in unwanted])
+        items[:] = [item for item in items if item not in unwanted]
 
 
 def _declared(item: pytest.Item, table: dict[str, Need]) -> list[Need]:

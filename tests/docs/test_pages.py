@@ -40,13 +40,19 @@ ON_AWS = {name for name in RUN if "--aws keyborn" in BY_NAME[name].read_text()}
 """The pages that are given an account of AWS."""
 DEPLOYING = {"README.md", "docs/aws.md"}
 """Those of them that begin with nothing in it; others find the stack ``keyborn``."""
+LONG = {"docs/aws.md": [pytest.mark.slow, pytest.mark.whole]}
+"""A deployment, from nothing to nothing: beside it the whole flow is walked by tests/e2e/aws."""
 BUILDING = {"README.md"}
 """Those whose deployment builds the functions' code; others take what was built once for the run."""
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.needs(*needs), id=name) for name, needs in RUN.items()]
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.needs(*needs), *LONG.get(name, [])], id=name)
+        for name, needs in RUN.items()
+    ],
 )
 def test_every_command_of_the_page_does_what_the_page_says(
     name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory

@@ -1,17 +1,21 @@
 """schemathesis on the running service: what OpenAPI allows and forbids is answered as it says."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.figures import Figure
 from support.server import Server, running
 
-EXAMPLES = 40
+EXAMPLES = 40 if os.environ.get("KEYBORN_FULL") else 8
 UNDESCRIBED = "positive_data_acceptance"
 """Left out: no JSON schema can say which strings are a signed CSR, so random ones are rightly refused."""
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_no_failure(tmp_path: Path, figure: Figure) -> None:
     with running(tmp_path) as server:
         report = explore(server, tmp_path / "root.pem")

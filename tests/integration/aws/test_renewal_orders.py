@@ -19,7 +19,7 @@ from support.figures import Figure
 from support.signing import NextKey, Signer
 
 FULL = bool(os.environ.get("KEYBORN_FULL"))
-SHARE = 1 if FULL else 5
+SHARE = 1 if FULL else 9
 HOUR = timedelta(hours=1)
 ORDERS = (ThingStatus.REVOKED, ThingStatus.SUSPENDED)
 
