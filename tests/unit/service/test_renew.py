@@ -359,6 +359,30 @@ async def test_a_device_that_renews_without_end_is_slowed_down(world: RenewalWor
     await world.renewed(first)
 
 
+async def test_a_device_that_confirms_what_it_asked_for_is_slowed_down_too(world: RenewalWorld) -> None:
+    """Each round ends with another certificate, and none of them asks more than once."""
+    device = await world.device()
+    world.renewal = world.build_renewal(pace=FailureBudget(burst=3, per_minute=1))
+    for _ in range(3):
+        device, _ = await world.renewed(device)
+        await world.confirm(device)
+    with pytest.raises(Throttled):
+        await world.renewed(device)
+
+
+async def test_a_former_key_uses_nothing_up_of_the_device_s(world: RenewalWorld) -> None:
+    first = await world.device()
+    second, _ = await world.renewed(first)
+    await world.confirm(second)
+    world.renewal = world.build_renewal(pace=FailureBudget(burst=3, per_minute=1))
+    for _ in range(3):
+        with pytest.raises(CertificateNotActive):
+            await world.renewed(first)
+    with pytest.raises(Throttled):
+        await world.renewed(first)
+    await world.renewed(second)
+
+
 # ── what the rules say, from here ─────────────────────────────────────────────────────────────────────
 
 
