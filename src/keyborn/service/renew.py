@@ -102,6 +102,7 @@ class RenewalAuthority:
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each certificate asks for.
 
+        A refusal's record stays for ever, and nobody can take a revoked key from who has it: few are kept.
         ``pace``: how often one thing may ask for a successor; each new key stays known for ever.
         ``sessions`` is None where no broker runs beside: then nothing is open. ``quota`` and ``leases`` as
         in ``RegistrationAuthority``: a renewal is signed under the same quota.
@@ -114,7 +115,7 @@ class RenewalAuthority:
         self._sessions = sessions
         self._admission = admission or Admission()
         self._turns = Turns(quota, leases)
-        self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
+        self._refusals = refusals or FailureBudget(burst=60, per_minute=1)
         self._pace = pace or FailureBudget(burst=60, per_minute=1)
         self._strangers = Strangers(ports.audit, clock, failures)
         self._issuing = Issuing(ports.enrollments, authority, on_step)

@@ -1,6 +1,7 @@
 """The renewal authority: who is heard, in which order, what is recorded, and what a crash leaves."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -343,6 +344,21 @@ async def test_a_device_that_asks_for_nonsense_without_end_is_throttled(world: R
             await world.renewal.renew(await world.prove(first), None)
     with pytest.raises(Throttled):
         await world.renewal.renew(await world.prove(first), None)
+
+
+async def test_who_was_revoked_does_not_fill_the_trail(world: RenewalWorld) -> None:
+    first = await world.device()
+    await world.things().carry_out(Order("sensor-1", ThingStatus.REVOKED))
+    before = len(await world.actions())
+    for _ in range(200):
+        with pytest.raises(Throttled if len(await world.actions()) - before == 60 else ThingRevoked):
+            await world.confirm(first)
+    assert len(await world.actions()) - before == 60
+    world.clock.turn(timedelta(minutes=10))
+    for _ in range(20):
+        with suppress(Throttled, ThingRevoked):
+            await world.confirm(first)
+    assert len(await world.actions()) - before == 70, "one a minute from here"
 
 
 async def test_a_device_that_renews_without_end_is_slowed_down(world: RenewalWorld) -> None:
