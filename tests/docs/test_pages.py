@@ -119,10 +119,11 @@ def test_every_how_to_is_listed() -> None:
         assert f"(how-to/{page.name})" in listed
 
 
-def test_the_architecture_names_tests_that_exist() -> None:
-    page = BY_NAME["docs/architecture.md"]
+@pytest.mark.parametrize(("name", "least"), [("docs/architecture.md", 20), ("docs/threats.md", 50)])
+def test_tests_that_a_page_names_are_there(name: str, least: int) -> None:
+    page = BY_NAME[name]
     named = re.findall(r"\[`(test_\w+)`\]\(([^)]+)\)", page.read_text())
-    assert len(named) >= 20
+    assert len(named) >= least
     for test, path in named:
         assert f"def {test}(" in (page.parent / path).read_text(), test
 

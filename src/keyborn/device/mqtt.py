@@ -15,6 +15,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from keyborn.device import tls
 from keyborn.device.drain import FAILURE
+from keyborn.device.messages import LONGEST_LIFE
 
 _PUBLISH = 0x30
 _EXPIRY = b"\x05\x02"
@@ -206,5 +207,5 @@ def _size(rest: int) -> bytes:
 
 
 def _seconds(lifetime: float) -> int:
-    """A message expiry interval: whole seconds, one at least."""
-    return max(1, math.ceil(lifetime))
+    """A message expiry interval: whole seconds, one at least; at most what fits, though a clock went back."""
+    return min(max(1, math.ceil(lifetime)), LONGEST_LIFE)

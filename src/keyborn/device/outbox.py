@@ -12,11 +12,13 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from keyborn.device.messages import Counts, Draft, Fate, Message, OutboxLimits, Outcome, Overflow, Refused
 from keyborn.device.outbox_file import open_file, told
+from keyborn.device.topics import MAX_TOPIC
 from keyborn.domain.errors import MessageUnknown, OutboxFull
 
 REMEMBERED = 10_000
@@ -87,13 +89,13 @@ class Outbox:
             " AND topic NOT IN (SELECT topic FROM message WHERE strikes IS NOT NULL) ORDER BY id LIMIT ?"
         )
         with self._told():
-            return [Message(*row) for row in self._connection.execute(query, (after, limit))]
+            return [_message(row) for row in self._connection.execute(query, (after, limit))]
 
     def suspects(self) -> list[Message]:
         """The messages on which the broker may have hung up, in order."""
         query = f"SELECT {_COLUMNS} FROM message WHERE strikes IS NOT NULL ORDER BY id"  # noqa: S608 - ours
         with self._told():
-            return [Message(*row) for row in self._connection.execute(query)]
+            return [_message(row) for row in self._connection.execute(query)]
 
     def settle(self, ends: Iterable[tuple[int, Fate]]) -> None:
         """Record how messages ended, in one transaction: delivered, quarantined, expired or dropped."""
@@ -123,7 +125,7 @@ class Outbox:
                 return Fate(Outcome.WAITING) if row[0] is None else Fate(Outcome.QUARANTINED, row[0])
             row = self._one("SELECT kind, reason FROM outcome WHERE id = ?", message)
             if row is not None:
-                return Fate(Outcome(row[0]), row[1])
+                return _fate(*row)
             row = self._one(
                 "SELECT forgotten < ?1 AND ?1 <= (SELECT seq FROM sqlite_sequence) FROM ledger", message
             )
@@ -141,10 +143,7 @@ class Outbox:
         )
         with self._told():
             rows = self._connection.execute(query, (limit,)).fetchall()
-        return [
-            Refused(number, topic, datetime.fromisoformat(at), reason, size)
-            for number, topic, at, reason, size in reversed(rows)
-        ]
+            return [_refused(row) for row in reversed(rows)]
 
     def retry(self, messages: Sequence[int] | None) -> int:
         """Let messages that were set aside wait again, all of them for None; returns how many.
@@ -171,7 +170,7 @@ class Outbox:
     def counts(self) -> Counts:
         """How many wait, how many were set aside, how many were lost on the way."""
         with self._told():
-            return Counts(*self._one("SELECT waiting, refused, dropped, expired FROM ledger") or (0, 0))
+            return _counts(self._one("SELECT waiting, refused, dropped, expired FROM ledger") or (0, 0))
 
     def size(self) -> int:
         """Bytes of the messages that wait."""
@@ -328,3 +327,39 @@ def open_outbox(path: Path, limits: OutboxLimits | None = None) -> Iterator[Outb
     """Open the outbox, making it 0600 if it is not there; raises OutboxUnusable or FileNotPrivate."""
     with open_file(path) as connection:
         yield Outbox(connection, path, limits or OutboxLimits())
+
+
+# ── rows, which a damaged file may hold anything in: SQLite keeps to no type ──
+
+
+def _message(row: tuple[Any, ...]) -> Message:
+    number, topic, payload, qos, expires_at, strikes = row
+    is_one = isinstance(topic, str) and isinstance(payload, bytes) and qos in (0, 1)
+    is_one &= isinstance(strikes, int | None) and isinstance(expires_at, float | None)
+    if not is_one or len(topic) > MAX_TOPIC or abs(expires_at or 0.0) == inf:
+        raise _damaged("message", number)
+    return Message(number, topic, payload, qos, expires_at, strikes)
+
+
+def _fate(kind: object, reason: object) -> Fate:
+    if kind not in list(Outcome) or not isinstance(reason, str | None):
+        raise _damaged("outcome", kind)
+    return Fate(Outcome(str(kind)), reason)
+
+
+def _refused(row: tuple[Any, ...]) -> Refused:
+    number, topic, at, reason, size = row
+    try:
+        return Refused(number, str(topic), datetime.fromisoformat(at), str(reason), size)
+    except (TypeError, ValueError):
+        raise _damaged("message", number) from None
+
+
+def _counts(row: tuple[Any, ...]) -> Counts:
+    if not all(isinstance(count, int) for count in row):
+        raise _damaged("ledger", row)
+    return Counts(*row)
+
+
+def _damaged(what: str, which: object) -> sqlite3.Error:
+    return sqlite3.DatabaseError(f"it is damaged: {what} {ascii(which)[:40]} is none")

@@ -68,14 +68,18 @@ class RenewalClient:
     def new_roots(self, own: Identity, moment: datetime) -> roots.Change | None:
         """What the service's trust bundle changes in this home's roots at ``moment``; None is nothing.
 
-        Where a root would go, service and broker are asked to prove themselves under those that stay. Raises
-        as ``service_time``, and whatever keeps the roots as they are.
+        Where a root would go, service and broker are asked to prove themselves under those that stay. And the
+        service under the new set as a whole: a root can hide another one of its name. Raises as
+        ``service_time``, and whatever keeps the roots as they are.
         """
         present = self._roots()
-        shown = _judge(self._exchange(own, https.Request("GET", BUNDLE_PATH)), own.service_url)
+        bundle = https.Request("GET", BUNDLE_PATH)
+        shown = _judge(self._exchange(own, bundle), own.service_url)
         change = roots.weigh(shown.body, present, moment, url=own.service_url)
         if change is not None and change.dropped:
             self._prove(own, change.kept_pem)
+        if change is not None and own.pinned:
+            self._exchange(own, bundle, roots_pem=change.roots_pem)
         return change
 
     def _prove(self, own: Identity, kept_pem: str) -> None:

@@ -10,13 +10,14 @@ they get their name. ``finish`` does after a crash what is left to do.
 """
 
 import os
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from keyborn.device import files, identity
+from keyborn.device import files, identity, tls
 from keyborn.device.home import Home
 from keyborn.domain.errors import FileNotPrivate, WrongAnswer, WrongCertificate
 
@@ -63,8 +64,16 @@ def weigh(bundle: bytes, present_pem: str, moment: datetime, *, url: str) -> Cha
         raise WrongAnswer(url=url, detail="its trust bundle holds no root that is still valid")
     if set(usable) == set(present):
         return None
+    roots_pem = verify.to_pem(usable)
+    try:
+        tls.verifying_context(roots_pem)
+    except (
+        ssl.SSLError
+    ):  # whatever else reads it: it could not be undone, for nobody would be believed any more
+        detail = "its trust bundle: TLS itself cannot read it"
+        raise WrongAnswer(url=url, detail=detail) from None
     return Change(
-        roots_pem=verify.to_pem(usable),
+        roots_pem=roots_pem,
         kept_pem=verify.to_pem([root for root in usable if root in present]),
         added=_names([root for root in usable if root not in present]),
         dropped=_names([root for root in present if root not in usable]),
@@ -113,9 +122,15 @@ def _names(roots: "Sequence[x509.Certificate]") -> tuple[str, ...]:
     """A name and the beginning of the fingerprint; a bundle's names are not ours: what is odd is left out."""
     from cryptography.hazmat.primitives.hashes import SHA256
 
-    return tuple(
-        f"{_plain(root.subject.rfc4514_string())} ({root.fingerprint(SHA256()).hex()[:8]})" for root in roots
-    )
+    return tuple(f"{_plain(_subject(root))} ({root.fingerprint(SHA256()).hex()[:8]})" for root in roots)
+
+
+def _subject(root: "x509.Certificate") -> str:
+    """Nothing but people reads it: one that cannot be parsed is no reason to distrust what OpenSSL takes."""
+    try:
+        return root.subject.rfc4514_string()
+    except ValueError:
+        return "a name that cannot be read"
 
 
 def _plain(text: str) -> str:

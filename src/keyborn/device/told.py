@@ -17,6 +17,9 @@ class Told:
 
     def now(self, wall: datetime, mono: float) -> datetime:
         """What time it is: counted on from there, or by a clock that was right then, if that is later."""
-        counted = self.there + timedelta(seconds=mono - self.at)
+        try:
+            counted = self.there + timedelta(seconds=mono - self.at)
+        except OverflowError:  # it said that it was the last second of the calendar
+            counted = self.there
         was_right = abs(self.wall - self.there) <= BACKDATE
         return max(counted, wall) if was_right else counted

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 
 from keyborn.domain.audit import AuditEvent
-from keyborn.domain.certificate import Certificate
+from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.csr import CertificateRequest, parse_csr
 from keyborn.domain.enrollment import Repeat
 from keyborn.domain.errors import (
@@ -102,7 +102,8 @@ class RenewalAuthority:
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each certificate asks for.
 
-        ``pace``: how often one certificate may ask for a successor; each new key stays known for ever.
+        A refusal's record stays for ever, and nobody can take a revoked key from who has it: few are kept.
+        ``pace``: how often one thing may ask for a successor; each new key stays known for ever.
         ``sessions`` is None where no broker runs beside: then nothing is open. ``quota`` and ``leases`` as
         in ``RegistrationAuthority``: a renewal is signed under the same quota.
         """
@@ -114,7 +115,7 @@ class RenewalAuthority:
         self._sessions = sessions
         self._admission = admission or Admission()
         self._turns = Turns(quota, leases)
-        self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
+        self._refusals = refusals or FailureBudget(burst=60, per_minute=1)
         self._pace = pace or FailureBudget(burst=60, per_minute=1)
         self._strangers = Strangers(ports.audit, clock, failures)
         self._issuing = Issuing(ports.enrollments, authority, on_step)
@@ -160,7 +161,7 @@ class RenewalAuthority:
         Raises what ``decide_renewal`` raises, a leaf of CsrRefused, Throttled, Queued, or a leaf of
         Unavailable.
         """
-        self._pace.charge(caller.certificate.id, self._clock.now())
+        self._pace.charge(_payer(caller.certificate), self._clock.now())
         async with self._admitted("renew", caller):
             place = place_name(caller.certificate.id, None)
             verdict, request = await self._turns.claim(
@@ -207,7 +208,7 @@ class RenewalAuthority:
         """
         if self._ports.reports is None:
             return
-        self._pace.charge(caller.certificate.id, self._clock.now())
+        self._pace.charge(_payer(caller.certificate), self._clock.now())
         async with self._admitted("roots", caller):
             await self._ports.reports.note_roots(caller.certificate.id, roots, self._clock.now())
 
@@ -245,6 +246,15 @@ class RenewalAuthority:
 
 async def _proved() -> None:
     """Who signed has been looked up: it may stand in line."""
+
+
+def _payer(certificate: Certificate) -> str:
+    """Against whom a request is counted: the thing, for each renewal brings it another certificate.
+
+    What is not in force counts for itself, so that who holds a former key uses nothing up of the thing's.
+    """
+    is_in_force = certificate.status is CertificateStatus.ACTIVE and certificate.slot is Slot.CURRENT
+    return f"thing {certificate.thing}" if is_in_force else certificate.id
 
 
 def _require_signature(request: SignedRequest, certificate: Certificate) -> None:

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from keyborn.device import identity, roots, tls, verify
 from keyborn.device.believing import Believer
@@ -22,9 +24,9 @@ from keyborn.domain.errors import (
     WrongAnswer,
 )
 from keyborn.domain.roots import root_set
-from support.device_home import FixedClock, Machine, home_in, identify, now
+from support.device_home import DAY, FixedClock, Machine, home_in, identify, now
 from support.device_slots import run
-from support.pki import SERVER, Pki, new_pki, shared_pki
+from support.pki import SERVER, Pki, new_pki, pem, shared_pki
 from support.renewing_service import Renewing, renewing_service
 from support.rude_service import Reply, RudeService, endless, plain, rude_service, silent
 
@@ -87,7 +89,7 @@ def test_a_new_root_is_taken_over_without_asking_the_broker(tmp_path: Path, serv
     change = asked(home)
     assert change is not None
     assert change.roots_pem == NEW + OLD
-    assert len(service.service.asked(BUNDLE_PATH)) == 1
+    assert len(service.service.asked(BUNDLE_PATH)) == 2, "and once more under all that it has then"
 
 
 def test_an_old_root_goes_once_service_and_broker_lead_to_the_new_one(tmp_path: Path) -> None:
@@ -121,6 +123,24 @@ def test_a_bundle_without_any_known_root_is_not_believed(tmp_path: Path, service
     shows(service, NEW)
     with pytest.raises(WrongAnswer, match="none of the roots that this device believes"):
         asked(home)
+
+
+def test_a_root_that_hides_another_one_is_not_taken_over(tmp_path: Path, service: Renewing) -> None:
+    """OpenSSL takes the first root of a name and key identifier for the issuer, and looks no further."""
+    home = device(tmp_path, service)
+    shows(service, twin_of(OLD) + OLD)
+    with pytest.raises(UntrustedService):
+        asked(home)
+
+
+def twin_of(root_pem: str) -> str:
+    """Another key's root that is called the same, and says the same of its key."""
+    root, key = x509.load_pem_x509_certificate(root_pem.encode()), OTHER.root.key
+    builder = x509.CertificateBuilder(root.issuer, root.subject, key.public_key(), root.serial_number)
+    builder = builder.not_valid_before(now() - DAY).not_valid_after(now() + DAY)
+    for each in root.extensions:
+        builder = builder.add_extension(each.value, each.critical)
+    return pem(builder.sign(key, SHA256()))
 
 
 def test_a_root_that_the_broker_still_needs_is_not_dropped(tmp_path: Path) -> None:

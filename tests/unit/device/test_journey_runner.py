@@ -1,6 +1,7 @@
 """The journey as a device runs it: real files, and a service and a broker that keep to a script."""
 
 import errno
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from keyborn.device import files, identity, slots
 from keyborn.device.identity import State
 from keyborn.device.journey import CHECK_EVERY, FIRST_CHECK, Runner
+from keyborn.device.told import Told
 from keyborn.domain.errors import (
     ApprovalPending,
     BrokerUnreachable,
@@ -318,6 +320,12 @@ def test_a_clock_that_is_behind_does_not_let_the_moment_pass(scene: Scene) -> No
     scene.machine.clock.at = now() - 60 * DAY
     scene.service.time = now()
     until_renewed(scene.start())
+
+
+def test_a_service_at_the_end_of_the_calendar_ends_no_device() -> None:
+    """A Date header can say so; counting on from there must not end the agent."""
+    last = datetime.max.replace(tzinfo=UTC)
+    assert Told(last, now(), 5.0).now(now(), 70.0) == last
 
 
 def test_a_clock_before_what_was_proved_asks_at_once(scene: Scene) -> None:

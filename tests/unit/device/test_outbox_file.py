@@ -115,6 +115,39 @@ def test_a_page_that_was_overwritten_is_said(path: Path) -> None:
         outbox.waiting(0, 999)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE message SET topic = x'ff00'",
+        "UPDATE message SET payload = 'text'",
+        "UPDATE message SET topic = printf('%.*c', 70000, 'x')",
+        "UPDATE message SET qos = 7",
+        "UPDATE message SET expires_at = 'soon'",
+        "UPDATE message SET expires_at = 9e999",
+        "UPDATE message SET strikes = 'x'",
+        "UPDATE message SET created_at = 'never'",
+        "UPDATE outcome SET kind = 'x'",
+        "UPDATE ledger SET waiting = 'x'",
+    ],
+)
+def test_what_no_outbox_wrote_is_said_and_ends_no_agent(path: Path, damage: str) -> None:
+    """SQLite keeps to no type, and checks no sums: a flipped bit can make anything of a row."""
+    with open_outbox(path) as outbox:
+        outbox.append_many([Draft("t", b"x")] * 3, now())
+        outbox.settle([(1, Fate(Outcome.EXPIRED)), (2, Fate(Outcome.QUARANTINED, "no"))])
+        outbox._connection.execute(damage)
+        with pytest.raises(OutboxUnusable, match="damaged"):
+            look_at_all_of(outbox)
+
+
+def look_at_all_of(outbox: Outbox) -> None:
+    outbox.waiting(0, 9)
+    outbox.suspects()
+    outbox.counts()
+    outbox.set_aside(9)
+    outbox.fate(1)
+
+
 def test_a_file_of_a_newer_program_is_left_alone(path: Path) -> None:
     with open_outbox(path) as outbox:
         outbox._connection.execute(f"PRAGMA user_version = {outbox_file.VERSION + 1}")

@@ -1,7 +1,9 @@
 """Roots that change: what of a bundle is believed, and that a power cut leaves the old set or the new."""
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
+from ssl import DER_cert_to_PEM_cert, PEM_cert_to_DER_cert
 
 import pytest
 from cryptography import x509
@@ -103,6 +105,24 @@ def test_the_moment_is_the_services_not_the_clocks() -> None:
 def test_a_name_in_a_bundle_cannot_write_on_a_terminal() -> None:
     change = changed(OLD + root(name="\x1b[2Jroot"))
     assert "\x1b" not in change.told
+
+
+def renamed(before: bytes, after: bytes) -> str:
+    """A root with other bytes in the place of its names: nobody looks at a root's signature."""
+    return DER_cert_to_PEM_cert(PEM_cert_to_DER_cert(root(name="evil")).replace(before, after))
+
+
+def test_a_name_that_cannot_be_read_ends_no_device() -> None:
+    """It would end every agent, again after each start: at the very look that a renewal begins with."""
+    bundle = OLD + renamed(b"\x0c\x04evil", b"\x0c\x04\xff\xfe\xff\xfe")
+    with contextlib.suppress(WrongAnswer):
+        assert "a name that cannot be read" in changed(bundle).told
+
+
+def test_roots_that_tls_cannot_read_are_not_believed() -> None:
+    """Stored, they would be the last ones: no service could prove itself to this device any more."""
+    with pytest.raises(WrongAnswer, match="TLS itself cannot read"):
+        weigh(OLD + renamed(b"\x0c\x04evil", b"\x04\x04evil"))
 
 
 @given(st.binary(max_size=300), st.integers(0, 600))

@@ -151,6 +151,12 @@ def test_lengths_are_written_as_mqtt_has_them(rest: int, size: bytes) -> None:
     assert mqtt._size(rest) == size
 
 
-@pytest.mark.parametrize(("lifetime", "seconds"), [(1e-9, 1), (1, 1), (1.2, 2), (2**32 - 1, 2**32 - 1)])
+LONGEST = 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "seconds"), [(1e-9, 1), (1, 1), (1.2, 2), (LONGEST, LONGEST), (LONGEST + 60, LONGEST)]
+)
 def test_a_lifetime_is_told_in_whole_seconds_and_never_as_none(lifetime: float, seconds: int) -> None:
+    """More than fits is left where somebody set the clock back."""
     assert mqtt._seconds(lifetime) == seconds

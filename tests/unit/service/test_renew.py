@@ -1,6 +1,7 @@
 """The renewal authority: who is heard, in which order, what is recorded, and what a crash leaves."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -345,6 +346,21 @@ async def test_a_device_that_asks_for_nonsense_without_end_is_throttled(world: R
         await world.renewal.renew(await world.prove(first), None)
 
 
+async def test_who_was_revoked_does_not_fill_the_trail(world: RenewalWorld) -> None:
+    first = await world.device()
+    await world.things().carry_out(Order("sensor-1", ThingStatus.REVOKED))
+    before = len(await world.actions())
+    for _ in range(200):
+        with pytest.raises(Throttled if len(await world.actions()) - before == 60 else ThingRevoked):
+            await world.confirm(first)
+    assert len(await world.actions()) - before == 60
+    world.clock.turn(timedelta(minutes=10))
+    for _ in range(20):
+        with suppress(Throttled, ThingRevoked):
+            await world.confirm(first)
+    assert len(await world.actions()) - before == 70, "one a minute from here"
+
+
 async def test_a_device_that_renews_without_end_is_slowed_down(world: RenewalWorld) -> None:
     """Each new key stays known for ever; a broken device must not fill the registry."""
     first, other = await world.device(), await world.device("sensor-2")
@@ -357,6 +373,30 @@ async def test_a_device_that_renews_without_end_is_slowed_down(world: RenewalWor
     await world.renewed(other)
     world.clock.turn(timedelta(minutes=1))
     await world.renewed(first)
+
+
+async def test_a_device_that_confirms_what_it_asked_for_is_slowed_down_too(world: RenewalWorld) -> None:
+    """Each round ends with another certificate, and none of them asks more than once."""
+    device = await world.device()
+    world.renewal = world.build_renewal(pace=FailureBudget(burst=3, per_minute=1))
+    for _ in range(3):
+        device, _ = await world.renewed(device)
+        await world.confirm(device)
+    with pytest.raises(Throttled):
+        await world.renewed(device)
+
+
+async def test_a_former_key_uses_nothing_up_of_the_device_s(world: RenewalWorld) -> None:
+    first = await world.device()
+    second, _ = await world.renewed(first)
+    await world.confirm(second)
+    world.renewal = world.build_renewal(pace=FailureBudget(burst=3, per_minute=1))
+    for _ in range(3):
+        with pytest.raises(CertificateNotActive):
+            await world.renewed(first)
+    with pytest.raises(Throttled):
+        await world.renewed(first)
+    await world.renewed(second)
 
 
 # ── what the rules say, from here ─────────────────────────────────────────────────────────────────────
