@@ -40,7 +40,7 @@ def thing(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def home(server: Server, tmp_path: Path, thing: str) -> Home:
     home = home_in(tmp_path)
-    enroll(home.path, server.token(thing=thing)[CODE], thing)
+    enroll(home.path, server.token(thing=thing)[CODE], thing, "--subject", "/C=JP/O=Example")
     return home
 
 
@@ -145,6 +145,7 @@ def test_renew_now_without_an_agent(server: Server, home: Home, thing: str) -> N
     assert home.key.read_bytes() != before
     assert [row["certificateId"] for row in server.active(thing)] == [report["certificateId"]]
     assert keyborn("publish", topic(thing), "x", "--home", home.path).stdout == "delivered\n"
+    assert f'subject = "/C=JP/O=Example/CN={thing}"' in home.settings.read_text()
 
 
 def test_renew_now_by_the_agent(server: Server, home: Home, agent: Process, thing: str) -> None:

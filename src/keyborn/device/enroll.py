@@ -17,7 +17,7 @@ from keyborn.device.home import Home
 from keyborn.device.identity import Identity, Standing, State
 from keyborn.device.keystore import FileKeyStore, require_sound
 from keyborn.device.pace import Deadline
-from keyborn.device.subject import Subject, parse_subject
+from keyborn.device.subject import Subject, parse_subject, remembered
 from keyborn.device.surroundings import Surroundings
 from keyborn.device.trust import Trust, check_clock
 from keyborn.domain.errors import KeybornError, KeyExists, OtherService, OtherThing, ThingNameMissing
@@ -108,7 +108,7 @@ def _obtain(home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, 
     if standing.identity is not None:  # expired or damaged, by this device's own lights: it may be neither
         _require_own(home, standing.identity, code)
     thing = _choose_thing(standing, wish, around)
-    subject = parse_subject(wish.subject, thing)
+    subject = _subject(wish, thing, standing.identity)
     check_clock(code, around.clock.now())  # before a key is made for nothing
     store = _ensure_key(home, wish, subject, around)
     client = EnrollmentClient(code, Deadline.after(timeout, around.pace), around.say)
@@ -117,7 +117,7 @@ def _obtain(home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, 
     around.checkpoint("send the request")
     around.say(f"Asking {code.url} for a certificate for {thing}.")
     answer = client.enroll(trust, thing, store.sign_request(subject))
-    stored = _store(home, _Obtained(thing, store, code, trust, answer), around)
+    stored = _store(home, _Obtained(thing, store, code, trust, answer, subject), around)
     return Outcome(stored, obtained=True, subject=subject.text)
 
 
@@ -156,6 +156,7 @@ class _Obtained:
     code: EnrollmentCode
     trust: Trust
     answer: Enrolled
+    subject: Subject
 
 
 def _store(home: Home, obtained: _Obtained, around: Surroundings) -> Identity:
@@ -183,6 +184,7 @@ def _store(home: Home, obtained: _Obtained, around: Surroundings) -> Identity:
         root_fingerprint=obtained.code.fingerprint.hex(),
         proved_time=max(leaf.not_valid_before_utc, obtained.code.issued_at),
         broker=answer.broker,
+        subject=obtained.subject.text if len(obtained.subject.attributes) > 1 else "",
     )
     files.run_steps(identity.storage_steps(home, certificate_pem, roots_pem, made), around.checkpoint)
     around.checkpoint("done")
@@ -210,6 +212,13 @@ def _choose_thing(standing: Standing, wish: Wish, around: Surroundings) -> Thing
             raise OtherThing(current=current, asked=asked)
         return current
     return asked if asked is not None else _from_hostname(around)
+
+
+def _subject(wish: Wish, thing: ThingName, present: Identity | None) -> Subject:
+    """The subject asked for, or else the one of the identity before; raises InvalidSubject."""
+    if wish.subject or present is None:
+        return parse_subject(wish.subject, thing)
+    return remembered(present.subject, thing)
 
 
 def _from_hostname(around: Surroundings) -> ThingName:

@@ -17,7 +17,7 @@ from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore, KeyFacts
 from keyborn.device.outcomes import of_broker, of_confirmation, of_enrollment, of_renewal, of_service
 from keyborn.device.renewal import Successor
-from keyborn.device.subject import parse_subject
+from keyborn.device.subject import remembered
 from keyborn.device.surroundings import Surroundings
 from keyborn.device.told import Told
 from keyborn.domain.errors import FileNotPrivate, KeybornError, KeyUnusable, SessionLost
@@ -259,7 +259,7 @@ class Runner:
     def _ask(self, _effect: e.AskRenewal) -> Event:
         own, store = self._current(), FileKeyStore(self._home.of(Slot.NEXT).key)
         try:
-            csr, key = store.sign_request(parse_subject("", own.thing)), store.facts()
+            csr, key = store.sign_request(remembered(own.subject, own.thing)), store.facts()
         except KeybornError as wrong:
             return Event(Happened.UNUSABLE, str(wrong))
         try:
