@@ -24,6 +24,7 @@ from support.server import Server, running
 LIMIT = 35 * 1024
 """KiB of an idle agent (GOALS P11)."""
 CODE = "code"
+SHARED = ("subscribe", "$share/group/certtest/x")
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_the_commands_go_through_the_agent_s_one_session(
 
 
 def test_refusals_are_the_same_as_without_an_agent(home: Home, agent: Process) -> None:
-    for words in (("publish", "other/x", "hi"), ("subscribe", "other/x"), ("publish", "a/#", "x")):
+    for words in (("publish", "other/x", "hi"), ("subscribe", "other/x"), ("publish", "a/#", "x"), SHARED):
         alone = keyborn(*words, "--home", home.path, expect=1)
         agent.start().connected()
         through = keyborn(*words, "--home", home.path, expect=1)

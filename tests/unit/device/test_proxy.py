@@ -11,8 +11,8 @@ from keyborn.device.proxy import HTTPS, MQTT, Barred, Proxy, proxy_for
 FAR = "broker.example"
 
 
-def found(host: str = FAR, port: int = 8883, variables: tuple[str, ...] = MQTT, **set_: str) -> Proxy | None:
-    return proxy_for(variables, host, port, set_)
+def found(host: str = FAR, *, variables: tuple[str, ...] = MQTT, **environment: str) -> Proxy | None:
+    return proxy_for(variables, host, 8883, environment)
 
 
 def place(proxy: Proxy | None) -> tuple[str, int] | None:
@@ -60,10 +60,13 @@ def test_what_is_no_http_proxy_is_said_and_not_passed_over(value: str, why: str)
 
 
 def test_the_first_variable_that_is_set_decides() -> None:
-    both = {"HTTPS_PROXY": "http://upper:1", "https_proxy": "http://lower:1", "ALL_PROXY": "http://all:1"}
-    assert place(found(**both)) == ("lower", 1)
-    assert place(found(**both, MQTT_PROXY="http://mqtt:1")) == ("mqtt", 1)
-    assert place(found(**both, MQTT_PROXY="http://mqtt:1", variables=HTTPS)) == ("lower", 1)
+    def among(variables: tuple[str, ...], **more: str) -> tuple[str, int] | None:
+        both = {"HTTPS_PROXY": "http://upper:1", "https_proxy": "http://lower:1", "ALL_PROXY": "http://all:1"}
+        return place(proxy_for(variables, FAR, 8883, {**both, **more}))
+
+    assert among(MQTT) == ("lower", 1)
+    assert among(MQTT, MQTT_PROXY="http://mqtt:1") == ("mqtt", 1)
+    assert among(HTTPS, MQTT_PROXY="http://mqtt:1") == ("lower", 1)
     assert place(found(ALL_PROXY="http://all:1")) == ("all", 1)
 
 
@@ -112,7 +115,8 @@ def test_this_machine_is_never_reached_through_a_proxy(host: str) -> None:
 )
 def test_no_proxy_names_who_is_reached_without_one(entries: str, host: str, *, direct: bool) -> None:
     for name in ("no_proxy", "NO_PROXY"):
-        assert (found(host, https_proxy="http://p:1", **{name: entries}) is None) is direct
+        environment = {"https_proxy": "http://p:1", name: entries}
+        assert (proxy_for(MQTT, host, 8883, environment) is None) is direct
 
 
 SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=8, max_size=40).filter(

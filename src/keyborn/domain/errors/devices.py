@@ -226,6 +226,16 @@ class SubscribeDenied(DeviceError):
     )
 
 
+class SharedNotOffered(SubscribeDenied):
+    """The broker has no shared subscriptions (MQTT 5: reason 0x9E)."""
+
+    code = "shared_not_offered"
+    sentence = (
+        "The broker refused the filter {topic}: it offers no shared subscriptions. AWS IoT Core does, the "
+        "broker of `keyborn serve` does not. Without $share/GROUP/ in front everybody gets every message."
+    )
+
+
 class MessageTooLarge(DeviceError):
     """More than AWS IoT's 128 KiB payload."""
 
