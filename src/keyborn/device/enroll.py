@@ -45,6 +45,14 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class _Patience:
+    """Seconds for all tries, or for the only one."""
+
+    seconds: float
+    once: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The identity, and how it came."""
 
@@ -64,13 +72,14 @@ def enroll(
     timeout: float = DEFAULT_TIMEOUT,
     offered: Callable[[], EnrollmentCode | None] = lambda: None,
     held: bool = False,
+    once: bool = False,
 ) -> Outcome:
     """Give this device its identity, or say that it has one.
 
     ``code`` is called only if a request is needed, and before anything is made; ``offered`` only if none is,
-    to notice a code of another service. ``held``: the caller holds the home already. Raises OtherService for
-    such a code, and other leaves of DeviceError and InputError; whatever it raises, nothing but a key has
-    been stored.
+    to notice a code of another service. ``held``: the caller holds the home already. ``once``: nothing is
+    tried a second time. Raises OtherService for such a code, and other leaves of DeviceError and InputError;
+    whatever it raises, nothing but a key has been stored.
     """
     if not home.missing():
         home.check()
@@ -78,7 +87,7 @@ def enroll(
             slots.ensure_settled(home)
     present = _present(home, wish, around)
     if present is not None:
-        _require_own(home, present, offered())
+        require_own(home, present, offered())
         return Outcome(present, obtained=False)
     asked = code()
     home.prepare()
@@ -87,9 +96,9 @@ def enroll(
             slots.settle(home, around.checkpoint)
             present = _present(home, wish, around)
             if present is not None:
-                _require_own(home, present, asked)
+                require_own(home, present, asked)
                 return Outcome(present, obtained=False)
-            return _obtain(home, wish, asked, around, timeout)
+            return _obtain(home, wish, asked, around, _Patience(timeout, once))
         except OSError as wrong:  # the disk; troubles of the network have their own errors by now
             raise files.trouble(home.path, wrong) from None
 
@@ -103,15 +112,18 @@ def _present(home: Home, wish: Wish, around: Surroundings) -> Identity | None:
     return standing.identity
 
 
-def _obtain(home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, timeout: float) -> Outcome:
+def _obtain(
+    home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, patience: "_Patience"
+) -> Outcome:
     standing = identity.assess(home, around.clock.now())
     if standing.identity is not None:  # expired or damaged, by this device's own lights: it may be neither
-        _require_own(home, standing.identity, code)
+        require_own(home, standing.identity, code)
     thing = _choose_thing(standing, wish, around)
     subject = _subject(wish, thing, standing.identity)
     check_clock(code, around.clock.now())  # before a key is made for nothing
     store = _ensure_key(home, wish, subject, around)
-    client = EnrollmentClient(code, Deadline.after(timeout, around.pace), around.say)
+    deadline = Deadline.after(patience.seconds, around.pace)
+    client = EnrollmentClient(code, deadline, around.say, once=patience.once)
     around.checkpoint("ask whom to trust")
     trust = client.establish_trust(around.clock)
     around.checkpoint("send the request")
@@ -121,7 +133,7 @@ def _obtain(home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, 
     return Outcome(stored, obtained=True, subject=subject.text)
 
 
-def _require_own(home: Home, present: Identity, code: EnrollmentCode | None) -> None:
+def require_own(home: Home, present: Identity, code: EnrollmentCode | None) -> None:
     """An identity is never replaced by another service's, whatever the clock says; raises OtherService."""
     if code is None:
         return

@@ -84,15 +84,20 @@ class Runner:
         service: Service,
         *,
         enroll: Enrollment | None = None,
+        has_code: Callable[[], bool] = lambda: True,
         now: bool = False,
     ) -> None:
-        """``enroll`` where there is a code to enroll with; ``now`` asks for one renewal before its time."""
+        """``enroll`` where there may be a code to enroll with, which ``has_code`` says each time.
+
+        ``now`` asks for one renewal before its time.
+        """
         self._home = home
         self._around = around
         self._line = line
         self._service = service
         self._believer = Believer(home, around, service)
         self._enroll = enroll
+        self._has_code = has_code
         self._asked_for = now
         self._journey, self._effects = begin()
         self._own: Identity | None = None
@@ -201,7 +206,7 @@ class Runner:
             return Happened.FOUND_DUE if self._is_due() else Happened.FOUND_CURRENT
         if seen.previous_usable:
             return Happened.FOUND_ONLY_PREVIOUS
-        if self._enroll is not None:
+        if self._enroll is not None and self._has_code():
             return Happened.FOUND_CODE
         nothing = seen.current.state in (identity.State.NONE, identity.State.KEY_ONLY)
         return Happened.FOUND_NOTHING if nothing else Happened.FOUND_BROKEN
