@@ -24,6 +24,7 @@ from support.server import Server, running
 LIMIT = 35 * 1024
 """KiB of an idle agent (GOALS P11)."""
 CODE = "code"
+SHARED = ("subscribe", "$share/group/certtest/x")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def thing(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def home(server: Server, tmp_path: Path, thing: str) -> Home:
     home = home_in(tmp_path)
-    enroll(home.path, server.token(thing=thing)[CODE], thing)
+    enroll(home.path, server.token(thing=thing)[CODE], thing, "--subject", "/C=JP/O=Example")
     return home
 
 
@@ -90,7 +91,7 @@ def test_the_commands_go_through_the_agent_s_one_session(
 
 
 def test_refusals_are_the_same_as_without_an_agent(home: Home, agent: Process) -> None:
-    for words in (("publish", "other/x", "hi"), ("subscribe", "other/x"), ("publish", "a/#", "x")):
+    for words in (("publish", "other/x", "hi"), ("subscribe", "other/x"), ("publish", "a/#", "x"), SHARED):
         alone = keyborn(*words, "--home", home.path, expect=1)
         agent.start().connected()
         through = keyborn(*words, "--home", home.path, expect=1)
@@ -145,6 +146,7 @@ def test_renew_now_without_an_agent(server: Server, home: Home, thing: str) -> N
     assert home.key.read_bytes() != before
     assert [row["certificateId"] for row in server.active(thing)] == [report["certificateId"]]
     assert keyborn("publish", topic(thing), "x", "--home", home.path).stdout == "delivered\n"
+    assert f'subject = "/C=JP/O=Example/CN={thing}"' in home.settings.read_text()
 
 
 def test_renew_now_by_the_agent(server: Server, home: Home, agent: Process, thing: str) -> None:

@@ -26,6 +26,8 @@ from support.device_home import eventually
 
 FAST = Options(rate=0)
 PATIENCE = 20.0
+SOON = ("--spread", "0")
+"""For machines that have just started."""
 
 
 @dataclass
@@ -107,7 +109,7 @@ class Process:
 
     def start(self, **environment: str) -> "Process":
         assert self.process is None or self.process.poll() is not None, "the one before still runs"
-        words = [sys.executable, "-m", "keyborn", "agent", "--home", str(self.home.path), *self.words]
+        words = [sys.executable, "-m", "keyborn", "agent", "--home", str(self.home.path), *SOON, *self.words]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(words, stderr=log, env={**os.environ, **environment})
         eventually(self._answers)

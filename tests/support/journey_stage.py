@@ -66,6 +66,8 @@ class Service:
     believed: list[str] = field(default_factory=list)
     """Hashes of the roots that the device said it has."""
     roots_trouble: KeybornError | None = None
+    csrs: list[str] = field(default_factory=list)
+    """The requests for the next certificate."""
 
     def service_time(self, own: Identity) -> datetime | None:
         self._note("time")
@@ -83,6 +85,7 @@ class Service:
 
     def renew(self, own: Identity, csr_pem: str, key: KeyFacts) -> Successor:
         self._note(f"renew by {own.certificate_id[:8]}")
+        self.csrs.append(csr_pem)
         if key.key_hash not in self.answers:
             self.answers[key.key_hash] = Successor(*certified(self.home))
         return self.answers[key.key_hash]

@@ -14,6 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 DAY = timedelta(days=1)
 CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
 SERVER = ExtendedKeyUsageOID.SERVER_AUTH
+DISTANT = "far.keyborn.invalid"
+"""A name that nobody resolves here: only a proxy of ours knows the way."""
 
 
 def pem(*certificates: x509.Certificate) -> str:
@@ -68,7 +70,7 @@ class Authority:
         end: datetime | None = None,
         between: bool = False,
     ) -> Leaf:
-        """A leaf for ``name``; one for servers is good for localhost and 127.0.0.1."""
+        """A leaf for ``name``; one for servers is good for localhost, 127.0.0.1 and ``DISTANT``."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         builder = _base(name, key, self, start or now - DAY, end or now + 90 * DAY)
@@ -76,7 +78,11 @@ class Authority:
             x509.BasicConstraints(ca=False, path_length=None), critical=True
         ).add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         if usage == SERVER:
-            names = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
+            names = [
+                x509.DNSName("localhost"),
+                x509.IPAddress(IPv4Address("127.0.0.1")),
+                x509.DNSName(DISTANT),
+            ]
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         certificate = builder.sign(self.key, hashes.SHA256())
         return Leaf(certificate, key, (self.certificate,) if between else ())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keyborn.cli.device import Number, find_home, home_option, surroundings
+from keyborn.cli.device import KEY_TYPES, Number, find_home, home_option, surroundings
 
 if TYPE_CHECKING:
     from keyborn.device.agent.run import Agent, Options
@@ -42,6 +42,21 @@ _OVERFLOW = ("drop-oldest", "drop-newest", "refuse")
 )
 @click.option("--will", nargs=2, metavar="TOPIC MESSAGE", help="What the broker says if this device is lost.")
 @click.option("--will-retain", is_flag=True, help="The broker keeps that for who asks later.")
+@click.option(
+    "--code-file",
+    type=click.Path(dir_okay=False, readable=False, path_type=Path),
+    help="Enroll by itself with the code in this file, then remove it.  [default: enroll.code in the home]",
+)
+@click.option("--thing", metavar="NAME", help="The name to enroll with.  [default: this machine's host name]")
+@click.option("--key-type", type=click.Choice(KEY_TYPES), help="The key to make then.  [default: p256]")
+@click.option("--subject", default="", metavar="/C=…/O=…", help="Further subject attributes of the request.")
+@click.option(
+    "--spread",
+    type=Number(0, 3600),
+    default=5.0,
+    show_default=True,
+    help="Seconds within which it connects first, at random, if the machine has just been switched on.",
+)
 def agent(
     *,
     home: Path | None,
@@ -50,6 +65,11 @@ def agent(
     overflow: str,
     will: tuple[str, str] | None,
     will_retain: bool,
+    code_file: Path | None,
+    thing: str | None,
+    key_type: str | None,
+    subject: str,
+    spread: float,
 ) -> None:
     """Keep this device connected, send what waits, renew its certificate in time; until it is told to end.
 
@@ -57,16 +77,24 @@ def agent(
     programs of the same user, over the socket agent.sock. It logs JSON lines on standard error. SIGTERM ends
     it after a last round of sending, SIGHUP makes it look at its files anew.
 
+    A device that is not enrolled yet is so as soon as there is a code for it: in the file enroll.code in its
+    home, mode 0600, which is removed once it has done its work.
+
     Example: keyborn agent --will certtest/gateway-1/state lost
 
     Example: systemctl enable --now keyborn-agent
     """
+    from keyborn.device.agent.enrolling import FirstWish
     from keyborn.device.agent.log import Log
     from keyborn.device.agent.run import Agent
 
     around = surroundings(quiet=True)
     log = Log(sys.stderr, around.clock)
-    options = _options(rate, outbox_messages, overflow, will, retain=will_retain)
+    options = replace(
+        _options(rate, outbox_messages, overflow, will, retain=will_retain),
+        first=FirstWish(code_file, thing, key_type, subject),
+        spread=spread,
+    )
     running = Agent(find_home(home), replace(around, say=log.say), options, os.environ, log)
     _obey_signals(running)
     running.run()

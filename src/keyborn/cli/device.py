@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from keyborn.device.surroundings import Surroundings
 
 
+KEY_TYPES = ("p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096")
+
+
 class Number(click.FloatRange):
     """A number within a range; ``nan``, which is within every range for click, is none."""
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keyborn.cli.code import CodeSource
-from keyborn.cli.device import Number, find_home, home_option, home_words, surroundings
+from keyborn.cli.device import KEY_TYPES, Number, find_home, home_option, home_words, surroundings
 from keyborn.cli.output import json_option, show
 
 if TYPE_CHECKING:
     from keyborn.device.enroll import Outcome
     from keyborn.device.home import Home
-
-_KEY_TYPES = ("p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096")
 
 
 @click.command()
@@ -26,7 +24,7 @@ _KEY_TYPES = ("p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096")
 )
 @click.option("--thing", metavar="NAME", help="The thing name.  [default: this machine's host name]")
 @home_option
-@click.option("--key-type", type=click.Choice(_KEY_TYPES), help="The key to make.  [default: p256]")
+@click.option("--key-type", type=click.Choice(KEY_TYPES), help="The key to make.  [default: p256]")
 @click.option("--adopt-key", type=click.Path(dir_okay=False, path_type=Path), help="Use a copy of this key.")
 @click.option("--key", "key_uri", metavar="URI", help="Where the key lives; only file: for now.")
 @click.option(

@@ -17,7 +17,7 @@ from keyborn.device.home import Home
 from keyborn.device.identity import Identity, Standing, State
 from keyborn.device.keystore import FileKeyStore, require_sound
 from keyborn.device.pace import Deadline
-from keyborn.device.subject import Subject, parse_subject
+from keyborn.device.subject import Subject, parse_subject, remembered
 from keyborn.device.surroundings import Surroundings
 from keyborn.device.trust import Trust, check_clock
 from keyborn.domain.errors import KeybornError, KeyExists, OtherService, OtherThing, ThingNameMissing
@@ -45,6 +45,14 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
+class _Patience:
+    """Seconds for all tries, or for the only one."""
+
+    seconds: float
+    once: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """The identity, and how it came."""
 
@@ -64,13 +72,14 @@ def enroll(
     timeout: float = DEFAULT_TIMEOUT,
     offered: Callable[[], EnrollmentCode | None] = lambda: None,
     held: bool = False,
+    once: bool = False,
 ) -> Outcome:
     """Give this device its identity, or say that it has one.
 
     ``code`` is called only if a request is needed, and before anything is made; ``offered`` only if none is,
-    to notice a code of another service. ``held``: the caller holds the home already. Raises OtherService for
-    such a code, and other leaves of DeviceError and InputError; whatever it raises, nothing but a key has
-    been stored.
+    to notice a code of another service. ``held``: the caller holds the home already. ``once``: nothing is
+    tried a second time. Raises OtherService for such a code, and other leaves of DeviceError and InputError;
+    whatever it raises, nothing but a key has been stored.
     """
     if not home.missing():
         home.check()
@@ -78,7 +87,7 @@ def enroll(
             slots.ensure_settled(home)
     present = _present(home, wish, around)
     if present is not None:
-        _require_own(home, present, offered())
+        require_own(home, present, offered())
         return Outcome(present, obtained=False)
     asked = code()
     home.prepare()
@@ -87,9 +96,9 @@ def enroll(
             slots.settle(home, around.checkpoint)
             present = _present(home, wish, around)
             if present is not None:
-                _require_own(home, present, asked)
+                require_own(home, present, asked)
                 return Outcome(present, obtained=False)
-            return _obtain(home, wish, asked, around, timeout)
+            return _obtain(home, wish, asked, around, _Patience(timeout, once))
         except OSError as wrong:  # the disk; troubles of the network have their own errors by now
             raise files.trouble(home.path, wrong) from None
 
@@ -103,25 +112,28 @@ def _present(home: Home, wish: Wish, around: Surroundings) -> Identity | None:
     return standing.identity
 
 
-def _obtain(home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, timeout: float) -> Outcome:
+def _obtain(
+    home: Home, wish: Wish, code: EnrollmentCode, around: Surroundings, patience: "_Patience"
+) -> Outcome:
     standing = identity.assess(home, around.clock.now())
     if standing.identity is not None:  # expired or damaged, by this device's own lights: it may be neither
-        _require_own(home, standing.identity, code)
+        require_own(home, standing.identity, code)
     thing = _choose_thing(standing, wish, around)
-    subject = parse_subject(wish.subject, thing)
+    subject = _subject(wish, thing, standing.identity)
     check_clock(code, around.clock.now())  # before a key is made for nothing
     store = _ensure_key(home, wish, subject, around)
-    client = EnrollmentClient(code, Deadline.after(timeout, around.pace), around.say)
+    deadline = Deadline.after(patience.seconds, around.pace)
+    client = EnrollmentClient(code, deadline, around.say, once=patience.once)
     around.checkpoint("ask whom to trust")
     trust = client.establish_trust(around.clock)
     around.checkpoint("send the request")
     around.say(f"Asking {code.url} for a certificate for {thing}.")
     answer = client.enroll(trust, thing, store.sign_request(subject))
-    stored = _store(home, _Obtained(thing, store, code, trust, answer), around)
+    stored = _store(home, _Obtained(thing, store, code, trust, answer, subject), around)
     return Outcome(stored, obtained=True, subject=subject.text)
 
 
-def _require_own(home: Home, present: Identity, code: EnrollmentCode | None) -> None:
+def require_own(home: Home, present: Identity, code: EnrollmentCode | None) -> None:
     """An identity is never replaced by another service's, whatever the clock says; raises OtherService."""
     if code is None:
         return
@@ -156,6 +168,7 @@ class _Obtained:
     code: EnrollmentCode
     trust: Trust
     answer: Enrolled
+    subject: Subject
 
 
 def _store(home: Home, obtained: _Obtained, around: Surroundings) -> Identity:
@@ -183,6 +196,7 @@ def _store(home: Home, obtained: _Obtained, around: Surroundings) -> Identity:
         root_fingerprint=obtained.code.fingerprint.hex(),
         proved_time=max(leaf.not_valid_before_utc, obtained.code.issued_at),
         broker=answer.broker,
+        subject=obtained.subject.text if len(obtained.subject.attributes) > 1 else "",
     )
     files.run_steps(identity.storage_steps(home, certificate_pem, roots_pem, made), around.checkpoint)
     around.checkpoint("done")
@@ -210,6 +224,13 @@ def _choose_thing(standing: Standing, wish: Wish, around: Surroundings) -> Thing
             raise OtherThing(current=current, asked=asked)
         return current
     return asked if asked is not None else _from_hostname(around)
+
+
+def _subject(wish: Wish, thing: ThingName, present: Identity | None) -> Subject:
+    """The subject asked for, or else the one of the identity before; raises InvalidSubject."""
+    if wish.subject or present is None:
+        return parse_subject(wish.subject, thing)
+    return remembered(present.subject, thing)
 
 
 def _from_hostname(around: Surroundings) -> ThingName:

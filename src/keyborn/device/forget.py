@@ -10,7 +10,7 @@ from keyborn.domain.slots import Slot
 
 _OTHERS = (
     "next.promoting", "previous.returning", "roots.next", "roots.pem",
-    "outbox.db", "outbox.db-wal", "outbox.db-shm", "outbox.db-journal", "agent.sock",
+    "enroll.code", "outbox.db", "outbox.db-wal", "outbox.db-shm", "outbox.db-journal", "agent.sock",
 )  # fmt: skip
 
 

@@ -58,6 +58,8 @@ class Identity:
     proved_time: datetime
     """A time that has certainly come: from the enrolment, never from the clock alone."""
     broker: Broker
+    subject: str = ""
+    """What ``--subject`` said of the request, which the next ones repeat; empty is the name alone."""
 
     @property
     def pinned(self) -> bool:
@@ -172,7 +174,7 @@ def file_hash(data: bytes) -> str:
 
 
 def to_toml(identity: Identity) -> str:
-    """``device.toml``; every text in it is printable ASCII, for which JSON and TOML strings are the same."""
+    """``device.toml``; every text in it is printable, for which JSON and TOML strings are the same."""
     broker = identity.broker
     sections: dict[str, dict[str, object]] = {
         "certificate": {
@@ -181,6 +183,7 @@ def to_toml(identity: Identity) -> str:
             "not_before": identity.not_before,
             "not_after": identity.not_after,
             "file_sha256": identity.certificate_hash,
+            **({"subject": identity.subject} if identity.subject else {}),
         },
         "roots": {"file_sha256": identity.roots_hash},
         "service": {
@@ -232,6 +235,7 @@ def from_toml(text: str) -> Identity:
         root_fingerprint=service.text("root_fingerprint"),
         proved_time=service.moment("proved_time"),
         broker=talks,
+        subject=certificate.text("subject") if certificate.has("subject") else "",
     )
 
 
@@ -358,4 +362,8 @@ def _told(wrong: Exception) -> str:
 
 
 def _toml(value: object) -> str:
-    return value.isoformat(timespec="seconds") if isinstance(value, datetime) else json.dumps(value)
+    return (
+        value.isoformat(timespec="seconds")
+        if isinstance(value, datetime)
+        else json.dumps(value, ensure_ascii=False)
+    )

@@ -17,7 +17,7 @@ from keyborn.device.identity import Identity
 from keyborn.device.keystore import FileKeyStore, KeyFacts
 from keyborn.device.outcomes import of_broker, of_confirmation, of_enrollment, of_renewal, of_service
 from keyborn.device.renewal import Successor
-from keyborn.device.subject import parse_subject
+from keyborn.device.subject import remembered
 from keyborn.device.surroundings import Surroundings
 from keyborn.device.told import Told
 from keyborn.domain.errors import FileNotPrivate, KeybornError, KeyUnusable, SessionLost
@@ -84,15 +84,20 @@ class Runner:
         service: Service,
         *,
         enroll: Enrollment | None = None,
+        has_code: Callable[[], bool] = lambda: True,
         now: bool = False,
     ) -> None:
-        """``enroll`` where there is a code to enroll with; ``now`` asks for one renewal before its time."""
+        """``enroll`` where there may be a code to enroll with, which ``has_code`` says each time.
+
+        ``now`` asks for one renewal before its time.
+        """
         self._home = home
         self._around = around
         self._line = line
         self._service = service
         self._believer = Believer(home, around, service)
         self._enroll = enroll
+        self._has_code = has_code
         self._asked_for = now
         self._journey, self._effects = begin()
         self._own: Identity | None = None
@@ -201,7 +206,7 @@ class Runner:
             return Happened.FOUND_DUE if self._is_due() else Happened.FOUND_CURRENT
         if seen.previous_usable:
             return Happened.FOUND_ONLY_PREVIOUS
-        if self._enroll is not None:
+        if self._enroll is not None and self._has_code():
             return Happened.FOUND_CODE
         nothing = seen.current.state in (identity.State.NONE, identity.State.KEY_ONLY)
         return Happened.FOUND_NOTHING if nothing else Happened.FOUND_BROKEN
@@ -259,7 +264,7 @@ class Runner:
     def _ask(self, _effect: e.AskRenewal) -> Event:
         own, store = self._current(), FileKeyStore(self._home.of(Slot.NEXT).key)
         try:
-            csr, key = store.sign_request(parse_subject("", own.thing)), store.facts()
+            csr, key = store.sign_request(remembered(own.subject, own.thing)), store.facts()
         except KeybornError as wrong:
             return Event(Happened.UNUSABLE, str(wrong))
         try:

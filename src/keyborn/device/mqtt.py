@@ -13,7 +13,7 @@ from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
-from keyborn.device import tls
+from keyborn.device import proxy, tls
 from keyborn.device.drain import FAILURE
 from keyborn.device.messages import LONGEST_LIFE
 
@@ -120,7 +120,8 @@ class TimedClient(Client):
 
     def _create_socket(self) -> socket.socket:
         assert self._ssl_context is not None
-        self.wire = Wire(tls.dial(self._ssl_context, self._host, self._port, self.connect_timeout))
+        made = tls.dial(self._ssl_context, self._host, self._port, self.connect_timeout, proxy.MQTT)
+        self.wire = Wire(made)
         return cast("socket.socket", self.wire)
 
     def release(self) -> None:

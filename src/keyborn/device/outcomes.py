@@ -4,17 +4,22 @@ Only words that a service says on purpose count as its refusal. A proxy's, a bug
 no answer: it never makes a device give up a certificate that may be good.
 """
 
+from keyborn.device.strangers import is_passing
 from keyborn.domain.errors import (
     ApprovalPending,
     EnrollmentRefused,
     FileNotPrivate,
     HomeUnusable,
+    InputError,
+    InvalidSubject,
     KeybornError,
+    KeyExists,
     KeyUnusable,
     OtherService,
     OtherThing,
     RenewalRefused,
     SessionRefused,
+    ThingNameMissing,
     WrongCertificate,
 )
 from keyborn.domain.journey import Event, Happened
@@ -26,6 +31,11 @@ _WITHDRAWN = frozenset(
     {"certificate_not_active", "certificate_expired", "signature_refused", "thing_revoked"}
 )
 """The service does not take this certificate any more, or does not know it."""
+_OWN_FAULTS = (
+    InputError, InvalidSubject, ThingNameMissing, KeyExists, OtherService, OtherThing, KeyUnusable,
+    FileNotPrivate,
+)  # fmt: skip
+"""What a device that shall enroll was given does not do: the code, the name, the key."""
 
 
 def of_enrollment(wrong: KeybornError) -> Event:
@@ -34,8 +44,10 @@ def of_enrollment(wrong: KeybornError) -> Event:
         return _event(Happened.TROUBLE, wrong)
     if isinstance(wrong, ApprovalPending):
         return _event(Happened.PENDING, wrong)
-    if isinstance(wrong, EnrollmentRefused | OtherService | OtherThing | KeyUnusable | FileNotPrivate):
-        return _event(Happened.REFUSED, wrong)
+    if isinstance(wrong, EnrollmentRefused):
+        return _event(Happened.NO_SERVICE if is_passing(wrong.status) else Happened.REFUSED, wrong)
+    if isinstance(wrong, _OWN_FAULTS):
+        return _event(Happened.UNUSABLE, wrong)
     return _event(Happened.NO_SERVICE, wrong)
 
 

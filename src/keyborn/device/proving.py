@@ -2,7 +2,7 @@
 
 import ssl
 
-from keyborn.device import tls
+from keyborn.device import proxy, tls
 from keyborn.device.identity import Identity
 from keyborn.domain.errors import BrokerUnreachable, BrokerUntrusted
 
@@ -26,7 +26,7 @@ def _prove(own: Identity, context: ssl.SSLContext, seconds: float) -> None:
     name = f"{broker.endpoint}:{broker.port}"
     context.set_alpn_protocols([broker.alpn] if broker.alpn else [])
     try:
-        tls.dial(context, broker.endpoint, broker.port, seconds).close()
+        tls.dial(context, broker.endpoint, broker.port, seconds, proxy.MQTT).close()
     except ssl.SSLCertVerificationError as wrong:
         raise BrokerUntrusted(broker=name, detail=tls.explain(wrong)) from None
     except ssl.SSLError as wrong:

@@ -23,6 +23,7 @@ from keyborn.domain.errors import (
     BrokerUnreachable,
     BrokerUntrusted,
     SessionLost,
+    SharedNotOffered,
     SubscribeDenied,
 )
 
@@ -30,6 +31,7 @@ OPERATION_TIMEOUT = 5.0
 KEEP_ALIVE = 60
 """Seconds; AWS IoT takes 30 to 1200."""
 MQTT_5, MQTT_3_1_1 = 5, 4
+_SHARED_NOT_SUPPORTED = 0x9E
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,8 @@ class Session:
         answer = self._grant(mid)
         if answer.code >= FAILURE:
             own = self._identity.broker.topic
+            if answer.code == _SHARED_NOT_SUPPORTED:
+                raise SharedNotOffered(topic=topic_filter, reason=answer.name, own=own)
             raise SubscribeDenied(topic=topic_filter, reason=answer.name, own=own)
 
     def _subscribing(self, *, retained: bool) -> dict[str, Any]:

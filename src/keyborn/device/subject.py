@@ -34,6 +34,14 @@ def parse_subject(text: str, thing: ThingName) -> Subject:
     return Subject((*parts, ("CN", thing)))
 
 
+def remembered(text: str, thing: ThingName) -> Subject:
+    """What ``device.toml`` has of an earlier ``--subject``; what cannot be read there is left out."""
+    try:
+        return parse_subject(text, thing)
+    except InvalidSubject:  # somebody has edited the file: that must not keep a device from renewing
+        return parse_subject("", thing)
+
+
 def _split(text: str) -> list[tuple[str, str]]:
     parts, position = [], 0
     while position < len(text):

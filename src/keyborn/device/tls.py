@@ -8,6 +8,8 @@ import ssl
 import time
 from datetime import datetime
 
+from keyborn.device import proxy
+
 VERIFY_NO_CHECK_TIME = 0x200000
 """X509_V_FLAG_NO_CHECK_TIME of OpenSSL, which Python's ssl passes on but does not name."""
 NOT_YET_VALID = 9
@@ -114,13 +116,17 @@ def blind_context() -> ssl.SSLContext:
     return context
 
 
-def dial(context: ssl.SSLContext, host: str, port: int, seconds: float) -> ssl.SSLSocket:
+def dial(
+    context: ssl.SSLContext, host: str, port: int, seconds: float, variables: tuple[str, ...] = proxy.HTTPS
+) -> ssl.SSLSocket:
     """Connect and shake hands, both within ``seconds``; ``host`` goes into SNI, which AWS IoT insists on.
 
-    Raises OSError, of which ssl.SSLError is one.
+    Through a proxy, where one of ``variables`` of the environment names one. Raises OSError, of which
+    ssl.SSLError is one and proxy.Barred another.
     """
     until = time.monotonic() + seconds
-    plain = _reach(host, port, until)
+    via = proxy.proxy_for(variables, host, port)
+    plain = _reach(host, port, until) if via is None else _pass(via, host, port, until)
     try:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         plain.settimeout(_left(until))
@@ -128,6 +134,20 @@ def dial(context: ssl.SSLContext, host: str, port: int, seconds: float) -> ssl.S
     except BaseException:
         plain.close()
         raise
+
+
+def _pass(via: proxy.Proxy, host: str, port: int, until: float) -> socket.socket:
+    """A connection through a proxy, which is given the name: nobody here looks for its addresses."""
+    try:
+        plain = _reach(via.host, via.port, until)
+    except OSError as wrong:
+        raise proxy.unreachable(via, wrong) from None
+    try:
+        proxy.tunnel(plain, via, host, port, until)
+    except BaseException:
+        plain.close()
+        raise
+    return plain
 
 
 def _reach(host: str, port: int, until: float) -> socket.socket:

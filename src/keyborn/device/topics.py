@@ -8,6 +8,8 @@ from keyborn.domain.errors import InvalidTopic, MessageTooLarge
 MAX_TOPIC = 256
 """Bytes of UTF-8 (AWS IoT Core)."""
 MAX_SLASHES = 7
+SHARED = "$share/"
+"""How a filter begins of whose messages each goes to one member of a group (MQTT 5 4.8.2)."""
 MAX_PAYLOAD = 131072
 """Bytes (AWS IoT Core: 128 KB)."""
 
@@ -22,7 +24,31 @@ def check_topic(topic: str) -> str:
 
 
 def check_filter(text: str) -> str:
-    """Return a topic filter that can be subscribed to; raises InvalidTopic."""
+    """Return a topic filter that can be subscribed to, perhaps a shared one; raises InvalidTopic.
+
+    ``$share/GROUP/FILTER``: the limits are meant for what follows the group.
+    """
+    if text.startswith(SHARED):
+        group, _, shared = text.removeprefix(SHARED).partition("/")
+        if not group or not shared or {"+", "#"} & set(group):
+            raise InvalidTopic(detail="a shared filter is $share/GROUP/FILTER, with no + and # in the group")
+        _check_text(group)
+        _check_filter(shared)
+        return text
+    return _check_filter(text)
+
+
+def is_shared(topic_filter: str) -> bool:
+    """Whether each of its messages goes to one member of a group."""
+    return topic_filter.startswith(SHARED)
+
+
+def unshared(topic_filter: str) -> str:
+    """The filter that topics are held against: what follows the group, where there is one."""
+    return topic_filter.split("/", 2)[2] if is_shared(topic_filter) else topic_filter
+
+
+def _check_filter(text: str) -> str:
     levels = text.split("/")
     if any("#" in level and level != "#" for level in levels) or "#" in levels[:-1]:
         raise InvalidTopic(detail="# stands alone, at the end")

@@ -1,5 +1,6 @@
 """An agent in a thread, over real sockets and TLS, with a broker that does what a test asks."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -20,10 +21,11 @@ from keyborn.device.messages import Counts
 from keyborn.device.messenger import Delivery, Published
 from keyborn.device.opening import Will
 from keyborn.device.outbox import Outbox, open_outbox
-from keyborn.domain.errors import AgentRunning, HomeBusy, OutboxUnusable, PublishDenied
+from keyborn.domain.errors import AgentRefused, AgentRunning, HomeBusy, OutboxUnusable, PublishDenied
 from support.agent_stage import FAST, running, status_of, talking
 from support.device_home import DAY, eventually, home_in, identify, now
 from support.device_pki import Wanted
+from support.mosquitto_broker import mosquitto
 from support.renewing_service import renewing_service
 from support.rude_broker import (
     CONNECT,
@@ -190,6 +192,43 @@ def test_the_broker_is_asked_to_stop_when_nobody_listens_any_more(home: Home, br
         with talking(home) as program:
             program.ask("subscribe", filter=OWN)
         eventually(lambda: UNSUBSCRIBE in broker.kinds())
+
+
+def test_a_broker_without_shared_subscriptions_is_said_to_be_one(home: Home, broker: RudeBroker) -> None:
+    def answer(packet: Packet, level: int) -> bytes | None:
+        if packet.kind == SUBSCRIBE and b"$share" in packet.body:
+            return b"\x90\x04" + packet.number + b"\x00\x9e"
+        return accept(packet, level)
+
+    broker.answer = answer
+    with running(home) as agent, talking(home) as program:
+        agent.connects()
+        with pytest.raises(AgentRefused, match="no shared subscriptions") as told:
+            program.ask("subscribe", filter=f"$share/group/{OWN}")
+        assert told.value.code == "shared_not_offered"
+        assert program.ask("subscribe", filter=OWN) == {"subscribed": OWN}
+
+
+@pytest.mark.needs("mosquitto")
+def test_two_agents_share_what_comes_and_each_shares_it_among_its_programs(tmp_path: Path) -> None:
+    """A group of three programs on two devices: each message once, for one of them."""
+    group, told = f"$share/group/{OWN}/#", list[str]()
+    with mosquitto(tmp_path) as port, contextlib.ExitStack() as stack:
+        homes = [Home(tmp_path / name) for name in ("one", "two")]
+        for home in homes:
+            identify(home, home.path.name, broker=("localhost", port))
+            stack.enter_context(running(home)).connects()
+        programs = [stack.enter_context(talking(home)) for home in (homes[0], homes[0], homes[1])]
+        for program in programs:
+            assert program.ask("subscribe", filter=group) == {"subscribed": group}
+        with talking(homes[1]) as source:
+            for number in range(12):
+                topic = f"{OWN}/{number}"
+                assert source.ask("publish", topic=topic, payload="x", wait=5)["outcome"] == "delivered"
+        for program in programs:
+            while (line := program.line(0.3)) is not None:
+                told.append(line["message"]["topic"])
+    assert sorted(told) == sorted(f"{OWN}/{number}" for number in range(12))
 
 
 # ── sessions ──

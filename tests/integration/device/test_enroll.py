@@ -224,6 +224,22 @@ def test_an_expired_certificate_is_replaced_for_the_same_key(
     assert home.key.read_bytes() == key
 
 
+def test_the_subject_is_remembered_and_asked_for_again(
+    home: Home, service: RudeService, machine: Machine
+) -> None:
+    start = machine.clock.now()
+    service.wanted = Wanted(end=start + DAY)
+    first = run(home, service, machine, Wish("gateway-1", subject="/C=JP/O=Example"))
+    assert first.identity.subject == first.subject == "/C=JP/O=Example/CN=gateway-1"
+    machine.clock.at = start + 2 * DAY
+    service.wanted, service.issued = Wanted(), {}
+    code = service.code(issued_at=start + DAY, expires_at=start + 3 * DAY)
+    assert run(home, service, machine, code=code).subject == first.subject
+    asked = [json.loads(each.body)["csr"] for each in service.seen if each.path == ENROLL]
+    subjects = {x509.load_pem_x509_csr(csr.encode()).subject.rfc4514_string() for csr in asked}
+    assert subjects == {"CN=gateway-1,O=Example,C=JP"}
+
+
 # ── adopting ──
 
 

@@ -237,6 +237,58 @@ def test_what_the_broker_had_kept_goes_only_to_who_has_asked_since(stage: Stage)
         assert old.line(5) is not None
 
 
+def texts(agent: AgentClient, count: int) -> list[str]:
+    """The payloads of the next messages."""
+    lines = [agent.line(5) for _ in range(count)]
+    return [line["message"]["payload"] for line in lines if line is not None]
+
+
+def test_who_share_a_filter_take_turns(stage: Stage) -> None:
+    with stage.talk() as one, stage.talk() as two:
+        for each in (one, two):
+            stage.subscribe(each, "$share/group/a/#")
+        for number in range(6):
+            stage.arrives("a/x", str(number).encode())
+        told = [texts(one, 3), texts(two, 3)]
+        assert sorted(told) == [["0", "2", "4"], ["1", "3", "5"]]
+        for each in (one, two):
+            assert each.line(0.05) is None
+
+
+def test_who_comes_later_shares_and_who_goes_leaves_its_share_to_the_others(stage: Stage) -> None:
+    with stage.talk() as one:
+        stage.subscribe(one, "$share/group/a")
+        stage.arrives("a", b"0")
+        with stage.talk() as two:
+            stage.subscribe(two, "$share/group/a")
+            stage.arrives("a", b"1")
+            stage.arrives("a", b"2")
+            assert sorted(texts(one, 2) + texts(two, 1)) == ["0", "1", "2"]
+        eventually(lambda: one.ask("status")["status"]["programs"] == 1)
+        stage.arrives("a", b"3")
+        stage.arrives("a", b"4")
+        assert texts(one, 2) == ["3", "4"]
+
+
+def test_a_shared_filter_beside_plain_ones(stage: Stage) -> None:
+    """Each program once; one of each group; what the broker had kept for none that shares."""
+    with stage.talk() as plain, stage.talk() as both, stage.talk() as shares, stage.talk() as other:
+        stage.subscribe(plain, "a")
+        stage.subscribe(both, "a")
+        stage.subscribe(both, "$share/g/+")
+        stage.subscribe(shares, "$share/g/+")
+        stage.subscribe(other, "$share/h/a")
+        stage.arrives("a", b"1")
+        stage.arrives("a", b"kept", retain=True)
+        stage.arrives("b", b"2")
+        stage.arrives("b", b"3")
+        assert texts(plain, 1) == ["1"]
+        assert [texts(each, 1) for each in (both, shares, other)] == [["1"]] * 3
+        assert texts(both, 2)[1:] + texts(shares, 1) in (["2", "3"], ["3", "2"])
+        for each in (plain, shares, other):  # what was kept is for who asked last for ``a``
+            assert each.line(0.05) is None
+
+
 def test_a_filter_that_is_denied_is_told_to_all_and_wanted_no_more(stage: Stage) -> None:
     with stage.talk() as one, stage.talk() as two:
         stage.subscribe(one, "a")

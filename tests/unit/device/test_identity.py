@@ -226,6 +226,20 @@ def test_every_printable_text_survives(endpoint: str, topic: str, url: str, port
     assert from_toml(to_toml(changed)) == changed
 
 
+NAMES = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=60)
+
+
+@given(NAMES)
+def test_a_subject_survives_in_every_script(name: str) -> None:
+    changed = replace(_base(), subject=f"/O={name}/CN=gateway-1")
+    assert from_toml(to_toml(changed)) == changed
+
+
+def test_a_file_from_before_subjects_were_kept_has_none() -> None:
+    assert "subject" not in to_toml(_base())
+    assert from_toml(to_toml(_base())).subject == ""
+
+
 @given(st.text(max_size=200))
 def test_no_text_does_anything_but_read_or_be_refused(text: str) -> None:
     with pytest.raises((ValueError, KeybornError)):

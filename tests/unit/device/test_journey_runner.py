@@ -1,10 +1,12 @@
 """The journey as a device runs it: real files, and a service and a broker that keep to a script."""
 
 import errno
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from keyborn.device import files, identity, slots
 from keyborn.device.identity import State
@@ -96,6 +98,18 @@ def test_when_it_is_time_it_renews_and_the_session_goes_on_under_the_new_identit
     assert scene.service.asked == ["time", f"renew by {old.certificate_id[:8]}", f"confirm by {new[:8]}"]
     assert names_in(scene.home) == WHOLE
     assert scene.broker.open == new
+
+
+@pytest.mark.parametrize(
+    ("kept", "asked"), [("/C=JP/O=Example/CN=gateway-1", "CN=gateway-1,O=Example,C=JP"), ("", "CN=gateway-1")]
+)
+def test_a_renewal_repeats_the_subject_of_the_enrolment(scene: Scene, kept: str, asked: str) -> None:
+    made = identify(scene.home, wanted=OLD)
+    scene.home.settings.write_text(identity.to_toml(replace(made, subject=kept)))
+    until_renewed(scene.start())
+    (csr,) = scene.service.csrs
+    assert x509.load_pem_x509_csr(csr.encode()).subject.rfc4514_string() == asked
+    assert identity.read_settings(scene.home).subject == kept, "and the next one will"
 
 
 def test_it_serves_until_the_moment_comes(scene: Scene) -> None:

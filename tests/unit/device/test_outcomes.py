@@ -13,12 +13,18 @@ from keyborn.domain.errors import (
     EnrollmentRefused,
     FileNotPrivate,
     HomeUnusable,
+    InvalidCode,
+    InvalidSubject,
+    InvalidThingName,
     KeybornError,
+    KeyExists,
     KeyUnusable,
     OtherService,
+    OtherThing,
     RenewalRefused,
     ServiceUnreachable,
     SessionRefused,
+    ThingNameMissing,
     UntrustedService,
     WrongAnswer,
     WrongCertificate,
@@ -52,7 +58,7 @@ def test_a_file_of_this_device_is_no_answer_of_the_service(wrong: KeybornError) 
     for meaning in (of_renewal, of_confirmation, of_service):
         assert meaning(wrong).kind is Happened.TROUBLE
     assert of_broker(wrong).kind is Happened.UNUSABLE
-    assert of_enrollment(wrong).kind is Happened.REFUSED
+    assert of_enrollment(wrong).kind is Happened.UNUSABLE
 
 
 def test_a_home_that_cannot_be_used_is_a_trouble_wherever_it_shows() -> None:
@@ -110,12 +116,38 @@ def test_only_the_broker_itself_refuses_a_certificate() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        EnrollmentRefused(status=403, detail="x", code="token_expired"),
-        OtherService(asked="a", current="b", path="p"),
+        EnrollmentRefused(status=401, detail="x", code="token_expired"),
+        EnrollmentRefused(status=403, detail="x", code="token_exhausted"),
+        EnrollmentRefused(status=409, detail="x", code="thing_name_taken"),
     ],
 )
 def test_an_enrolment_that_is_refused_needs_a_person(wrong: KeybornError) -> None:
     assert of_enrollment(wrong).kind is Happened.REFUSED
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+def test_a_service_that_cannot_now_has_refused_nothing(status: int) -> None:
+    """In its own words, too: a device whose turn comes in an hour is not one that a person must help."""
+    wrong = EnrollmentRefused(status=status, detail="x", code="queued")
+    wrong.retry_after = 1234.0
+    event = of_enrollment(wrong)
+    assert (event.kind, event.retry_after) == (Happened.NO_SERVICE, 1234.0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        OtherService(asked="a", current="b", path="p"),
+        OtherThing(current="a", asked="b"),
+        InvalidCode(detail="nothing was read"),
+        InvalidThingName(detail="x"),
+        InvalidSubject(detail="x"),
+        ThingNameMissing(hostname="x"),
+        KeyExists(path="p", detail="x"),
+    ],
+)
+def test_what_a_device_was_given_wrongly_is_nobody_s_refusal(wrong: KeybornError) -> None:
+    assert of_enrollment(wrong).kind is Happened.UNUSABLE
 
 
 def test_an_enrolment_may_wait_for_a_clock() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyborn.device.subject import ATTRIBUTES, parse_subject
+from keyborn.device.subject import ATTRIBUTES, parse_subject, remembered
 from keyborn.domain.errors import InvalidSubject
 from keyborn.domain.names import ThingName
 
@@ -100,3 +100,13 @@ def test_openssl_reads_it_the_same_way(text: str) -> None:
     ours = sign_request(shared_key(), parse_subject(text, THING))
     names = [x509.load_pem_x509_csr(each).subject for each in (theirs, ours.encode())]
     assert names[0].rfc4514_string() == names[1].rfc4514_string()
+
+
+def test_what_is_remembered_is_read_as_it_was_said() -> None:
+    subject = parse_subject(r"/C=JP/O=A\/B", THING)
+    assert remembered(subject.text, THING) == subject
+
+
+@pytest.mark.parametrize("spoiled", ["", "C=JP", "/X=1", "/CN=other", "/C=" + "x" * 2000])
+def test_a_memory_that_somebody_has_spoiled_leaves_the_name_alone(spoiled: str) -> None:
+    assert remembered(spoiled, THING).attributes == (("CN", "gateway-1"),)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyborn.device.topics import check_filter, check_payload, check_topic
+from keyborn.device.topics import check_filter, check_payload, check_topic, is_shared, unshared
 from keyborn.domain.errors import InvalidTopic, MessageTooLarge
 
 
@@ -46,6 +46,38 @@ def test_what_can_be_subscribed_to(text: str) -> None:
 def test_what_cannot_be_subscribed_to(text: str) -> None:
     with pytest.raises(InvalidTopic):
         check_filter(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "filter_"),
+    [
+        ("$share/g/a", "a"),
+        ("$share/g/a/+/#", "a/+/#"),
+        ("$share/g/#", "#"),
+        ("$share/g//a", "/a"),
+        ("$share/" + "g" * 256 + "/1/2/3/4/5/6/7/8", "1/2/3/4/5/6/7/8"),
+    ],
+)
+def test_a_filter_can_be_shared_by_a_group(text: str, filter_: str) -> None:
+    assert check_filter(text) == text
+    assert (is_shared(text), unshared(text)) == (True, filter_)
+    assert (is_shared(filter_), unshared(filter_)) == (False, filter_)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "$share/", "$share/g", "$share/g/", "$share//a", "$share/+/a", "$share/#", "$share/g#/a",
+        "$share/g/a#",
+        "$share/g/a\n", "$share/g\n/a", "$share/g/1/2/3/4/5/6/7/8/9", "$share/" + "g" * 257 + "/a",
+        "$share/g/" + "x" * 257,
+    ],
+)  # fmt: skip
+def test_what_no_group_can_share(text: str) -> None:
+    with pytest.raises(InvalidTopic):
+        check_filter(text)
+    with pytest.raises(InvalidTopic):
+        check_topic(text)
 
 
 @given(st.text(max_size=300))

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
 
-from paho.mqtt.client import topic_matches_sub
-
 from keyborn.device.agent import protocol
+from keyborn.device.agent.audience import audience
 from keyborn.device.agent.box import Box
 from keyborn.device.agent.bridge import Arrived, Bridge, Call, Denied, Ended, Granted, News
 from keyborn.device.agent.guest import MAX_UNSENT, Guest
@@ -310,11 +309,7 @@ class Desk:
         self._want()
 
     def _deliver(self, news: Arrived) -> None:
-        """To every program once; what the broker had kept, only to those who have asked since."""
-        received, line = news.received, protocol.encode(protocol.message(news.received))
-        for guest in self._guests:
-            for name, number in guest.filters.items():
-                fresh = not received.retain or number >= self._since.get(name, 0)
-                if fresh and topic_matches_sub(name, received.topic):
-                    self._tell(guest, line)
-                    break
+        """To every program once that it is for."""
+        line = protocol.encode(protocol.message(news.received))
+        for guest in audience(self._guests, news.received, self._since):
+            self._tell(guest, line)

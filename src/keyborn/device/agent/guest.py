@@ -24,6 +24,8 @@ class Guest:
         """What it has asked for, each with the number of the wish."""
         self.asking: dict[str, Ref] = {}
         """Filters for which the broker has not answered yet, with the reference of the order."""
+        self.turns = 0
+        """Grows with each message that it got as one of several who share a filter."""
         self.ended = False
         """Whether it says nothing more."""
         self.leaving = False

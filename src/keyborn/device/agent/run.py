@@ -1,19 +1,22 @@
 """The agent: the home's lock, the journey, one session, the desk; from its start to its end.
 
-The lock is held all the time but while only a person can help: then ``keyborn enroll`` must find the home
-free. What the person did is seen within a minute, or at once after SIGHUP.
+The lock is held all the time but while there is no identity to work with: then ``keyborn enroll`` must find
+the home free. What a person did is seen within a minute, or at once after SIGHUP.
 """
 
 import contextlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from math import inf
+from pathlib import Path
 
 from keyborn.device.agent.box import Box
 from keyborn.device.agent.bridge import Bridge, Call, Standing
 from keyborn.device.agent.desk import Desk
+from keyborn.device.agent.enrolling import Enroller, FirstWish
 from keyborn.device.agent.line import AgentLine
 from keyborn.device.agent.log import Log
 from keyborn.device.agent.notify import Notifier
@@ -35,7 +38,9 @@ DRAINING = 3.0
 """Seconds in which an agent that was told to end still sends what waits."""
 _GLANCE = 60.0
 _AGAIN = 1.0
-_HELPLESS = frozenset({Stage.UNPROVISIONED, Stage.STRANDED})
+_HELPLESS = frozenset({Stage.UNPROVISIONED, Stage.WAITING, Stage.STRANDED})
+_JUST_BOOTED = 300.0
+"""Seconds after the machine's start in which many others may have started with it."""
 _WITH_SESSION = frozenset({Stage.CONNECTED, Stage.PROVED})
 
 
@@ -48,6 +53,16 @@ class Options:
     will: Will | None = None
     patience: float = field(default_factory=lambda: PATIENCE)
     """Seconds to wait for a home that a command has."""
+    first: FirstWish = field(default_factory=FirstWish)
+    """How to enroll, where there is a code."""
+    spread: float = 0.0
+    """Seconds over which a fleet that is switched on at once spreads its first connections."""
+    uptime: Callable[[], float] = field(default_factory=lambda: _uptime)
+    """Seconds since this machine started."""
+
+
+def _uptime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Agent:
@@ -70,6 +85,7 @@ class Agent:
         self._hold = ExitStack()
         self._watching = False
         self._renewed = 0
+        self._enroller = Enroller(home, self._around, options.first)
 
     def call(self, what: Call) -> None:
         """Have it end, look at its files anew, or renew."""
@@ -108,6 +124,7 @@ class Agent:
         self._notifier.ready()
         self._log("started", home=self._home.path, pid=os.getpid())
         try:
+            self._spread()
             calls: frozenset[Call] = frozenset()
             while Call.STOP not in calls:
                 self._journey(line, now=Call.RENEW in calls)
@@ -117,14 +134,32 @@ class Agent:
             line.release()
             self._log("ended")
 
+    def _spread(self) -> None:
+        """Wait a moment of one's own where the power may just have come back for everybody."""
+        if self._options.spread and self._options.uptime() < _JUST_BOOTED:
+            seconds = self._options.spread * self._around.pace.fraction()
+            self._log("spread", seconds=round(seconds, 1))
+            self._sleep(seconds)
+
     def _journey(self, line: AgentLine, *, now: bool) -> None:
         """A journey from its beginning, a look at the files, until somebody calls."""
         service = RenewalClient(self._home, self._around.clock)
-        runner = Runner(self._home, self._around, line, service, now=now)
+        enroller = self._enroller
+        runner = Runner(
+            self._home,
+            self._around,
+            line,
+            service,
+            enroll=enroller,
+            has_code=enroller.has_code,
+            now=now,
+        )
         before = self._renewed
         try:
             while not self._bridge.called:
                 self._step(runner)
+                if runner.own is not None:
+                    enroller.spend(runner.own, self._around.clock.now())
                 self._renewed = before + runner.renewed
                 self._tell(runner)
             with contextlib.suppress(SessionLost):
@@ -161,18 +196,16 @@ class Agent:
     def _sleep(self, seconds: float) -> None:
         """Let time pass until somebody calls, or somebody has enrolled this device."""
         monotonic = self._around.pace.monotonic
-        deadline, before = monotonic() + seconds, self._settings()
+        deadline, before = monotonic() + seconds, self._looks()
         while (left := deadline - monotonic()) > 0 and not self._bridge.called:
             self._notifier.beat()
             self._bridge.rest(min(left, self._notifier.every, _GLANCE if self._watching else inf, 3600.0))
-            if self._watching and self._settings() != before:
+            if self._watching and self._looks() != before:
                 return
 
-    def _settings(self) -> tuple[int, int] | None:
-        with contextlib.suppress(OSError):
-            seen = os.stat(self._home.settings)  # noqa: PTH116 - what it is, links followed or not, is enough
-            return seen.st_mtime_ns, seen.st_ino
-        return None
+    def _looks(self) -> list[tuple[int, int] | None]:
+        """What tells that somebody has enrolled this device, or brought a code."""
+        return [_look_of(path) for path in (self._home.settings, self._enroller.path)]
 
     def _tell(self, runner: Runner) -> None:
         """Where the device stands now, for programs, people and systemd."""
@@ -192,3 +225,10 @@ class Agent:
         if (standing.stage, standing.renewed) != (before.stage, before.renewed):
             self._log("stage", **{name: value for name, value in asdict(standing).items() if name != "error"})
             self._notifier.status(standing.error or standing.stage)
+
+
+def _look_of(path: Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        seen = path.stat()
+        return seen.st_ctime_ns, seen.st_ino
+    return None

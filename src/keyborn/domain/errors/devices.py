@@ -163,6 +163,7 @@ class EnrollmentRefused(DeviceError):
 
     def __init__(self, *, status: int, detail: str, code: str | None = None) -> None:
         super().__init__(status=status, detail=detail)
+        self.status = status
         if code:
             vars(self)["code"] = code  # this instance speaks for the service
 
@@ -223,6 +224,16 @@ class SubscribeDenied(DeviceError):
     sentence = (
         "The broker refused the filter {topic}: {reason}. By default a device has {own} and what lies below; "
         "what its policies say of this filter, the operator can ask with: keyborn policy simulate"
+    )
+
+
+class SharedNotOffered(SubscribeDenied):
+    """The broker has no shared subscriptions (MQTT 5: reason 0x9E)."""
+
+    code = "shared_not_offered"
+    sentence = (
+        "The broker refused the filter {topic}: it offers no shared subscriptions. AWS IoT Core does, the "
+        "broker of `keyborn serve` does not. Without $share/GROUP/ in front everybody gets every message."
     )
 
 

@@ -145,7 +145,7 @@ Effect = (
 _H = Happened
 OUTCOMES: Mapping[type[Effect], frozenset[Happened]] = {
     Look: frozenset(each for each in _H if each.name.startswith("FOUND_")) | {_H.TROUBLE},
-    Enroll: frozenset({_H.ISSUED, _H.PENDING, _H.REFUSED, _H.NO_SERVICE, _H.TROUBLE}),
+    Enroll: frozenset({_H.ISSUED, _H.PENDING, _H.REFUSED, _H.NO_SERVICE, _H.UNUSABLE, _H.TROUBLE}),
     ConnectWith: frozenset({_H.UP, _H.TURNED_AWAY, _H.NO_BROKER, _H.UNUSABLE, _H.TROUBLE}),
     CheckTime: frozenset({_H.TIMELY, _H.EARLY, _H.NO_SERVICE, _H.TROUBLE}),
     MakeNextKey: frozenset({_H.KEY_MADE, _H.UNUSABLE, _H.TROUBLE}),

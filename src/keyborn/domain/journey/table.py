@@ -35,6 +35,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 CONNECTING = Pause(0.5, 2 * MINUTE, at_least=0.0, per="misses")
 ASKING = Pause(MINUTE, 6 * HOUR)
 REFUSED = Pause(HOUR, DAY)
+ENROLLING = Pause(5.0, 10 * MINUTE, at_least=0.0)
 APPROVAL = Pause(5.0, MINUTE)
 DISK = Pause(MINUTE, HOUR)
 LOOKING = Pause(MINUTE, MINUTE)
@@ -82,9 +83,10 @@ OUT_OF_PLACE = _row(None, Look())
 _WAITING: Mapping[H, Row] = {
     H.ISSUED: _row(Stage.ENROLLED, _WITH_CURRENT),
     H.PENDING: _row(None, Wait(APPROVAL), trouble=Trouble.APPROVAL),
-    H.NO_SERVICE: _row(None, Wait(ASKING), trouble=Trouble.SERVICE),
+    H.NO_SERVICE: _row(None, Wait(ENROLLING), trouble=Trouble.SERVICE),
     H.REFUSED: _row(Stage.STRANDED, Wait(SELDOM), trouble=Trouble.ENROLLMENT),
     H.KEY_REFUSED: _row(Stage.STRANDED, Wait(SELDOM), trouble=Trouble.ENROLLMENT),
+    H.UNUSABLE: _row(Stage.STRANDED, Wait(SELDOM), trouble=Trouble.CODE),
 }
 
 _ENROLLED: Mapping[H, Row] = {

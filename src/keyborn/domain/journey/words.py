@@ -85,6 +85,10 @@ class Trouble(StrEnum):
     NOT_ENROLLED = "This device has no identity. Run: keyborn enroll -"
     APPROVAL = "A person must approve this device first. The request waits with the operator."
     ENROLLMENT = "The service refuses to enroll this device. Ask the operator for a new enrolment code."
+    CODE = (
+        "This device cannot enroll with what it was given. Mend that, or bring a new enrolment code: "
+        "keyborn enroll -"
+    )
     SERVICE = "The service does not answer. Everything else goes on; it is asked again."
     BROKER = "The broker cannot be reached. Messages wait in the outbox. Check the network."
     TURNED_AWAY = (
