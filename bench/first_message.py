@@ -23,6 +23,8 @@ from bench.support import first, machine, pages
 
 from support.server import running
 
+_BUSY = "Runnable at once on the machine, over the last five minutes of it"
+
 
 def main() -> int:
     """Measure and print."""
@@ -44,8 +46,8 @@ def main() -> int:
 
 
 def _how(count: int) -> str:
-    busy = f"Runnable at once on the machine, over the last five minutes of it: {os.getloadavg()[1]:.1f}."
-    return f"{datetime.now(UTC):%Y-%m-%d}: {count} rounds; each takes every row once, in an order of its own. {busy}"
+    day, busy = f"{datetime.now(UTC):%Y-%m-%d}", f"{os.getloadavg()[1]:.1f}"
+    return f"{day}: {count} rounds of every row once, in an order drawn anew. {_BUSY}: {busy}."
 
 
 def _parse() -> argparse.Namespace:
