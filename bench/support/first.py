@@ -1,5 +1,6 @@
 """Ways from nothing to the first acknowledged message: what each runs, and what it took."""
 
+import compileall
 import random
 import resource
 import statistics
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from bench.support.verdict import quantile
 
+import keyborn
 from keyborn.cli.console import ask
 from support.server import Server
 
@@ -85,6 +87,11 @@ WAYS: Mapping[str, Callable[[Start], list[Order]]] = {
 }
 
 
+def installed() -> None:
+    """Bytecode beside the sources, as every installation has it; a checkout may lack it."""
+    compileall.compile_dir(str(Path(keyborn.__file__).parent), quiet=2)
+
+
 def walk(start: Start, way: str) -> Took:
     """Let a device go its way; raises AssertionError with its words where it fails."""
     orders = WAYS[way](start)
@@ -109,15 +116,15 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def rounds(server: Server, folder: Path, count: int) -> Iterator[tuple[str, str, Took]]:
-    """In each round every way with every kind of key, in an order drawn anew: way, kind, what it took.
+def rounds(server: Server, folder: Path, count: int, kinds: Sequence[str]) -> Iterator[tuple[str, str, Took]]:
+    """In each round every way with each kind of key, in an order drawn anew: way, kind, what it took.
 
     A device got there only if the registry knows one active certificate of it afterwards.
     """
     root = folder / "root.pem"
     folder.mkdir()
     root.write_text(_root(server))
-    order = [(way, kind) for way in WAYS for kind in KINDS]
+    order = [(way, kind) for way in WAYS for kind in kinds]
     for number in range(count):
         random.shuffle(order)
         for place, (way, kind) in enumerate(order):
@@ -144,7 +151,7 @@ def table(found: Sequence[tuple[str, str, Took]]) -> str:
         "| key | way | ms: p50 (p95) | CPU ms: p50 (p95) | of the tools' time | of the usual script's time |"
     )
     lines = [head, "| --- | --- | --- | --- | --- | --- |"]
-    for kind in KINDS:
+    for kind in dict.fromkeys(kind for _, kind, _ in found):
         by_way = {way: [took for w, k, took in found if (w, k) == (way, kind)] for way in WAYS}
         for way, took in by_way.items():
             ratios = " | ".join(_ratio(took, by_way[peer], same=peer == way) for peer in (TOOLS, USUAL))
