@@ -1,6 +1,6 @@
-"""A device that is connected with mutual TLS, listens to its topic, and does nothing: other people's clients.
+"""A device that is connected with mutual TLS, listens to its topic, and does nothing: other clients.
 
-Usage: idle.py CLIENT CERTIFICATE KEY ROOTS THING HOST PORT; it runs until it is ended. Each client is imported
+Usage: idle.py CLIENT CERTIFICATE KEY ROOTS THING HOST PORT; it runs until it is ended. Each is imported
 where it is used, or all of them would be measured.
 """
 # ruff: noqa: PLC0415 - as said
@@ -34,7 +34,11 @@ def paho(where: Where) -> None:
 
     client = Client(CallbackAPIVersion.VERSION2, where.thing)
     client.tls_set(where.roots, where.certificate, where.key)
-    client.on_connect = lambda *_: client.subscribe(where.topics, 1)
+
+    def _subscribe(*_: object) -> None:
+        client.subscribe(where.topics, 1)
+
+    client.on_connect = _subscribe
     client.connect(where.host, int(where.port), KEEP_ALIVE)
     client.loop_forever()
 
