@@ -163,19 +163,21 @@ def plain(seconds: float, batch: int) -> float:
     """The peer: SQLite with a table and nothing else, as durable as ours."""
     at = datetime.now(UTC).isoformat()
     rows = [(DRAFT.topic, DRAFT.payload, at)] * batch
-    with tempfile.TemporaryDirectory(dir=".") as name:
-        with contextlib.closing(sqlite3.connect(Path(name) / "plain.db", isolation_level=None)) as run:
-            run.execute("PRAGMA journal_mode = WAL")
-            run.execute("PRAGMA synchronous = FULL")
-            run.execute("CREATE TABLE message (id INTEGER PRIMARY KEY, topic TEXT, payload BLOB, at TEXT)")
+    with (
+        tempfile.TemporaryDirectory(dir=".") as name,
+        contextlib.closing(sqlite3.connect(Path(name) / "plain.db", isolation_level=None)) as run,
+    ):
+        run.execute("PRAGMA journal_mode = WAL")
+        run.execute("PRAGMA synchronous = FULL")
+        run.execute("CREATE TABLE message (id INTEGER PRIMARY KEY, topic TEXT, payload BLOB, at TEXT)")
 
-            def _append() -> int:
-                run.execute("BEGIN IMMEDIATE")
-                run.executemany("INSERT INTO message (topic, payload, at) VALUES (?, ?, ?)", rows)
-                run.execute("COMMIT")
-                return batch
+        def _append() -> int:
+            run.execute("BEGIN IMMEDIATE")
+            run.executemany("INSERT INTO message (topic, payload, at) VALUES (?, ?, ?)", rows)
+            run.execute("COMMIT")
+            return batch
 
-            return per_second(_append, seconds)
+        return per_second(_append, seconds)
 
 
 def synced(seconds: float, batch: int) -> float:
@@ -236,7 +238,8 @@ def measure(seconds: float, repeats: int) -> Iterator[tuple[Row, list[float], fl
 
 def page(seconds: float, repeats: int) -> Iterator[str]:
     """Lines of Markdown."""
-    yield f"{datetime.now(UTC):%Y-%m-%d}: medians of {repeats} repeats of about {seconds:g} s, in an order drawn anew."
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    yield f"{day}: medians of {repeats} repeats of about {seconds:g} s, in an order drawn anew."
     yield f"Runnable at once on the machine, over the last five minutes of it: {os.getloadavg()[1]:.1f}."
     yield ""
     about = machine.describe(Path())
