@@ -1,19 +1,27 @@
 """The device's outbox: durable appends a second, one at a time and in batches; how fast it empties.
 
-``python bench/outbox.py [--seconds 3] [--repeats 5] [--docs docs/outbox.md]``. Messages have 100 bytes. It
-empties over mutual TLS, QoS 1, into Debian's mosquitto, which has a core and a disk with us: the time is that
-of ``Courier``, from the first message to the last acknowledgement on disk. Appends are also measured against
-the journals that SQLite offers; each figure is the median of its repeats, kinds by turns.
+    python bench/outbox.py                         about two minutes
+    python bench/outbox.py --quick                 a first look, to see that it works
+    python bench/outbox.py --docs docs/outbox.md   put the table into the document
+
+Messages have 100 bytes. It empties over mutual TLS, QoS 1, into Debian's mosquitto, which has a core and a
+disk with us: the time is that of ``Courier``, from the first message to the last acknowledgement on disk.
+Appends stand beside the other journals of SQLite, plain SQLite and a bare file; each figure is the median of
+its repeats, each ratio the median of those within a repeat. The folder it runs in has the files.
 """
 
 import argparse
 import contextlib
+import os
+import random
 import sqlite3
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -21,7 +29,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `bench.support`, wherever this is started
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # and for the tests' `support`
 
-from bench.support import machine
+from bench.support import machine, pages
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
@@ -39,7 +47,6 @@ from support.mosquitto_broker import mosquitto
 
 DRAFT = Draft("certtest/gateway-1", b"x" * 100)
 BATCH = 100
-MARKS = "<!-- bench/outbox.py writes from here -->", "<!-- bench/outbox.py writes to here -->"
 JOURNALS = {
     "WAL, FULL (ours)": ("WAL", "FULL"),
     "DELETE, EXTRA": ("DELETE", "EXTRA"),
@@ -89,9 +96,9 @@ def full(seconds: float) -> float:
         return per_second(lambda: len(outbox.append_many([DRAFT], at)), seconds)
 
 
-def drain(seconds: float, version: int) -> float:
+def drain(seconds: float, version: int, place: str = ".") -> float:
     """Messages from disk to broker and off the disk."""
-    with tempfile.TemporaryDirectory(dir=".") as name, mosquitto(Path(name)) as port:
+    with tempfile.TemporaryDirectory(dir=place) as name, mosquitto(Path(name)) as port:
         folder = Path(name)
         home = home_in(folder)
         identity = identify(home, broker=("localhost", port))
@@ -138,48 +145,124 @@ def paho_alone(seconds: float, version: int) -> float:
         return acknowledged[0] / (now - begun)
 
 
-def measure(seconds: float, repeats: int) -> Iterator[tuple[str, list[float]]]:
-    kinds: dict[str, Callable[[], float]] = {}
-    for name, journal in JOURNALS.items():
-        kinds[f"append, one at a time; {name}"] = partial(appends, seconds, 1, journal)
-        kinds[f"append, {BATCH} at a time; {name}"] = partial(appends, seconds, BATCH, journal)
-    kinds["append, one at a time, in /dev/shm: without a disk"] = partial(in_memory, seconds)
-    kinds["append to a full outbox, one at a time, the oldest dropped"] = partial(full, seconds)
-    kinds["empty into mosquitto, MQTT 5"] = partial(drain, seconds, MQTT_5)
-    kinds["empty into mosquitto, MQTT 3.1.1"] = partial(drain, seconds, MQTT_3_1_1)
-    kinds["paho alone into mosquitto, MQTT 5, nothing on disk"] = partial(paho_alone, seconds, MQTT_5)
-    figures: dict[str, list[float]] = {name: [] for name in kinds}
+def mosquitto_pub(seconds: float) -> float:
+    """Another peer: Debian's publisher, which reads lines and keeps nothing; its start is in the time."""
+    count = int(seconds * 12_000)
+    with tempfile.TemporaryDirectory(dir=".") as name, mosquitto(Path(name)) as port:
+        home = home_in(Path(name))
+        identify(home, broker=("localhost", port))
+        files = ["--cafile", home.roots, "--cert", home.certificate, "--key", home.key]
+        where = ["-h", "localhost", "-p", port, "-i", "gateway-1", "-t", DRAFT.topic, "-q", 1]
+        words = [str(word) for word in ("mosquitto_pub", *where, *files, "-l")]
+        lines, begun = (DRAFT.payload + b"\n") * count, time.perf_counter()
+        subprocess.run(words, input=lines, check=True, timeout=120)
+        return count / (time.perf_counter() - begun)
+
+
+def plain(seconds: float, batch: int) -> float:
+    """The peer: SQLite with a table and nothing else, as durable as ours."""
+    at = datetime.now(UTC).isoformat()
+    rows = [(DRAFT.topic, DRAFT.payload, at)] * batch
+    with (
+        tempfile.TemporaryDirectory(dir=".") as name,
+        contextlib.closing(sqlite3.connect(Path(name) / "plain.db", isolation_level=None)) as run,
+    ):
+        run.execute("PRAGMA journal_mode = WAL")
+        run.execute("PRAGMA synchronous = FULL")
+        run.execute("CREATE TABLE message (id INTEGER PRIMARY KEY, topic TEXT, payload BLOB, at TEXT)")
+
+        def _append() -> int:
+            run.execute("BEGIN IMMEDIATE")
+            run.executemany("INSERT INTO message (topic, payload, at) VALUES (?, ?, ?)", rows)
+            run.execute("COMMIT")
+            return batch
+
+        return per_second(_append, seconds)
+
+
+def synced(seconds: float, batch: int) -> float:
+    """What this disk can do at all: a file that grows by the bytes of a batch, and is synced."""
+    data = (DRAFT.topic.encode() + DRAFT.payload) * batch
+    with tempfile.TemporaryFile(dir=".", buffering=0) as file:
+
+        def _append() -> int:
+            file.write(data)
+            os.fdatasync(file.fileno())
+            return batch
+
+        return per_second(_append, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table; ``peer`` is the row it is held against."""
+
+    name: str
+    work: Callable[[float], float]
+    peer: str = ""
+
+
+def rows() -> Iterator[Row]:
+    for batch, how in ((1, "one at a time"), (BATCH, f"{BATCH} at a time")):
+        peer = f"append, {how}; plain SQLite, as durable"
+        for name, journal in JOURNALS.items():
+            yield Row(f"append, {how}; {name}", partial(appends, batch=batch, journal=journal), peer)
+        yield Row(peer, partial(plain, batch=batch))
+        yield Row(f"append, {how}; a bare file, synced", partial(synced, batch=batch), peer)
+    yield Row("append, one at a time, in /dev/shm: without a disk", in_memory)
+    yield Row("append to a full outbox, one at a time, the oldest dropped", full)
+    peer = "paho alone into mosquitto, MQTT 5, nothing on disk"
+    yield Row("empty into mosquitto, MQTT 5", partial(drain, version=MQTT_5), peer)
+    yield Row("empty into mosquitto, MQTT 3.1.1", partial(drain, version=MQTT_3_1_1), peer)
+    place = "/dev/shm"
+    yield Row(
+        "the same, MQTT 5, in /dev/shm: without a disk", partial(drain, version=MQTT_5, place=place), peer
+    )
+    yield Row(peer, partial(paho_alone, version=MQTT_5))
+    yield Row("mosquitto_pub -l into mosquitto, nothing on disk", mosquitto_pub, peer)
+
+
+def measure(seconds: float, repeats: int) -> Iterator[tuple[Row, list[float], float | None]]:
+    """Every row with its figures, and the median of its ratios to its peer within a repeat."""
+    kinds = list(rows())
+    figures: dict[str, list[float]] = {row.name: [] for row in kinds}
     for _ in range(repeats):
-        for name, work in kinds.items():
-            figures[name].append(work())
-    yield from figures.items()
+        for row in random.sample(kinds, len(kinds)):
+            figures[row.name].append(row.work(seconds))
+    for row in kinds:
+        ratios = [
+            ours / peers for ours, peers in zip(figures[row.name], figures.get(row.peer, ()), strict=False)
+        ]
+        yield row, figures[row.name], statistics.median(ratios) if ratios else None
 
 
 def page(seconds: float, repeats: int) -> Iterator[str]:
     """Lines of Markdown."""
-    yield f"{datetime.now(UTC):%Y-%m-%d}: medians of {repeats} repeats of about {seconds:g} s, by turns."
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    yield f"{day}: medians of {repeats} repeats of about {seconds:g} s, in an order drawn anew."
+    yield f"Runnable at once on the machine, over the last five minutes of it: {os.getloadavg()[1]:.1f}."
     yield ""
     about = machine.describe(Path())
     yield from (f"- {line}" for line in (about[0], f"SQLite {sqlite3.sqlite_version}", about[-1]))
     yield ""
-    yield "| messages of 100 bytes | per second (lowest to highest) |"
-    yield "| --- | --- |"
-    for name, found in measure(seconds, repeats):
-        yield f"| {name} | **{statistics.median(found):,.0f}** ({min(found):,.0f} to {max(found):,.0f}) |"
+    yield "| messages of 100 bytes | per second (lowest to highest) | of the peer's |"
+    yield "| --- | --- | --- |"
+    for row, found, ratio in measure(seconds, repeats):
+        figure = f"**{statistics.median(found):,.0f}** ({min(found):,.0f} to {max(found):,.0f})"
+        yield f"| {row.name} | {figure} | {'-' if ratio is None else f'{ratio:.2f}'} |"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=2)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a twentieth of a second of each, once")
     parser.add_argument("--docs", type=Path, help="a page with the marks, for the figures")
     chosen = parser.parse_args()
-    text = "\n".join(page(chosen.seconds, chosen.repeats))
-    print(text)
-    if chosen.docs:
-        before, _, rest = chosen.docs.read_text().partition(MARKS[0])
-        after = rest.partition(MARKS[1])[2]
-        chosen.docs.write_text(f"{before}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{after}")
+    seconds, repeats = (0.05, 1) if chosen.quick else (chosen.seconds, chosen.repeats)
+    pages.put("\n".join(page(seconds, repeats)), chosen.docs, "bench/outbox.py")
 
 
 if __name__ == "__main__":

@@ -40,6 +40,22 @@ def interpreter() -> list[str]:
     ]
 
 
+def device() -> list[str]:
+    """Lines about this machine and what devices are compared on it."""
+    system = platform.freedesktop_os_release()["PRETTY_NAME"]
+    names = ("cryptography", "paho-mqtt", "requests", "AWSIoTPythonSDK", "awscrt")
+    return [
+        f"{_processor()}, {os.cpu_count()} cores, shared; Linux {platform.release()}, {system}",
+        f"CPython {platform.python_version()}, {ssl.OPENSSL_VERSION}",
+        ", ".join([f"{name} {version(name)}" for name in names] + [_curl_version()]),
+    ]
+
+
+def _curl_version() -> str:
+    said = subprocess.run(["curl", "--version"], capture_output=True, text=True, check=True).stdout
+    return " ".join(said.split()[:2])
+
+
 def cfssl_version() -> str:
     """What cfssl says of itself, on one line."""
     if shutil.which("cfssl") is None:

@@ -36,6 +36,19 @@ def watching(server: Server, topic_filter: str, count: int = 1) -> "subprocess.P
     return watch
 
 
+def test_one_command_enrols_and_says_that_the_first_message_arrived(server: Server, tmp_path: Path) -> None:
+    watch = watching(server, "certtest/#", count=2)
+    words = ("enroll", "-", "--thing", "gateway-0", "--home", tmp_path / "home", "--publish")
+    done = keyborn(*words, "hello", typed=code_for(server, "gateway-0"))
+    assert done.stdout.splitlines()[-1] == "The message to certtest/gateway-0: delivered"
+    again = keyborn_json(*words, "-1", typed="")
+    assert not again["obtained"]
+    told = {"outcome": "delivered", "topic": "certtest/gateway-0", "outbox": {"waiting": 0, "refused": 0}}
+    assert again["published"] == told
+    seen = [json.loads(line)["payload"] for line in watch.communicate(timeout=20)[0].splitlines()]
+    assert seen == ["hello", "-1"]
+
+
 def test_a_device_enrols_publishes_and_is_seen(server: Server, tmp_path: Path) -> None:
     home = tmp_path / "home"
     enrolled = enroll(home, code_for(server, "gateway-1"), "gateway-1")

@@ -41,6 +41,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Seconds to keep trying.",
 )
+@click.option(
+    "--publish",
+    "message",
+    metavar="MESSAGE",
+    help="Then send MESSAGE to this device's own topic, as `keyborn publish` does.",
+)
 @json_option
 def enroll(
     *,
@@ -53,6 +59,7 @@ def enroll(
     key_uri: str | None,
     subject: str,
     timeout: float,
+    message: str | None,
     as_json: bool,
 ) -> None:
     """Make this device's key, have it certified, and store the identity; nothing if there is one already.
@@ -62,6 +69,8 @@ def enroll(
     service than this identity's is refused, and nothing is changed.
 
     Example: keyborn enroll - --thing gateway-1 < code.txt
+
+    Example: keyborn enroll - --publish hello < code.txt
     """
     from keyborn.device.enroll import Wish
     from keyborn.device.enroll import enroll as enroll_device
@@ -76,10 +85,27 @@ def enroll(
     outcome = enroll_device(
         place, wish, source.required, surroundings(quiet=as_json), timeout=timeout, offered=source.offered
     )
-    if as_json:
-        show(_report(place, outcome), as_json=True)
-    else:
+    report = _report(place, outcome)
+    if not as_json:
         _tell(place, outcome)
+    if message is not None:
+        report["published"] = _publish(place, outcome, message, quiet=as_json)
+    elif not as_json:
+        topic = shlex.quote(outcome.identity.broker.topic)
+        click.echo(f"Next: keyborn publish {topic} hello{home_words(place)}")
+    if as_json:
+        show(report, as_json=True)
+
+
+def _publish(home: "Home", outcome: "Outcome", message: str, *, quiet: bool) -> dict[str, object]:
+    """Send the first message, and say so to people."""
+    from keyborn.cli import messages
+
+    topic = outcome.identity.broker.topic
+    done = messages.send(home, topic, message.encode(errors="surrogateescape"), quiet=quiet)
+    if not quiet:
+        click.echo(f"The message to {topic}: {messages.told(done)}")
+    return messages.outcome(topic, done)
 
 
 def _report(home: "Home", outcome: "Outcome") -> dict[str, Any]:
@@ -122,5 +148,3 @@ def _tell(home: "Home", outcome: "Outcome") -> None:
         },
         as_json=False,
     )
-    topic = shlex.quote(identity.broker.topic)
-    click.echo(f"Next: keyborn publish {topic} hello{home_words(home)}")

@@ -25,10 +25,15 @@ _NUMBER = re.compile(r"-\.?[0-9]")
 _MARK = "\0"
 """Stands before a word that begins with a dash and is no option; no argument of a process can hold one."""
 
+RATE = 2.0
+"""Messages sent per second, unless the person says something else."""
+WAIT = 5.0
+"""Seconds in which the broker is tried."""
+
 _rate_option = click.option(
     "--rate",
     type=Number(0, 1000),
-    default=2.0,
+    default=RATE,
     show_default=True,
     help="Messages sent per second; 0 is as fast as the broker takes them.",
 )
@@ -64,7 +69,7 @@ def _unmark(_context: click.Context, _parameter: click.Parameter, word: str) -> 
 @click.option(
     "--wait",
     type=Number(0, 86400),
-    default=5.0,
+    default=WAIT,
     show_default=True,
     help="Seconds to keep trying if the broker is away; 0 only keeps the message.",
 )
@@ -93,30 +98,38 @@ def publish(
     payload = message.encode(errors="surrogateescape")
     if message == "-":
         payload = read_input(MAX_PAYLOAD + 1)
-    done = _send(find_home(home), topic, payload, rate, 0 if no_wait else wait, quiet=as_json)
-    click.echo(json.dumps(_outcome(topic, done)) if as_json else _told(done))
+    done = send(find_home(home), topic, payload, rate, 0 if no_wait else wait, quiet=as_json)
+    click.echo(json.dumps(outcome(topic, done)) if as_json else told(done))
 
 
-def _send(home: "Home", topic: str, payload: bytes, rate: float, wait: float, *, quiet: bool) -> "Published":
-    """Through the agent; without one, or where it ends before it has answered, by ourselves."""
+def send(
+    home: "Home", topic: str, payload: bytes, rate: float = RATE, wait: float = WAIT, *, quiet: bool
+) -> "Published":
+    """Through the agent; without one, or where it ends before it has answered, by ourselves.
+
+    Raises as ``Messenger.publish``.
+    """
     from keyborn.device.agent.client import agent_of
-    from keyborn.device.agent.through import publish as publish_through
-    from keyborn.domain.errors import AgentGone
 
     with agent_of(home) as agent:
         if agent is not None:
+            from keyborn.device.agent.through import publish as publish_through
+            from keyborn.domain.errors import AgentGone
+
             with contextlib.suppress(AgentGone):  # perhaps it was kept: twice is better than not at all
                 return publish_through(agent, home, topic, payload, wait=wait)
     return _messenger(home, rate, quiet=quiet).publish(topic, payload, wait=wait)
 
 
-def _outcome(topic: str, done: "Published") -> dict[str, object]:
+def outcome(topic: str, done: "Published") -> dict[str, object]:
+    """What became of a message, for programs."""
     counts = {"waiting": done.outbox.waiting, "refused": done.outbox.refused}
-    outcome: dict[str, object] = {"outcome": done.delivery.value, "topic": topic, "outbox": counts}
-    return outcome if done.why is None else {**outcome, "reason": done.why}
+    found: dict[str, object] = {"outcome": done.delivery.value, "topic": topic, "outbox": counts}
+    return found if done.why is None else {**found, "reason": done.why}
 
 
-def _told(done: "Published") -> str:
+def told(done: "Published") -> str:
+    """The same for people."""
     if done.why is None:
         return done.delivery.value
     left = f"{done.outbox.waiting} waiting in the outbox, sent with the next publish or subscribe"

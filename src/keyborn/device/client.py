@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from keyborn.device import https, tls
 from keyborn.device.answer import Enrolled, Malformed, parse_enrolled, parse_problem
@@ -22,7 +23,9 @@ from keyborn.domain.errors import (
 )
 from keyborn.domain.names import ThingName
 from keyborn.domain.token import EnrollmentCode, encode_secret
-from keyborn.ports import Clock
+
+if TYPE_CHECKING:
+    from keyborn.ports import Clock
 
 ENROLL_PATH = "/v1/enroll"
 APPROVAL_POLL = 5.0
@@ -48,7 +51,7 @@ class EnrollmentClient:
     once: bool = False
     """Nothing is tried a second time: the caller knows when."""
 
-    def establish_trust(self, clock: Clock) -> Trust:
+    def establish_trust(self, clock: "Clock") -> Trust:
         """Decide whom to believe: the pinned root, fetched and compared, or the public authorities.
 
         Raises ClockUnusable, UntrustedService, ServiceUnreachable, WrongAnswer.

@@ -249,7 +249,7 @@ def _ensure_key(home: Home, wish: Wish, subject: Subject, around: Surroundings) 
     """The home's key: the one that is there, the adopted one, or a new one."""
     store = FileKeyStore(home.key)
     if store.exists():
-        store.facts()  # unusable? said before anybody is asked
+        require_sound(home.key, subject)  # unusable? said before anybody is asked
         _check_key(store, wish)
         return store
     if wish.adopt is not None:

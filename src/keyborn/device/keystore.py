@@ -92,18 +92,22 @@ class FileKeyStore:
 
     def facts(self) -> KeyFacts:
         """The key's type and public half; raises KeyUnusable or FileNotPrivate."""
-        key = _read(self.path)
+        key = self._own()
         return KeyFacts(keys.name_type(key), keys.spki(key))
 
     def sign_request(self, subject: Subject) -> str:
         """A certificate request (PKCS#10, PEM) signed by the key."""
-        return keys.sign_request(_read(self.path), subject)
+        return keys.sign_request(self._own(), subject)
 
     def sign(self, signing_input: bytes) -> bytes:
         """A signature in the form of JWS; raises KeyUnusable or FileNotPrivate."""
         from keyborn.domain import jws_signature
 
-        return jws_signature.sign(_read(self.path), signing_input)
+        return jws_signature.sign(self._own(), signing_input)
+
+    def _own(self) -> "PrivateKey":
+        """The key, which was sound when it was stored, in a file that only its owner could change."""
+        return _read(self.path, checked=True)
 
     def authenticate(self, context: SSLContext, certificate: Path) -> None:
         """Let ``context`` prove the key's identity; raises KeyUnusable if key and certificate do not fit.
@@ -149,9 +153,9 @@ def _open(path: Path) -> int:
         raise KeyUnusable(path=path, detail="there is no such file") from None
 
 
-def _read(path: Path) -> "PrivateKey":
+def _read(path: Path, *, checked: bool = False) -> "PrivateKey":
     try:
         data = files.read_private(path, MAX_KEY_FILE)
     except FileNotFoundError:
         raise KeyUnusable(path=path, detail="there is no such file") from None
-    return keys.read_key(data, path)
+    return keys.read_key(data, path, checked=checked)
