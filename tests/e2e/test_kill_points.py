@@ -174,6 +174,7 @@ def test_the_shares_of_all_parts_are_all_points() -> None:
     points: list[Death] = [("step", turn) for turn in range(17)]
     shares = [share(points, part, 3) for part in range(3)]
     assert sorted(point for one in shares for point in one) == points
+    assert [share(points[::-1], part, 3) for part in range(3)] == shares
     assert sample(points, 2) == [points[4], points[12]]
     assert sample(points, 40) == points
 

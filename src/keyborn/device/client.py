@@ -9,7 +9,7 @@ from http import HTTPStatus
 from keyborn.device import https, tls
 from keyborn.device.answer import Enrolled, Malformed, parse_enrolled, parse_problem
 from keyborn.device.pace import Deadline
-from keyborn.device.strangers import status_words, stranger_words
+from keyborn.device.strangers import is_passing, status_words, stranger_words
 from keyborn.device.surroundings import Say
 from keyborn.device.trust import Trust, check_clock, clock_trouble, fetch_root
 from keyborn.domain.errors import (
@@ -27,7 +27,6 @@ from keyborn.ports import Clock
 ENROLL_PATH = "/v1/enroll"
 APPROVAL_POLL = 5.0
 """Seconds between two looks at an open decision where the service names none."""
-_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +125,20 @@ class EnrollmentClient:
         if answer.status == HTTPStatus.ACCEPTED:
             pause = answer.retry_after or APPROVAL_POLL
             return _Again("a person must approve this device", ApprovalPending(seconds=pause), pause)
-        if _is_passing(answer):
+        if is_passing(answer.status):
             return _Again(f"the service answered {answer.status}", self._refusal(answer), answer.retry_after)
         raise self._refusal(answer)
 
     def _judge_bundle(self, answer: https.Answer) -> https.Answer | _Again:
         """On the connection that trusts nobody only an overload is worth a second try."""
-        if _is_passing(answer):
+        if is_passing(answer.status):
             why = f"the service answered {answer.status}"
             return _Again(why, ServiceUnreachable(url=self.code.url, detail=why), answer.retry_after)
         return answer
 
     def _refusal(self, answer: https.Answer) -> DeviceError:
         code, detail = parse_problem(answer.body, encode_secret(self.code.secret))
-        if code is None and _is_passing(answer):
+        if code is None and is_passing(answer.status):
             only = f"for the whole time it said only {status_words(answer.status)}"
             return ServiceUnreachable(url=self.code.url, detail=only)
         if code is None:
@@ -149,8 +148,3 @@ class EnrollmentClient:
         )
         refusal.retry_after = answer.retry_after
         return refusal
-
-
-def _is_passing(answer: https.Answer) -> bool:
-    """Whether the same request may be answered better later."""
-    return answer.status in _PASSING or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR

@@ -4,6 +4,7 @@ Only words that a service says on purpose count as its refusal. A proxy's, a bug
 no answer: it never makes a device give up a certificate that may be good.
 """
 
+from keyborn.device.strangers import is_passing
 from keyborn.domain.errors import (
     ApprovalPending,
     EnrollmentRefused,
@@ -34,6 +35,8 @@ def of_enrollment(wrong: KeybornError) -> Event:
         return _event(Happened.TROUBLE, wrong)
     if isinstance(wrong, ApprovalPending):
         return _event(Happened.PENDING, wrong)
+    if isinstance(wrong, EnrollmentRefused) and is_passing(wrong.status):
+        return _event(Happened.NO_SERVICE, wrong)  # it was asked as long as anybody would wait
     if isinstance(wrong, EnrollmentRefused | OtherService | OtherThing | KeyUnusable | FileNotPrivate):
         return _event(Happened.REFUSED, wrong)
     return _event(Happened.NO_SERVICE, wrong)

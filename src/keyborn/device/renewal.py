@@ -17,7 +17,7 @@ from keyborn.device.identity import MAX_FILE, Identity, file_hash
 from keyborn.device.keystore import FileKeyStore, KeyFacts
 from keyborn.device.proving import prove_broker
 from keyborn.device.signed import signed_request
-from keyborn.device.strangers import status_words, stranger_words
+from keyborn.device.strangers import is_passing, status_words, stranger_words
 from keyborn.device.trust import BUNDLE_PATH, Window
 from keyborn.domain.errors import (
     ApprovalPending,
@@ -40,7 +40,6 @@ ROOTS_PATH = "/v1/roots"
 _BAD_NONCE = "bad_nonce"
 _NO_END = datetime.max.replace(tzinfo=UTC)
 _DONE = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
-_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 _APPROVAL_POLL = 60.0
 
 
@@ -228,14 +227,10 @@ def _judge(answer: https.Answer, url: str) -> https.Answer:
 
 def _refusal(answer: https.Answer, url: str) -> DeviceError:
     code, detail = parse_problem(answer.body, "")
-    if _is_passing(answer.status) or code == _BAD_NONCE:
+    if is_passing(answer.status) or code == _BAD_NONCE:
         passing = ServiceUnreachable(url=url, detail=f"it said {status_words(answer.status)}")
         passing.retry_after = answer.retry_after
         return passing
     if code is None:
         return WrongAnswer(url=url, detail=stranger_words(answer.status))
     return RenewalRefused(status=answer.status, detail=detail or status_words(answer.status), code=code)
-
-
-def _is_passing(status: int) -> bool:
-    return status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR

@@ -17,6 +17,14 @@ _MEANING = {
 }
 
 
+_PASSING = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
+
+
+def is_passing(status: int) -> bool:
+    """Whether the same request may be answered better later, whoever answered it now."""
+    return status in _PASSING or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 def status_words(status: int) -> str:
     """A status as people look it up: ``status 503 (Service Unavailable)``."""
     try:

@@ -118,5 +118,14 @@ def test_an_enrolment_that_is_refused_needs_a_person(wrong: KeybornError) -> Non
     assert of_enrollment(wrong).kind is Happened.REFUSED
 
 
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+def test_a_service_that_asks_to_come_again_refuses_no_enrolment(status: int) -> None:
+    """It said so until nobody would wait any longer; a new code would not help."""
+    wrong = EnrollmentRefused(status=status, detail="x", code="enrollment_interrupted")
+    wrong.retry_after = 20.0
+    event = of_enrollment(wrong)
+    assert (event.kind, event.retry_after) == (Happened.NO_SERVICE, 20.0)
+
+
 def test_an_enrolment_may_wait_for_a_clock() -> None:
     assert of_enrollment(ClockUnusable(detail="x")).kind is Happened.NO_SERVICE

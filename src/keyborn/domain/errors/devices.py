@@ -163,6 +163,7 @@ class EnrollmentRefused(DeviceError):
 
     def __init__(self, *, status: int, detail: str, code: str | None = None) -> None:
         super().__init__(status=status, detail=detail)
+        self.status = status
         if code:
             vars(self)["code"] = code  # this instance speaks for the service
 
