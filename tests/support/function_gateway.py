@@ -24,14 +24,8 @@ PAST_THE_LEASE = 20.0
 """Seconds; so far ahead is the clock of instances after one that died: nobody waits for its lease to end."""
 
 
-@dataclass(frozen=True, slots=True)
-class AwsCall:
-    """One call of the function: in which request, and how many of that name its instance made before."""
-
-    route: str
-    service: str
-    operation: str
-    turn: int
+Call = tuple[str, str, int]
+"""Service, operation, and how many of that name the instance had made before."""
 
 
 @dataclass(slots=True)
@@ -39,8 +33,8 @@ class Gateway:
     """The door, and whoever stands behind it."""
 
     process: "subprocess.Popen[str]"
-    calls: list[AwsCall] = field(default_factory=list)
-    """Since the last ``arm``."""
+    calls: list[Call] = field(default_factory=list)
+    """All that the instance made since the last ``arm``."""
     deaths: list[int] = field(default_factory=list)
     """How instances ended that did not answer, since then (negative: by a signal)."""
     ahead: float = 0.0
@@ -54,7 +48,7 @@ class Gateway:
             self.deaths.clear()
             self._order({"arm": death, "ahead": self.ahead})
 
-    def invoke(self, route: str, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    def invoke(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         """The handler's answer; None if the instance died."""
         with self._lock:
             said = self._order({"event": asked, "ahead": self.ahead})
@@ -62,7 +56,7 @@ class Gateway:
                 self.deaths.append(said["died"])
                 self.ahead += PAST_THE_LEASE
                 return None
-            self.calls += [AwsCall(route, *call) for call in said["calls"]]
+            self.calls += [(service, operation, turn) for service, operation, turn in said["calls"]]
             answer: dict[str, Any] = said["answer"]
             return answer
 
@@ -100,7 +94,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         asked = event(self.command, self.path, body or None, headers=headers)
-        answer = self.server.gateway.invoke(f"{self.command} {self.path}", asked)
+        answer = self.server.gateway.invoke(asked)
         if answer is None:
             answer = {
                 "statusCode": 500,

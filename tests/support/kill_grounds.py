@@ -208,8 +208,7 @@ class Aws:
 
     def passed(self) -> list[Death]:
         """See ``Ground``; each call counts twice: before it leaves, and when its answer is here."""
-        calls = [(call.service, call.operation, call.turn) for call in self.gateway.calls]
-        return [(*call, moment) for call in calls for moment in MOMENTS]
+        return [(*call, moment) for call in self.gateway.calls for moment in MOMENTS]
 
     def has_died(self) -> bool:
         """See ``Ground``."""
