@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bootstrap import Need, needs
+from support.kill_points import PROPERTY, Recorder, Table
 
 LEFT_OUT = pytest.StashKey[list[str]]()
 
@@ -32,7 +33,7 @@ def _let_bytecode_be_kept(config: pytest.Config) -> None:
     They are more than a thousand, and each would compile everything anew.
     """
     unwanted = os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    if unwanted and config.cache is not None:
+    if unwanted and getattr(config, "cache", None) is not None:
         os.environ["PYTHONPYCACHEPREFIX"] = str(config.cache.mkdir("bytecode"))
 
 
@@ -124,13 +125,50 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.pluginmanager.register(Workers(), "keyborn-workers")
 
 
+KILLS = pytest.StashKey[Table]()
+
+
+@pytest.fixture
+def recorder(record_property: Callable[[str, object], None]) -> Recorder:
+    """Where a walk reports the points at which it killed; the run's summary prints one table."""
+    return Recorder(record_property)
+
+
+def _kills(config: pytest.Config) -> Table:
+    """What the walks of this run reported, wherever they ran."""
+    if KILLS not in config.stash:
+        reporter = config.pluginmanager.getplugin("terminalreporter")
+        reports = reporter.getreports("passed") if reporter is not None else []
+        told = [str(value) for each in reports for name, value in each.user_properties if name == PROPERTY]
+        config.stash[KILLS] = Table(told)
+    return config.stash[KILLS]
+
+
+def _walks_whole(config: pytest.Config) -> bool:
+    """Whether every long walk ran: all of the tests were asked for, and each walk in whole."""
+    asked_for = config.args_source is pytest.Config.ArgsSource.ARGS or config.getoption("keyword")
+    return bool(os.environ.get("KEYBORN_FULL")) and not asked_for
+
+
+def _tell_kills(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    kills = _kills(config)
+    if kills.empty:
+        return
+    terminalreporter.section("real processes killed", sep="-")
+    for line in [*kills.lines(), *kills.troubles(whole=_walks_whole(config))]:
+        terminalreporter.line(line)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """A worker sends its list; with CI=true anything left out fails the run."""
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
         output["left_out"] = session.config.stash[LEFT_OUT]
-    elif session.config.stash[LEFT_OUT] and _in_ci() and session.exitstatus == pytest.ExitCode.OK:
+        return
+    lacking = session.config.stash[LEFT_OUT] and _in_ci()
+    unkilled = _kills(session.config).troubles(whole=_walks_whole(session.config))
+    if (lacking or unkilled) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -152,6 +190,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.section("measured", sep="-")
         for line in figures:
             terminalreporter.line(str(line))
+    _tell_kills(terminalreporter, config)
     left_out = config.stash[LEFT_OUT]
     if left_out:
         verdict = "CI=true makes that a failure" if _in_ci() else "install the packages to run them"

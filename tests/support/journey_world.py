@@ -5,6 +5,7 @@ diary says what happened, without what is different in every run.
 """
 
 import errno
+import hashlib
 import shutil
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -87,6 +88,13 @@ class Life:
 
     def note(self, what: str) -> None:
         self.diary.append(f"{self.world.clock.now() - self.start} {what}")
+
+    @property
+    def trace(self) -> str:
+        """A digest of all that happened: the diary, each effect on the service, how often was drawn."""
+        drawn = repr(self.world.random.getstate())
+        text = "\n".join([*self.diary, *self.world.journal, drawn])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     # ── a life ──
 

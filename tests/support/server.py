@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import os
 import ssl
 import subprocess
 import sys
@@ -27,6 +28,8 @@ class Server:
     log: Path
     words: Sequence[str] = ()
     module: Sequence[str] = MODULE
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Beside this process's own."""
     about: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
     _context: ssl.SSLContext | None = None
@@ -50,7 +53,13 @@ class Server:
             *self.words,
         ]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self.process = subprocess.Popen(
+                words,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **self.environment},
+            )
         deadline = time.monotonic() + PATIENCE
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
