@@ -466,7 +466,7 @@ def test_an_end_that_is_not_on_disk_yet_is_not_sent_again(world: World) -> None:
 
 
 def test_what_waited_behind_a_suspect_is_not_overtaken_by_the_end_of_its_topic(world: World) -> None:
-    """Its acknowledgement frees the topic once it is on disk, which may be much later: then from the first on."""
+    """Its acknowledgement frees the topic once it is on disk, perhaps much later: then from the first on."""
     suspect, *_ = keep(world, "a", "a", *"b" * (2 * LOOK_AHEAD), "a")
     world.shelf.suspect({suspect: 0})
     world.connect()

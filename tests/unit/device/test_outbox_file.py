@@ -242,7 +242,9 @@ def test_what_two_connections_of_one_program_hold_no_other_program_takes_away(pa
     )
 
     def others_see() -> int:
-        return int(subprocess.run([sys.executable, "-c", program, path], capture_output=True, check=True).stdout)
+        return int(
+            subprocess.run([sys.executable, "-c", program, path], capture_output=True, check=True).stdout
+        )
 
     with open_outbox(path) as first:
         first.append("t", b"1", now())
