@@ -131,6 +131,8 @@ class Drain:
         self._flight: dict[int, Message] = {}
         self._under_way = 0
         self._held: set[int] = set()
+        self._freeing: set[int] = set()
+        """Suspects that have come to their ends: their topics go on once that is on disk."""
         self._probe: int | None = None
         self._after = 0
         self._dry = False
@@ -273,7 +275,11 @@ class Drain:
 
     def recorded(self, ids: Iterable[int]) -> None:
         """The ends of these messages are on disk: the outbox will not offer them again."""
-        self._held.difference_update(ids)
+        recorded = set(ids)
+        self._held -= recorded
+        if not self._freeing.isdisjoint(recorded):  # what waited behind them, in their topics, is older
+            self._freeing -= recorded
+            self._after, self._dry = 0, False
 
     def lost(self, ending: Ending, name: str) -> Verdicts:
         """The connection is over."""
@@ -322,7 +328,7 @@ class Drain:
         if self._queue and self._queue[0].id == message.id:
             self._queue.popleft()
         if self._suspects.pop(message.id, None) is not None:
-            self._after, self._dry = 0, False  # what waited behind it, in its topic
+            self._freeing.add(message.id)
 
 
 def _size(message: Message) -> int:

@@ -82,8 +82,7 @@ def open_file(path: Path) -> Iterator[sqlite3.Connection]:
         with contextlib.suppress(FileExistsError):
             files.write_new(path, b"")
             files.sync_folder(path.parent)
-        with open(files.open_private(path), "rb"):  # noqa: PTH123 - the descriptor, only to have it checked
-            pass
+        files.require_private(path, path.lstat())  # unopened: closing it would end SQLite's locks (POSIX)
     except OSError as wrong:
         raise OutboxUnusable(path=path, detail=wrong.strerror or "it cannot be opened") from None
     with told(path), contextlib.closing(connect(path)) as connection:

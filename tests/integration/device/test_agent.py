@@ -140,7 +140,6 @@ def test_a_disk_that_refuses_ends_neither_session_nor_agent(
         settle(self, ends)  # type: ignore[arg-type] # passed on
 
     monkeypatch.setattr(Outbox, "settle", full)
-    monkeypatch.setattr(lines, "_SICK", 0.05)
     with running(home) as agent:
         agent.connects()
         refuse.set()

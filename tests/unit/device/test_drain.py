@@ -463,3 +463,22 @@ def test_an_end_that_is_not_on_disk_yet_is_not_sent_again(world: World) -> None:
     world.drain.look_again()
     world.push()
     assert world.sent == [1, 2]
+
+
+def test_what_waited_behind_a_suspect_is_not_overtaken_by_the_end_of_its_topic(world: World) -> None:
+    """Its acknowledgement frees the topic once it is on disk, perhaps much later: then from the first on."""
+    suspect, *_ = keep(world, "a", "a", *"b" * (2 * LOOK_AHEAD), "a")
+    world.shelf.suspect({suspect: 0})
+    world.connect()
+    world.push()
+    world.serve()
+    world.push()
+    world.serve()
+    assert suspect in {message.id for message, _ in world.open}
+    for _ in range(5):
+        world.push()
+        world.record()
+        world.serve()
+    world.settle()
+    order = world.broker.first_taken("a")
+    assert order == sorted(order)

@@ -258,3 +258,35 @@ def test_many_that_open_an_old_file_at_once_upgrade_it_once(path: Path) -> None:
     assert [process.wait(60) for process in processes] == [0, 0, 0]
     with open_outbox(path) as outbox:
         assert outbox.counts() == Counts(17, 1)
+
+
+# ── several at once ──
+
+
+def test_what_two_connections_of_one_program_hold_no_other_program_takes_away(path: Path) -> None:
+    """POSIX locks belong to a process: to close a descriptor of the file gives up those of SQLite.
+
+    The next one that closes the outbox would think itself the last, and remove the log that is in use: what
+    is written then, nobody else sees, and it is gone with the process.
+    """
+    program = (
+        "import sys; from pathlib import Path; from keyborn.device.outbox import open_outbox\n"
+        "with open_outbox(Path(sys.argv[1])) as outbox: print(outbox.counts().waiting)\n"
+    )
+
+    def others_see() -> int:
+        return int(
+            subprocess.run([sys.executable, "-c", program, path], capture_output=True, check=True).stdout
+        )
+
+    with open_outbox(path) as first:
+        first.append("t", b"1", now())
+        with open_outbox(path) as second:
+            assert others_see() == 1
+            first.append("t", b"2", now())
+            second.append("t", b"3", now())
+            assert others_see() == 3
+        first.append("t", b"4", now())
+        assert others_see() == 4
+    with open_outbox(path) as outbox:
+        assert outbox.counts() == Counts(4, 0)

@@ -25,8 +25,8 @@ PING_EVERY = KEEP_ALIVE * 5 / 6
 _OWED = 1.0
 """Seconds after which a session that owes an answer is looked at again."""
 _INSTANT = 0.001
-_SICK = 30.0
-"""Seconds in which an outbox that cannot be used is left alone."""
+_SICK = 0.5, 30.0
+"""Seconds in which an outbox that cannot be used is left alone: at first, doubling, and at most."""
 
 
 class AgentLine:
@@ -52,6 +52,7 @@ class AgentLine:
         self._courier: Courier | None = None
         self._begun = False
         self._sick_until = 0.0
+        self._sick_for = _SICK[0]
         self._ping_at = inf
         self._pinged = False
         self._granted: dict[str, int] = {}
@@ -125,11 +126,14 @@ class AgentLine:
             if not self._begun:
                 self._courier.begin(session)
                 self._begun = True
-            return self._courier.pump(session)
+            pause = self._courier.pump(session)
         except (OutboxUnusable, FileNotPrivate) as wrong:
             self._around.say(str(wrong))
-            self._sick_until = time.monotonic() + _SICK
-            return _SICK
+            pause = self._sick_for
+            self._sick_until, self._sick_for = time.monotonic() + pause, min(2 * pause, _SICK[1])
+        else:
+            self._sick_for = _SICK[0]
+        return pause
 
     def _lost(self, session: Session, wrong: SessionLost) -> None:
         self._hand_over(session)
