@@ -106,9 +106,8 @@ def test_system_calls_are_filtered(unit: Path) -> None:
 
 @pytest.mark.needs("systemd-analyze")
 def test_systemd_itself_finds_nothing_wrong() -> None:
-    done = subprocess.run(
-        ["systemd-analyze", "verify", UNIT, RENEWAL, TIMER], capture_output=True, text=True, timeout=60, check=False
-    )
+    words = ["systemd-analyze", "verify", str(UNIT), str(RENEWAL), str(TIMER)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
