@@ -1,14 +1,15 @@
 """The pages are true: their commands run, their links lead somewhere, the reference is what the code says."""
 
 import re
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 
 import reference
 from support.aws_pages import open_account
-from support.documents import run_page, steps
+from support.documents import World, run_page, steps
+from support.gateway import open_gateway
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -25,6 +26,7 @@ RUN = {
     "docs/how-to/board-without-python.md": ["openssl", "curl", "mosquitto_pub"],
     "docs/how-to/denied.md": [],
     "docs/how-to/existing-clients.md": ["openssl", "curl", "mosquitto_pub"],
+    "docs/how-to/gateway-from-zero.md": ["systemctl"],
     "docs/how-to/look-and-audit.md": ["openssl"],
     "docs/how-to/openssl-and-curl.md": ["openssl", "curl"],
     "docs/how-to/other-mqtt-clients.md": ["mosquitto_pub"],
@@ -42,8 +44,17 @@ DEPLOYING = {"README.md", "docs/aws.md"}
 """Those of them that begin with nothing in it; others find the stack ``keyborn``."""
 LONG = {"docs/aws.md": [pytest.mark.slow, pytest.mark.whole]}
 """A deployment, from nothing to nothing: beside it the whole flow is walked by tests/e2e/aws."""
+GATEWAYS = {name for name in RUN if "$ systemctl " in BY_NAME[name].read_text()}
+"""The pages that are given a Debian machine."""
 BUILDING = {"README.md"}
 """Those whose deployment builds the functions' code; others take what was built once for the run."""
+
+
+def around(name: str, folders: pytest.TempPathFactory) -> AbstractContextManager[World | None]:
+    """What the page is given beside its folder."""
+    if name in ON_AWS:
+        return open_account(folders, stack=name not in DEPLOYING, builds=name in BUILDING)
+    return open_gateway(folders.mktemp("gateway")) if name in GATEWAYS else nullcontext()
 
 
 @pytest.mark.timeout(600)
@@ -57,11 +68,7 @@ BUILDING = {"README.md"}
 def test_every_command_of_the_page_does_what_the_page_says(
     name: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    deployed = name not in DEPLOYING
-    builds = name in BUILDING
-    on_aws = name in ON_AWS
-    account = open_account(tmp_path_factory, stack=deployed, builds=builds) if on_aws else nullcontext()
-    with account as world:
+    with around(name, tmp_path_factory) as world:
         assert sum(step.mode != "not" for step in run_page(BY_NAME[name], tmp_path, world)) >= 5
 
 
@@ -73,9 +80,9 @@ def test_no_page_has_commands_that_no_test_runs() -> None:
 @pytest.mark.parametrize("name", RUN)
 def test_a_page_starts_no_program_that_it_does_not_declare(name: str) -> None:
     text = "\n".join(step.line for step in steps(BY_NAME[name].read_text()) if step.mode != "not")
-    assert {each for each in ("openssl", "curl", "mosquitto_pub") if re.search(rf"\b{each} ", text)} == set(
-        RUN[name]
-    )
+    assert {
+        each for each in ("openssl", "curl", "mosquitto_pub", "systemctl") if re.search(rf"\b{each} ", text)
+    } == set(RUN[name])
 
 
 @pytest.mark.parametrize("name", RUN)

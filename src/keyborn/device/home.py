@@ -90,7 +90,9 @@ class Home:
         if not stat.S_ISDIR(status.st_mode):
             raise HomeUnusable(path=self.path, detail="it is not a folder")
         if status.st_uid != os.geteuid():
-            raise HomeUnusable(path=self.path, detail=f"it belongs to user {status.st_uid}, not to you")
+            owner = _name_of(status.st_uid)
+            detail = f"it belongs to the user {owner}, not to you: run this as {owner}"
+            raise HomeUnusable(path=self.path, detail=detail)
         if status.st_mode & files.OTHERS:
             mode = stat.S_IMODE(status.st_mode)
             raise HomeUnusable(path=self.path, detail=f"its mode is {mode:04o}. Run: chmod 700 {self.path}")
@@ -142,6 +144,15 @@ def locate_home(chosen: Path | None, environment: Mapping[str, str], *, root: bo
         return Home(Path(os.path.realpath(chosen.expanduser())))
     except RuntimeError:  # a user without a home folder, as containers have
         raise HomeUnusable(path=chosen, detail="this user has no home folder. Use --home DIR") from None
+
+
+def _name_of(user: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:  # containers have users without a name
+        return str(user)
 
 
 def _state_folder(environment: Mapping[str, str]) -> Path:

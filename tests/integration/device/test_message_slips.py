@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -188,8 +189,9 @@ def test_status_of_an_expired_identity_says_what_to_do(home: Home) -> None:
 def test_the_home_of_another_user_is_refused_in_our_own_words(
     enrolled: Home, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    owner = os.geteuid()
-    monkeypatch.setattr(os, "geteuid", lambda: owner + 4242)
+    mine = os.geteuid()
+    owner = pwd.getpwuid(mine).pw_name
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 4242)
     monkeypatch.setattr(os, "access", lambda *_args, **_more: False)  # as the system tells such a user
     done = CliRunner().invoke(cli, [*words, "--home", str(enrolled.path)])
-    assert f"belongs to user {owner}, not to you" in f"{done.output}{done.exception}"
+    assert f"belongs to the user {owner}, not to you: run this as {owner}" in f"{done.output}{done.exception}"

@@ -1,4 +1,4 @@
-"""The systemd unit that we ship: unprivileged, hardened, watched; and the word that the agent says to it."""
+"""The systemd units that we ship: unprivileged, hardened, watched; and the word that the agent says."""
 
 import configparser
 import os
@@ -11,9 +11,13 @@ from pathlib import Path
 import pytest
 
 from keyborn.cli.agent import agent
+from keyborn.cli.renew import renew
 from keyborn.device.agent.notify import Notifier
 
-UNIT = Path(__file__).parents[3] / "deploy" / "local" / "keyborn-agent.service"
+FOLDER = Path(__file__).parents[3] / "deploy" / "local"
+UNIT = FOLDER / "keyborn-agent.service"
+RENEWAL = FOLDER / "keyborn-renew.service"
+TIMER = FOLDER / "keyborn-renew.timer"
 HARDENED = {
     "NoNewPrivileges": "yes",
     "ProtectSystem": "strict",
@@ -30,22 +34,36 @@ HARDENED = {
 }
 
 
-@pytest.fixture(scope="module")
-def service() -> configparser.SectionProxy:
+def read(unit: Path) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(strict=False, interpolation=None, delimiters=("=",))
     parser.optionxform = str  # type: ignore[assignment,method-assign] # names as they are written
-    parser.read(UNIT)
-    return parser["Service"]
+    parser.read(unit)
+    return parser
+
+
+@pytest.fixture(scope="module")
+def service() -> configparser.SectionProxy:
+    return read(UNIT)["Service"]
 
 
 @pytest.mark.parametrize(("name", "value"), HARDENED.items())
-def test_the_unit_is_hardened(service: configparser.SectionProxy, name: str, value: str) -> None:
-    assert service[name] == value
+@pytest.mark.parametrize("unit", [UNIT, RENEWAL], ids=lambda unit: unit.name)
+def test_the_units_are_hardened(unit: Path, name: str, value: str) -> None:
+    assert read(unit)["Service"][name] == value
 
 
-def test_the_unit_runs_as_a_user_of_its_own(service: configparser.SectionProxy) -> None:
+@pytest.mark.parametrize("unit", [UNIT, RENEWAL], ids=lambda unit: unit.name)
+def test_the_units_run_as_a_user_of_their_own(unit: Path) -> None:
+    service = read(unit)["Service"]
     assert service["User"] not in ("", "root")
     assert service["User"] == service["Group"]
+
+
+def test_agent_and_renewal_live_in_one_home_under_one_sandbox() -> None:
+    how = {"Type", "NotifyAccess", "ExecStart", "ExecReload", "Restart", "RestartSec", "SyslogIdentifier"}
+    how |= {"WatchdogSec", "TimeoutStartSec", "TimeoutStopSec"}
+    agent, renewal = ({*read(unit)["Service"].items()} for unit in (UNIT, RENEWAL))
+    assert {name for name, _ in agent ^ renewal} <= how
 
 
 def test_systemd_waits_for_the_agent_s_word_and_watches_it(service: configparser.SectionProxy) -> None:
@@ -62,22 +80,41 @@ def test_the_command_is_one_that_the_agent_takes(service: configparser.SectionPr
     assert parsed.params["home"] == Path("/var/lib/keyborn")
 
 
-def test_system_calls_are_filtered(service: configparser.SectionProxy) -> None:
-    lines = [line for line in UNIT.read_text().splitlines() if line.startswith("SystemCallFilter=")]
+def test_the_renewal_s_command_is_one_that_renew_takes_and_ends_in_time() -> None:
+    service = read(RENEWAL)["Service"]
+    _, program, command, *words = service["ExecStart"].split()
+    assert (program, command) == ("keyborn", "renew")
+    parsed = renew.make_context("renew", words).params
+    assert parsed["home"] == Path("/var/lib/keyborn")
+    assert not parsed["now"]
+    assert parsed["timeout"] < int(service["TimeoutStartSec"])
+
+
+def test_the_timer_looks_every_day_at_an_hour_of_its_own_and_makes_up_for_a_power_cut() -> None:
+    timer = read(TIMER)["Timer"]
+    assert timer["OnCalendar"] == "daily"
+    assert timer["Persistent"] == "yes"
+    assert timer["RandomizedDelaySec"] == "6h"
+    assert "Unit" not in timer, "it starts the service of the same name"
+
+
+@pytest.mark.parametrize("unit", [UNIT, RENEWAL], ids=lambda unit: unit.name)
+def test_system_calls_are_filtered(unit: Path) -> None:
+    lines = [line for line in unit.read_text().splitlines() if line.startswith("SystemCallFilter=")]
     assert lines == ["SystemCallFilter=@system-service", "SystemCallFilter=~@privileged @resources"]
 
 
 @pytest.mark.needs("systemd-analyze")
 def test_systemd_itself_finds_nothing_wrong() -> None:
-    done = subprocess.run(
-        ["systemd-analyze", "verify", UNIT], capture_output=True, text=True, timeout=60, check=False
-    )
+    words = ["systemd-analyze", "verify", str(UNIT), str(RENEWAL), str(TIMER)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.needs("systemd-analyze")
-def test_systemd_finds_little_that_is_exposed() -> None:
-    words = ["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", str(UNIT)]
+@pytest.mark.parametrize("unit", [UNIT, RENEWAL], ids=lambda unit: unit.name)
+def test_systemd_finds_little_that_is_exposed(unit: Path) -> None:
+    words = ["systemd-analyze", "security", "--offline=true", "--threshold=15", "--no-pager", str(unit)]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout[-300:]
 

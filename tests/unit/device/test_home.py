@@ -1,6 +1,7 @@
 """The home: where it is, who may enter, one session at a time."""
 
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -86,6 +87,17 @@ def test_a_stranger_s_home_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     home.prepare()
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     with pytest.raises(HomeUnusable, match="not to you"):
+        home.check()
+
+
+def test_a_home_of_a_user_without_a_name_is_refused_by_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = Home(tmp_path / "home")
+    home.prepare()
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    with pytest.raises(HomeUnusable, match=f"the user {home.path.stat().st_uid}, not to you"):
         home.check()
 
 
