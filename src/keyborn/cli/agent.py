@@ -55,7 +55,7 @@ def agent(
 
     It has the only session of this home: `keyborn publish` and `subscribe` go through it, and so can other
     programs of the same user, over the socket agent.sock. It logs JSON lines on standard error. SIGTERM ends
-    it after a last round of sending, SIGHUP makes it look at its files anew.
+    it after a last round of sending, SIGHUP makes it look at its files anew, and at the service's roots.
 
     Example: keyborn agent --will certtest/gateway-1/state lost
 

@@ -85,8 +85,12 @@ class Runner:
         *,
         enroll: Enrollment | None = None,
         now: bool = False,
+        check: bool = False,
     ) -> None:
-        """``enroll`` where there is a code to enroll with; ``now`` asks for one renewal before its time."""
+        """``enroll`` where there is a code to enroll with; ``now`` asks for one renewal before its time.
+
+        ``check`` asks the service for time and roots at once, not at some moment of the first hour.
+        """
         self._home = home
         self._around = around
         self._line = line
@@ -99,7 +103,7 @@ class Runner:
         self._open: Slot | None = None
         self._successor: Successor | None = None
         self._rest_until = around.pace.monotonic()
-        self._check_from = self._rest_until + FIRST_CHECK * around.pace.fraction()
+        self._check_from = self._rest_until + (0.0 if check else FIRST_CHECK * around.pace.fraction())
         self._told: Told | None = None
         self._renewed = 0
         self._performers: Mapping[type[Effect], Callable[..., Event]] = {

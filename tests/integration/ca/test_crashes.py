@@ -121,7 +121,7 @@ def test_a_next_root_is_whole_or_not_there_and_the_present_one_goes_on(
     assert steps.count("rename") == 1
     assert steps.count("write") == len(FILES)
     for step, data in folders(base, "introduction", steps):
-        following = data / "ca" / "next"
+        following = data / "ca" / "root-2"
         left = {each.name for each in following.iterdir()} if following.exists() else FILES
         assert left == FILES, step
         before = make_authority(data)

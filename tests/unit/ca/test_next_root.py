@@ -68,9 +68,9 @@ def test_it_goes_under_the_same_passphrase(tmp_path: Path) -> None:
     for wrong in (None, b"another"):
         with pytest.raises(CaLocked):
             introduce(tmp_path, wrong)
-    assert not (tmp_path / "ca" / "next").exists()
+    assert not (tmp_path / "ca" / "root-2").exists()
     introduce(tmp_path, WORD)
-    assert b"ENCRYPTED" in (tmp_path / "ca" / "next" / "root.key").read_bytes()
+    assert b"ENCRYPTED" in (tmp_path / "ca" / "root-2" / "root.key").read_bytes()
     with pytest.raises(CaLocked):
         make_authority(tmp_path)
 
@@ -78,6 +78,6 @@ def test_it_goes_under_the_same_passphrase(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["root.key", "root.crt", "devices.key", "servers.crt"])
 def test_one_that_is_not_whole_is_refused_by_name(data: Path, name: str) -> None:
     introduce(data)
-    (data / "ca" / "next" / name).unlink()
+    (data / "ca" / "root-2" / name).unlink()
     with pytest.raises(CaDamaged, match=name):
         make_authority(data)

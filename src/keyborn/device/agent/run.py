@@ -110,17 +110,19 @@ class Agent:
         try:
             calls: frozenset[Call] = frozenset()
             while Call.STOP not in calls:
-                self._journey(line, now=Call.RENEW in calls)
+                self._journey(line, calls)
                 calls = self._bridge.calls()
         finally:
             self._notifier.stopping()
             line.release()
             self._log("ended")
 
-    def _journey(self, line: AgentLine, *, now: bool) -> None:
+    def _journey(self, line: AgentLine, calls: frozenset[Call]) -> None:
         """A journey from its beginning, a look at the files, until somebody calls."""
         service = RenewalClient(self._home, self._around.clock)
-        runner = Runner(self._home, self._around, line, service, now=now)
+        runner = Runner(
+            self._home, self._around, line, service, now=Call.RENEW in calls, check=Call.LOOK in calls
+        )
         before = self._renewed
         try:
             while not self._bridge.called:
