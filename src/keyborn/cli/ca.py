@@ -47,7 +47,7 @@ def show_authorities(*, data: Path, as_json: bool) -> None:
 @ca.command()
 @click.option(
     "--role",
-    type=click.Choice(["root", "devices", "servers"]),
+    type=click.Choice(["root", "devices", "servers", "next-root", "old-root"]),
     default="root",
     show_default=True,
     help="Which certificate.",

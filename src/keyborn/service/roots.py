@@ -123,12 +123,13 @@ class RootsOffice:
     ) -> RootsReport:
         """Have certificates come from the next root, or ``back`` from the one before.
 
-        Raises NoNextRoot, NoOldRoot, or a leaf of OperatorError; unless ``force``, RootsLacking.
+        The way back locks nobody out: no thing drops a root that the bundle still shows. Raises NoNextRoot,
+        NoOldRoot, or a leaf of OperatorError; on the way there and unless ``force``, RootsLacking.
         """
         before = await self.report()
         if (before.names.old if back else before.names.following) is None:
             raise (NoOldRoot if back else NoNextRoot)
-        if before.lacking and not force:
+        if before.lacking and not force and not back:
             raise RootsLacking(count=before.lacking)
         action = "ca.switch-root.back" if back else "ca.switch-root"
         await self._carry_out(

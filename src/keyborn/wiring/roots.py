@@ -4,6 +4,7 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,23 +94,21 @@ class FolderRoots:
 
     async def introduce(self) -> None:
         """See ``RootKeeper.introduce``."""
-        await self._change(introduce_root)
+        await self._change(partial(introduce_root, entropy=self._entropy))
 
     async def switch(self, *, back: bool) -> None:
         """See ``RootKeeper.switch``."""
-        await self._change(switch_root, back=back)
+        await self._change(partial(switch_root, back=back))
 
     async def retire(self) -> None:
         """See ``RootKeeper.retire``."""
         await self._change(retire_root)
 
-    async def _change(self, change: Callable[..., Material], **how: bool) -> None:
+    async def _change(self, change: Callable[..., Material]) -> None:
         """In a worker thread: a passphrase takes its time, and so may a disk."""
         async with self._turn:
-            now, entropy, passphrase = self._clock.now(), self._entropy, self._passphrase
-            material = await asyncio.to_thread(
-                change, self._folder, now=now, entropy=entropy, passphrase=passphrase, **how
-            )
+            now, passphrase = self._clock.now(), self._passphrase
+            material = await asyncio.to_thread(change, self._folder, now=now, passphrase=passphrase)
             self._adopt(material)
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from keyborn.adapters.ca import describe_authority, introduce_root, open_authority
+from keyborn.adapters.ca import describe_authority, introduce_root, open_authority, switch_root
 from keyborn.domain.errors import CaDamaged, CaLocked, CaMissing
 from support.ca_world import ENTROPY, HandClock, make_authority
 
@@ -73,6 +73,9 @@ def test_it_goes_under_the_same_passphrase(tmp_path: Path) -> None:
     assert b"ENCRYPTED" in (tmp_path / "ca" / "root-2" / "root.key").read_bytes()
     with pytest.raises(CaLocked):
         make_authority(tmp_path)
+    with pytest.raises(CaLocked):
+        switch_root(tmp_path / "ca", now=HandClock().now())
+    assert not (tmp_path / "ca" / "standing").exists()
 
 
 @pytest.mark.parametrize("name", ["root.key", "root.crt", "devices.key", "servers.crt"])

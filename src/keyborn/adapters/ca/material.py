@@ -103,51 +103,52 @@ def introduce_root(
     As on a first start: whatever crashes, there is no next one, or a whole one. Raises CaMissing,
     OldRootThere, and what ``open_material`` raises.
     """
-    standing = _require_whole(folder, now, entropy, passphrase)
+    standing = _require_made(folder)
+    material = open_material(folder, now=now, entropy=entropy, passphrase=passphrase)  # nothing broken
     if standing.outgoing is not None:
         raise OldRootThere
-    if standing.introduced is None:
-        _create(folder_of(folder, standing.newest + 1), now, entropy, passphrase)
-    return open_material(folder, now=now, entropy=entropy, passphrase=passphrase)
+    if standing.introduced is not None:
+        return material
+    following = folder_of(folder, standing.newest + 1)
+    _create(following, now, entropy, passphrase)
+    return _beside(folder, material)
 
 
 def switch_root(
-    folder: Path, *, now: datetime, entropy: Entropy, passphrase: bytes | None = None, back: bool = False
+    folder: Path, *, now: datetime, passphrase: bytes | None = None, back: bool = False
 ) -> Material:
     """Issue from the next root from now on, or ``back`` from the one before; one file is replaced.
 
     The set that is to issue is opened first, keys and all. Raises CaMissing, NoNextRoot, NoOldRoot, and what
     ``open_material`` raises.
     """
-    standing = _require_whole(folder, now, entropy, passphrase)
+    standing = _require_made(folder)
     following = standing.outgoing if back else standing.introduced
     if following is None:
         raise (NoOldRoot if back else NoNextRoot)
-    if back:  # the next one has been opened by now
-        _load(folder_of(folder, following), now, passphrase)
+    material = _load(folder_of(folder, following), now, passphrase)
     write_standing(folder, oldest=standing.oldest, issuing=following)
-    return open_material(folder, now=now, entropy=entropy, passphrase=passphrase)
+    return _beside(folder, material)
 
 
-def retire_root(
-    folder: Path, *, now: datetime, entropy: Entropy, passphrase: bytes | None = None
-) -> Material:
+def retire_root(folder: Path, *, now: datetime, passphrase: bytes | None = None) -> Material:
     """Believe the root before the present one no more, and destroy its keys.
 
     Raises CaMissing, NoOldRoot, and what ``open_material`` raises.
     """
-    standing = _require_whole(folder, now, entropy, passphrase)
+    standing = _require_made(folder)
     if standing.outgoing is None:
         raise NoOldRoot
+    material = _load(folder_of(folder, standing.issuing), now, passphrase)
     write_standing(folder, oldest=standing.issuing, issuing=standing.issuing)
-    return open_material(folder, now=now, entropy=entropy, passphrase=passphrase)
+    forget_keys(folder, read_standing(folder))
+    return _beside(folder, material)
 
 
-def _require_whole(folder: Path, now: datetime, entropy: Entropy, passphrase: bytes | None) -> Standing:
-    """How things stand; nothing is changed beside what is broken. Raises CaMissing, too."""
+def _require_made(folder: Path) -> Standing:
     if not has_material(folder):
         raise CaMissing(folder=folder)
-    open_material(folder, now=now, entropy=entropy, passphrase=passphrase)
+    require_private_folder(folder)
     return read_standing(folder)
 
 
@@ -163,13 +164,19 @@ def open_material(
     require_private_folder(folder)
     standing = read_standing(folder)
     forget_keys(folder, standing)  # a crash may have come before
-    present = _load(folder_of(folder, standing.issuing), now, passphrase)
     if standing.introduced is not None:
-        following = _load(folder_of(folder, standing.introduced), now, passphrase)
-        present = replace(present, introduced=Believed(following.root, following.devices.certificate))
-    if standing.outgoing is not None:
-        present = replace(present, outgoing=_believed(folder_of(folder, standing.outgoing)))
-    return present
+        _load(folder_of(folder, standing.introduced), now, passphrase)  # it is to issue one day
+    return _beside(folder, _load(folder_of(folder, standing.issuing), now, passphrase))
+
+
+def _beside(folder: Path, material: Material) -> Material:
+    """What issues, with what is believed besides."""
+    standing = read_standing(folder)
+    beside = [standing.introduced, standing.outgoing]
+    introduced, outgoing = (
+        None if number is None else _believed(folder_of(folder, number)) for number in beside
+    )
+    return replace(material, introduced=introduced, outgoing=outgoing)
 
 
 def _believed(folder: Path) -> Believed:
