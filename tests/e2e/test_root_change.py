@@ -194,24 +194,30 @@ def test_a_device_that_was_away_comes_back_by_a_step_back(tmp_path: Path) -> Non
             crowd.end()
 
 
-def test_a_device_that_is_left_behind_is_turned_away_and_comes_back_with_a_code(tmp_path: Path) -> None:
+def test_who_is_left_behind_is_turned_away_and_comes_back(tmp_path: Path) -> None:
+    """With the new root by a renewal, which asks for no certificate; without it by another code."""
     with running(tmp_path) as server:
-        desk, crowd = Desk(server), Crowd(server, tmp_path / "homes", 1)
-        [agent] = crowd.agents.values()
-        server.stop()  # the same commands, where no server runs
+        desk, crowd = Desk(server), Crowd(server, tmp_path / "homes", 2)
+        knowing, lost = (agent.home for agent in crowd.agents.values())
         desk.ca("renew-root")
+        assert "others now" in keyborn("look", "--home", knowing.path).stdout
+        server.stop()  # the same commands, where no server runs
         desk.ca("switch-root", "--yes", "--force")
         assert "may not go yet: 1 lack" in desk.ca("roots")
         desk.ca("retire-root", "--yes", expect=1)
         assert "is the only root now" in desk.ca("retire-root", "--yes", "--force")
         assert "no old root" in desk.ca("retire-root", "--yes", expect=1)
         server.start()
-        assert keyborn("renew", "--now", "--timeout", "1", "--home", agent.home.path, expect=1)
-        code = server.token(thing="lamp-000", replace=True)["code"]
-        keyborn("forget", "--yes", "--home", agent.home.path)
-        keyborn("enroll", "-", "--thing", "lamp-000", "--home", agent.home.path, typed=code)
-        assert keyborn("publish", "certtest/lamp-000", "x", "--home", agent.home.path).stdout == "delivered\n"
-        assert root_set(ders(agent.home.roots.read_text())) == desk.roots()["newest"]
+        for home in (knowing, lost):
+            keyborn("publish", "certtest/x", "x", "--home", home.path, expect=1)
+        keyborn("renew", "--now", "--timeout", "1", "--home", lost.path, expect=1)
+        keyborn("renew", "--now", "--home", knowing.path)
+        code = server.token(thing="lamp-001", replace=True)["code"]
+        keyborn("forget", "--yes", "--home", lost.path)
+        keyborn("enroll", "-", "--thing", "lamp-001", "--home", lost.path, typed=code)
+        for home, name in ((knowing, "lamp-000"), (lost, "lamp-001")):
+            assert keyborn("publish", f"certtest/{name}", "x", "--home", home.path).stdout == "delivered\n"
+        assert root_set(ders(lost.roots.read_text())) == desk.roots()["newest"]
         trail = [row["action"] for row in ask(server.data, "GET", "/v1/audit")]
         assert [each for each in trail if each.startswith("ca.")] == [
             action for action in ("ca.renew-root", "ca.switch-root", "ca.retire-root") for _ in range(2)

@@ -9,12 +9,16 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from keyborn.adapters.system import SystemClock
+from keyborn.device import identity
+from keyborn.device.believing import Believer
 from keyborn.device.enroll import Wish, enroll
 from keyborn.device.home import Home
+from keyborn.device.renewal import RenewalClient
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import KeybornError
 from keyborn.domain.token import EnrollmentCode
@@ -97,6 +101,14 @@ class Crowd:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     agent.process.wait(30)
             agent.close()
+
+
+def take_roots(home: Home) -> None:
+    """Look at the service's roots once, as an agent does."""
+    around = Surroundings(SystemClock(), "host", lambda _text: None)
+    believer = Believer(home, around, RenewalClient(home, around.clock))
+    with home.session():
+        believer.look(identity.read_settings(home), datetime.now(UTC))
 
 
 def _enrolled(folder: Path, name: str, code: EnrollmentCode) -> Process:

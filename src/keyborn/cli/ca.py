@@ -119,7 +119,7 @@ def renew_root(*, data: Path, passphrase_file: Path | None, as_json: bool) -> No
     if as_json:
         show({"name": made["name"], "fingerprint": _plain(made["fingerprint"])}, as_json=True)
         return
-    click.echo(f"{made['name']} is introduced. Agents take it over within a week, or when called (SIGHUP).")
+    click.echo(f"{made['name']} is introduced. Agents take it over within a week, or at: keyborn look")
     click.echo(_next_step(told))
 
 
@@ -172,7 +172,9 @@ def retire_root(*, data: Path, passphrase_file: Path | None, force: bool, yes: b
     if as_json:
         show(told, as_json=True)
         return
-    click.echo(f"{told['root']} is the only root now. Agents drop the old one within a week, or when called.")
+    click.echo(
+        f"{told['root']} is the only root now. Agents drop the old one within a week, or at: keyborn look"
+    )
 
 
 def _order(
