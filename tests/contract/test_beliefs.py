@@ -93,3 +93,23 @@ async def test_only_who_may_sign_is_heard(desk: RenewingDesk) -> None:
     with pytest.raises(ThingRevoked):
         await say(desk, "a", NEW)
     assert (await told(desk).belief(ThingName("a"))).roots is None
+
+
+async def test_keyborn_s_own_services_do_not_count(desk: RenewingDesk) -> None:
+    await enrolled(desk, "keyborn-watch")
+    await enrolled(desk, "a")
+    assert dict(await told(desk).root_sets()) == {None: 1}
+    assert [one.thing for one in await told(desk).lacking(NEW)] == ["a"]
+
+
+async def test_who_holds_a_certificate_of_an_issuer_is_counted_and_listed(desk: RenewingDesk) -> None:
+    for name in "abc":
+        await enrolled(desk, name)
+    await desk.order("c", ThingStatus.REVOKED)
+    [held] = await desk.registry.certificates(ThingName("a"))
+    for part, found in ((held.der, ["a"]), (b"", ["a", "b"]), (b"nobody", [])):
+        assert await told(desk).count_holders(part, desk.now) == len(found)
+        assert await told(desk).holders(part, desk.now) == found
+    assert await told(desk).holders(b"", desk.now, after=ThingName("a")) == ["b"]
+    assert await told(desk).holders(b"", desk.now, limit=1) == ["a"]
+    assert await told(desk).count_holders(b"", desk.now + 2 * LIFETIME) == 0

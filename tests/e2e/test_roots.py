@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from keyborn.adapters.system import SystemClock
 from keyborn.cli.console import ask
 from keyborn.device import identity
-from keyborn.device.believing import Believer
 from keyborn.device.home import Home
-from keyborn.device.renewal import RenewalClient
-from keyborn.device.surroundings import Surroundings
 from keyborn.device.verify import ders
 from keyborn.domain.names import CertificateId
 from keyborn.domain.roots import root_set
+from support.agents import take_roots
 from support.csr_make import DeviceKey
 from support.device import enroll, keyborn, keyborn_json
 from support.server import Server, running
@@ -82,17 +79,17 @@ def test_the_document_of_the_service_names_the_route(server: Server) -> None:
     assert ROOTS in server.request("GET", "/openapi.json").json["paths"]
 
 
-def test_a_next_root_is_introduced_while_the_server_is_stopped_and_a_device_comes_to_believe_it(
-    tmp_path: Path,
-) -> None:
+@pytest.mark.parametrize("live", [True, False])
+def test_a_next_root_is_introduced_and_a_device_comes_to_believe_it(tmp_path: Path, *, live: bool) -> None:
     with running(tmp_path) as server:
         party = Party(server, tmp_path)
         lamp = party.device("lamp")
-        assert "running" in keyborn("ca", "renew-root", "--data", server.data, expect=None).stderr
         before = server.request("GET", "/v1/trust-bundle").body
-        server.stop()
+        if not live:
+            server.stop()
         made = keyborn_json("ca", "renew-root", "--data", server.data)
-        server.start()
+        if not live:
+            server.start()
         bundle = server.request("GET", "/v1/trust-bundle").body
         assert bundle.endswith(before)
         assert bundle.count(b"BEGIN") == 2
@@ -112,19 +109,10 @@ def test_a_device_takes_the_next_root_over_from_a_running_server_and_says_so(tmp
         homes = [Home(tmp_path / f"lamp-{number}") for number in range(10)]
         for home in homes:
             enroll(home.path, server.token(thing=home.path.name)["code"], home.path.name)
-        server.stop()
         keyborn("ca", "renew-root", "--data", server.data)
-        server.start()
         for left, home in zip(range(9, -1, -1), homes, strict=True):
-            look(home)
+            take_roots(home)
             assert home.roots.read_bytes() == server.request("GET", "/v1/trust-bundle").body
             assert keyborn_json("ca", "roots", "--data", server.data)["lacking"] == left
         for home in homes:
             assert identity.assess(home, datetime.now(UTC)).state is identity.State.READY
-
-
-def look(home: Home) -> None:
-    around = Surroundings(SystemClock(), "host", lambda _text: None)
-    believer = Believer(home, around, RenewalClient(home, around.clock))
-    with home.session():
-        believer.look(identity.read_settings(home), datetime.now(UTC))

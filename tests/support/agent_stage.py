@@ -108,12 +108,16 @@ class Process:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, **environment: str) -> "Process":
+        self.launch(**environment)
+        eventually(self._answers)
+        return self
+
+    def launch(self, **environment: str) -> None:
+        """Start it, and wait for nothing."""
         assert self.process is None or self.process.poll() is not None, "the one before still runs"
         words = [sys.executable, "-m", "keyborn", "agent", "--home", str(self.home.path), *SOON, *self.words]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(words, stderr=log, env={**os.environ, **environment})
-        eventually(self._answers)
-        return self
 
     def _answers(self) -> bool:
         assert self.process is not None

@@ -10,11 +10,20 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
-from keyborn.adapters.ca import ServiceIdentity, introduce_root, open_authority, service_names
+from keyborn.adapters.ca import (
+    ServiceIdentity,
+    introduce_root,
+    open_authority,
+    retire_root,
+    service_names,
+    switch_root,
+)
+from keyborn.domain.errors import NoNextRoot, NoOldRoot
 from support.ca_world import ENTROPY, HandClock
 
 CHANGES = ("open", "write", "fsync", "mkdir", "rename", "replace", "unlink", "rmdir", "link")
@@ -88,6 +97,32 @@ def introduce_it(folder: Path) -> str:
     return open_it(folder)
 
 
+def introduced(folder: Path) -> str:
+    """An authority with a next root, for a switch."""
+    open_it(folder)
+    return introduce_it(folder)
+
+
+def switch_it(folder: Path) -> str:
+    """The next root issues; a repeat finds it done. Returns the fingerprint of the one that does."""
+    with suppress(NoNextRoot):
+        switch_root(folder / "ca", now=HandClock().now())
+    return open_it(folder)
+
+
+def switched(folder: Path) -> str:
+    """An authority that has gone over, for a retirement."""
+    introduced(folder)
+    return switch_it(folder)
+
+
+def retire_it(folder: Path) -> str:
+    """The old root goes; a repeat finds it done."""
+    with suppress(NoOldRoot):
+        retire_root(folder / "ca", now=HandClock().now())
+    return open_it(folder)
+
+
 def child(start: Start, folder: Path, steps: int = 0) -> tuple[int, int]:
     """Fork one start, killed at its N-th step (0: never); returns its process id and its report."""
     reader, writer = pipe()
@@ -146,6 +181,8 @@ if __name__ == "__main__":
         "first start": walk(open_it, base / "first"),
         "renewal": walk(renew_it, base / "renewal", serve_it),
         "introduction": walk(introduce_it, base / "introduction", open_it),
+        "switch": walk(switch_it, base / "switch", introduced),
+        "retirement": walk(retire_it, base / "retirement", switched),
         "race": race(base / "race", rounds=25, runners=4),
     }
     sys.stdout.write(json.dumps(report))

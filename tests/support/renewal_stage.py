@@ -222,7 +222,7 @@ def _service(stage: RenewalStage) -> Service:
         entropy=SystemEntropy(),
         sessions=stage.sessions,
     )
-    broker = BrokerAddress("127.0.0.1", 8883, "certtest", stage.ca.roots_pem(), stage.ca.chain_pem())
+    broker = BrokerAddress("127.0.0.1", 8883, "certtest", stage.ca.roots_pem, stage.ca.chain_pem)
 
     async def _ready() -> None:
         return

@@ -122,6 +122,10 @@ class Server:
             self._context = ssl.create_default_context(cadata=root)
         return self._context
 
+    def trust_anew(self) -> None:
+        """After a change of the root."""
+        self._context = None
+
     def post(self, path: str, body: object, secret: str | None = None) -> "Answer":
         """POST JSON on a connection of its own."""
         headers = {"Content-Type": "application/json"}

@@ -214,6 +214,7 @@ class Paper:
 
     at_once = True
     tells_publishers = True
+    has_roots = True
     words = ""
 
     def __init__(self, names: list[str]) -> None:

@@ -75,7 +75,7 @@ def agent(
 
     It has the only session of this home: `keyborn publish` and `subscribe` go through it, and so can other
     programs of the same user, over the socket agent.sock. It logs JSON lines on standard error. SIGTERM ends
-    it after a last round of sending, SIGHUP makes it look at its files anew.
+    it after a last round of sending, SIGHUP makes it look at its files anew, and at the service's roots.
 
     A device that is not enrolled yet is so as soon as there is a code for it: in the file enroll.code in its
     home, mode 0600, which is removed once it has done its work.

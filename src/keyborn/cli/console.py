@@ -50,13 +50,25 @@ class _ControlConnection(http.client.HTTPConnection):
 
 def ask(data: Path, method: str, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
     """Send one request; returns the decoded JSON. Raises Refused, or a leaf of OperatorError."""
+    return ask_with_keys(data, None, method, path, body, **query)
+
+
+def ask_with_keys(
+    data: Path,
+    passphrase: bytes | None,
+    method: str,
+    path: str,
+    body: Mapping[str, Any] | None = None,
+    **query: object,
+) -> Any:  # noqa: ANN401 - JSON
+    """As ``ask``; with the passphrase of the authority's keys, for where no server runs that has it."""
     folder = DataFolder(data)
     target, payload = request_of(path, body, query)
     deadline = time.monotonic() + _START_PATIENCE
     sock = _reach(folder)
     while sock is None:
         try:
-            return decode(*asyncio.run(_ask_in_process(folder, method, target, payload)))
+            return decode(*asyncio.run(_ask_in_process(folder, passphrase, method, target, payload)))
         except DataFolderInUse:  # a server is starting, or another command is at work
             if time.monotonic() > deadline:
                 raise
@@ -112,11 +124,13 @@ def _reach(folder: DataFolder) -> socket.socket | None:
     return sock
 
 
-async def _ask_in_process(folder: DataFolder, method: str, target: str, payload: bytes) -> tuple[int, bytes]:
+async def _ask_in_process(
+    folder: DataFolder, passphrase: bytes | None, method: str, target: str, payload: bytes
+) -> tuple[int, bytes]:
     from keyborn.http.admin import build_admin
     from keyborn.wiring.offices import open_office
 
-    async with open_office(folder) as office:
+    async with open_office(folder, passphrase) as office:
         return await call_office(build_admin(office), method, target, payload)
 
 

@@ -29,6 +29,8 @@ class Desk(Protocol):
     """Whether a changed policy, or the end of a service's sessions, is a fact when the command ends."""
     tells_publishers: bool
     """Whether the broker says which thing a message is from."""
+    has_roots: bool
+    """Whether the roots are the operator's own, to be changed."""
     words: str
     """Options that lead a command to this office, each after a space; empty where none is needed."""
 
@@ -54,6 +56,7 @@ class LocalDesk:
 
     at_once = True
     tells_publishers = True
+    has_roots = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -16,6 +16,7 @@ COMMANDS = {
     "status": ("keyborn.cli.status:status", "Show this device's identity and outbox."),
     "agent": ("keyborn.cli.agent:agent", "Stay connected, send what waits, renew in time; for ever."),
     "renew": ("keyborn.cli.renew:renew", "Renew this device's certificate, if it is due."),
+    "look": ("keyborn.cli.look:look", "Look at the service's roots now."),
     "forget": ("keyborn.cli.forget:forget", "Factory reset: remove key, certificate and outbox."),
     "demo": ("keyborn.cli.demo:demo", "Run the whole flow in a temporary folder, with evidence."),
     "serve": ("keyborn.cli.serve:serve", "Run the authority, registry and MQTT broker on this machine."),

@@ -111,12 +111,18 @@ class _Watch:
         self.too_early = False
 
     def __call__(self, journey: "Journey") -> bool:
-        """Whether to stop."""
-        from keyborn.domain.journey import Stage
+        """Whether to stop.
+
+        A broker that turns the present certificate away is no answer yet: the service may renew it, under
+        grace, or after a root that the device has outlived.
+        """
+        from keyborn.domain.journey import Stage, Trouble
 
         self._begun |= journey.stage is Stage.RENEWING
         self.too_early = self._begun and journey.stage is Stage.ENROLLED and not journey.trouble
-        ended = bool(self._runner.renewed or journey.trouble or self.too_early)
+        turned_away = journey.stage is Stage.ENROLLED and journey.trouble is Trouble.TURNED_AWAY
+        troubled = journey.trouble is not None and (self._begun or not turned_away)
+        ended = bool(self._runner.renewed or troubled or self.too_early)
         return ended or time.monotonic() >= self._deadline
 
 

@@ -133,7 +133,7 @@ def _announce(running: "Running", folder: "DataFolder") -> None:
     click.echo(f"  broker            mqtts://{running.mqtt}")
     if running.mqtt_alpn is not None:
         click.echo(f"  with ALPN         mqtts://{running.mqtt_alpn}")
-    click.echo(f"  root fingerprint  {fingerprint_text(running.fingerprint)}")
+    click.echo(f"  root fingerprint  {fingerprint_text(running.fingerprint())}")
     click.echo(f"  data folder       {folder.path.resolve()}")
     click.echo(f"Next, in another terminal: keyborn token create --thing NAME{data}")
 

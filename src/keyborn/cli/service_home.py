@@ -70,18 +70,34 @@ def _revoked(desk: Desk, name: str) -> set[str]:
 
 
 def watcher(desk: Desk) -> "tuple[Home, Identity]":
-    """The identity of ``keyborn watch``, made at first use and again when it has expired.
+    """The identity of ``keyborn watch``, made at first use, and again when it has expired.
 
-    Raises IdentityTakenAway.
+    And again after a change of the root: nobody renews it. Raises IdentityTakenAway.
     """
     from keyborn.adapters.system import SystemClock
+    from keyborn.device.forget import forget
     from keyborn.device.identity import State, assess, require_identity
     from keyborn.policies import watch_policy
 
     require_kept(desk, None, WATCH, "watch again: it gets a new one")
     home, clock = service_home(desk, None, WATCH), SystemClock()
-    if home.missing() or assess(home, clock.now()).state is not State.READY:
+    ready = not home.missing() and assess(home, clock.now()).state is State.READY
+    if ready and desk.has_roots and not _follows(home, desk):
+        forget(home)
+        ready = False
+    if not ready:
         wish = {"name": WATCH, "document": watch_policy(), "replace": True, "own": True}
         invited = desk.ask("POST", "/v1/services", wish)
         enroll_service(desk, None, WATCH, invited["code"], quiet=True)
     return home, require_identity(home, clock.now())
+
+
+def _follows(home: "Home", desk: Desk) -> bool:
+    """Whether the authority that issues now has signed this identity, and is believed by it."""
+    from keyborn.device import verify
+
+    known = {row["role"]: verify.read_one(row["pem"]) for row in desk.ask("GET", "/v1/authorities")}
+    leaf = verify.read_many(home.certificate.read_text())[0]
+    return leaf.issuer == known["devices"].subject and known["root"] in verify.read_many(
+        home.roots.read_text()
+    )

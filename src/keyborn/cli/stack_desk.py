@@ -18,6 +18,7 @@ class StackDesk:
 
     at_once = False
     tells_publishers = False
+    has_roots = False
 
     def __init__(self, stack: str, *, region: str | None, profile: str | None) -> None:
         """Nothing is asked yet."""

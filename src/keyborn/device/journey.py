@@ -86,10 +86,12 @@ class Runner:
         enroll: Enrollment | None = None,
         has_code: Callable[[], bool] = lambda: True,
         now: bool = False,
+        check: bool = False,
     ) -> None:
         """``enroll`` where there may be a code to enroll with, which ``has_code`` says each time.
 
-        ``now`` asks for one renewal before its time.
+        ``now`` asks for one renewal before its time; ``check`` asks the service for time and roots
+        at once, not at some moment of the first hour.
         """
         self._home = home
         self._around = around
@@ -104,7 +106,7 @@ class Runner:
         self._open: Slot | None = None
         self._successor: Successor | None = None
         self._rest_until = around.pace.monotonic()
-        self._check_from = self._rest_until + FIRST_CHECK * around.pace.fraction()
+        self._check_from = self._rest_until + (0.0 if check else FIRST_CHECK * around.pace.fraction())
         self._told: Told | None = None
         self._renewed = 0
         self._performers: Mapping[type[Effect], Callable[..., Event]] = {

@@ -53,7 +53,7 @@ class Office:
     policies: PolicyOffice
     services: ServiceOffice
     clock: Clock
-    authorities: Sequence[Mapping[str, Any]]
+    authorities: Callable[[], Sequence[Mapping[str, Any]]]
     """Name, role, fingerprint, dates and PEM of every certificate authority."""
     about: Callable[[], Mapping[str, Any]]
     """URL, fingerprint, listeners and request count of the service, now."""
@@ -100,7 +100,7 @@ def build_admin(office: Office) -> Starlette:
                 else []
             ),
             Route("/v1/things/{name:path}", routes.thing, methods=["GET"]),
-            *(roots_routes(office.roots) if office.roots else []),
+            *(roots_routes(office.roots, office.actor) if office.roots else []),
             Route("/v1/authorities", routes.authorities, methods=["GET"]),
             Route("/v1/audit", routes.audit, methods=["GET"]),
             Route("/v1/about", routes.about, methods=["GET"]),
@@ -188,7 +188,7 @@ class _Routes:
 
     async def authorities(self, _request: Request) -> Response:
         """Root and intermediates."""
-        return answer_json(self._office.authorities)
+        return answer_json(self._office.authorities())
 
     async def about(self, _request: Request) -> Response:
         """The service itself."""

@@ -10,6 +10,7 @@ from keyborn.domain.certificate import Certificate
 from keyborn.domain.roots import Belief
 from keyborn.domain.thing import Thing
 from keyborn.domain.token import EnrollmentToken
+from keyborn.service.roots import RootsReport
 
 
 def token_row(token: EnrollmentToken, now: datetime, uses_taken: int = 0) -> dict[str, object]:
@@ -56,6 +57,25 @@ def belief_row(belief: Belief) -> dict[str, object]:
         "thingName": belief.thing,
         "roots": belief.roots,
         "since": None if since is None else time_text(since),
+    }
+
+
+def roots_row(told: RootsReport) -> dict[str, object]:
+    """Things by the set of roots that they believe, and what may be done next."""
+    names = told.names
+    sets = [
+        {"roots": roots, "things": things, "newest": roots == names.newest} for roots, things in told.sets
+    ]
+    return {
+        "newest": names.newest,
+        "lacking": told.lacking,
+        "sets": sets,
+        "root": names.present,
+        "nextRoot": names.following,
+        "oldRoot": names.old,
+        "underOldRoot": told.under_old,
+        "maySwitch": told.may_switch,
+        "oldRootMayGo": told.may_retire,
     }
 
 

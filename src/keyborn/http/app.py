@@ -87,7 +87,7 @@ class _Routes:
 
     async def trust_bundle(self, _request: Request) -> Response:
         """The roots, PEM: compared with a fingerprint by devices that trust nothing yet."""
-        return Response(self._service.broker.roots_pem, media_type=PEM_CHAIN)
+        return Response(self._service.broker.roots_pem(), media_type=PEM_CHAIN)
 
     async def readyz(self, _request: Request) -> Response:
         """Whether an enrolment would find its registry."""

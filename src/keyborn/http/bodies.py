@@ -1,6 +1,7 @@
 """The bodies on the wire, camelCase as in AWS IoT; OpenAPI is generated from these."""
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated
@@ -124,8 +125,10 @@ class BrokerAddress:
     endpoint: str
     port: int
     topic_prefix: str
-    roots_pem: str
-    chain_pem: str
+    roots_pem: Callable[[], str]
+    """What devices trust, asked each time: it may change while the service runs."""
+    chain_pem: Callable[[bytes], str]
+    """The chain above a leaf's DER."""
     alpn: str | None = None
     fallback: MqttFallback | None = None
     """Where the same broker answers too, for those who cannot reach ``port``."""
@@ -139,13 +142,13 @@ def pem_of(der: bytes) -> str:
 
 
 def answer_enrollment(certificate: Certificate, broker: BrokerAddress) -> EnrollAnswer:
-    """The body for a certificate: a pure function of it, so that equal requests get equal bodies."""
+    """The body for a certificate: equal requests get equal bodies, as long as the roots are the same."""
     thing: ThingName = certificate.thing
     return EnrollAnswer(
         thing_name=thing,
         certificate_id=certificate.id,
         certificate_pem=pem_of(certificate.der),
-        chain_pem=broker.chain_pem,
+        chain_pem=broker.chain_pem(certificate.der),
         not_after=time_text(certificate.not_after),
         mqtt=MqttAnswer(
             endpoint=broker.endpoint,
@@ -155,7 +158,7 @@ def answer_enrollment(certificate: Certificate, broker: BrokerAddress) -> Enroll
             protocol="mqtts",
             client_id=thing,
             topic=f"{broker.topic_prefix}/{thing}",
-            roots_pem=broker.roots_pem,
+            roots_pem=broker.roots_pem(),
         ),
     )
 

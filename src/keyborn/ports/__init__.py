@@ -11,6 +11,7 @@ from keyborn.ports.around import (
     Credential,
     Entropy,
     Nonces,
+    RootKeeper,
     Sessions,
 )
 from keyborn.ports.registry import (
@@ -22,6 +23,7 @@ from keyborn.ports.registry import (
     Enrollments,
     Fleet,
     Grace,
+    Holders,
     Leases,
     Leftovers,
     Lifecycle,
@@ -53,6 +55,7 @@ __all__ = [
     "Entropy",
     "Fleet",
     "Grace",
+    "Holders",
     "Leases",
     "Leftovers",
     "Lifecycle",
@@ -62,6 +65,7 @@ __all__ = [
     "Registry",
     "Renewals",
     "RenewingRegistry",
+    "RootKeeper",
     "SealKeys",
     "Sessions",
     "Successors",

@@ -58,12 +58,34 @@ class CertificateAuthority(Protocol):
         """Sign; returns the leaf's DER. The contents come from the intent and the profile."""
         ...
 
-    def chain_pem(self) -> str:
-        """The intermediates between a device's leaf and the root, PEM; empty where none is published."""
+    def chain_pem(self, der: bytes | None = None) -> str:
+        """The intermediates between a device's leaf and its root, PEM; empty where none is published.
+
+        Without a leaf, those of the next one that it signs.
+        """
         ...
 
     def roots_pem(self) -> str:
         """The roots a device trusts for the service and the broker, PEM; the newest first."""
+        ...
+
+
+class RootKeeper(Protocol):
+    """The roots of an authority, changed in three steps; each is durable when its call returns.
+
+    They raise leaves of OperatorError, and then nothing has changed, or what the next call finds done.
+    """
+
+    async def introduce(self) -> None:
+        """Make a next root, unless there is one: devices come to believe both."""
+        ...
+
+    async def switch(self, *, back: bool) -> None:
+        """Issue from the next root; or from the one before, as long as that is believed."""
+        ...
+
+    async def retire(self) -> None:
+        """Believe the one before no more."""
         ...
 
 

@@ -299,7 +299,10 @@ class TrustReports(Protocol):
 
 
 class Beliefs(Protocol):
-    """Capability: the operator's view of that. Things that are gone, or only claimed, do not count."""
+    """Capability: the operator's view of that. Things that are gone, or only claimed, do not count.
+
+    Nor do Keyborn's own services: they live beside the authority, and follow it.
+    """
 
     async def belief(self, name: ThingName) -> Belief:
         """What one thing believes."""
@@ -313,6 +316,23 @@ class Beliefs(Protocol):
         self, roots: RootSet, *, after: ThingName | None = None, limit: int = 100
     ) -> Sequence[Belief]:
         """A page of those that believe another set, or never said, by name, byte order."""
+        ...
+
+
+class Holders(Protocol):
+    """Capability: who holds certificates of one issuer, an old one that is to go.
+
+    What counts is attached to a thing that is not gone, and has not expired. Keyborn's own services do not.
+    """
+
+    async def count_holders(self, issuer: bytes, at: datetime) -> int:
+        """How many things do; ``issuer`` is its name as their certificates have it, DER."""
+        ...
+
+    async def holders(
+        self, issuer: bytes, at: datetime, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[ThingName]:
+        """A page of them, by name, byte order."""
         ...
 
 

@@ -47,9 +47,9 @@ class FaultyAuthority:
         """See ``CertificateAuthority.issue``; also raises Unavailable."""
         return await self._world.effect("authority.issue", lambda: self._real.issue(approved), Unavailable)
 
-    def chain_pem(self) -> str:
+    def chain_pem(self, der: bytes | None = None) -> str:
         """See ``CertificateAuthority.chain_pem``."""
-        return self._real.chain_pem()
+        return self._real.chain_pem(der)
 
     def roots_pem(self) -> str:
         """See ``CertificateAuthority.roots_pem``."""

@@ -173,8 +173,8 @@ def build_enrollment(
         endpoint=stack.endpoint,
         port=stack.port,
         topic_prefix=stack.topic_prefix,
-        roots_pem=authority.roots_pem(),
-        chain_pem=authority.chain_pem(),
+        roots_pem=authority.roots_pem,
+        chain_pem=authority.chain_pem,
         fallback=stack.fallback,
     )
 

@@ -52,7 +52,7 @@ class StackDoor:
             yield Offices(registry, clock, secrets, reserved, grace=registry).office(
                 OrderedRevoker(lambda: session.client("iot-data"), registry, clock),
                 trust=lambda: (outputs.url, outputs.root_fingerprint),
-                authorities=(),
+                authorities=tuple,
                 about=lambda: about_stack(outputs),
                 actor=lambda: session.caller,
             )

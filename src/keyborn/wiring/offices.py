@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from keyborn.adapters.broker.absent import AbsentBroker
@@ -12,30 +13,51 @@ from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import ServerNotRunning
 from keyborn.http.admin import Office
 from keyborn.http.bodies import fingerprint_text
+from keyborn.ports import Clock, RootKeeper
+from keyborn.service.roots import RootsPorts
 from keyborn.service.sealing import RandomSecrets
 from keyborn.settings import Address, ServerSettings, read_settings
+from keyborn.wiring.roots import FolderRoots, root_names
 from keyborn.wiring.use_cases import Offices
 
 
 @asynccontextmanager
-async def open_office(folder: DataFolder) -> AsyncIterator[Office]:
-    """The operator's office without a server: takes the folder's lock for as long as it is open."""
+async def open_office(folder: DataFolder, passphrase: bytes | None = None) -> AsyncIterator[Office]:
+    """The operator's office without a server: takes the folder's lock for as long as it is open.
+
+    ``passphrase``: of the authority's keys, which a change of the root opens.
+    """
     settings = read_settings(folder.settings)
-    clock, secrets = SystemClock(), RandomSecrets(SystemEntropy())
-    rows = authority_rows(folder)
+    clock, entropy = SystemClock(), SystemEntropy()
+    authority_rows(folder)  # where there is none, nothing else is begun
     registry = SqliteRegistry(folder.registry)
 
     def _trust() -> tuple[str, bytes]:
         if not settings.https.port and not settings.url:
             raise ServerNotRunning(path=folder.path)  # the port is only known while it runs
-        return public_url(settings, settings.https), bytes.fromhex(rows[0]["fingerprint"].replace(":", ""))
+        return public_url(settings, settings.https), bytes.fromhex(
+            authority_rows(folder)[0]["fingerprint"].replace(":", "")
+        )
 
     with folder.lock():
         async with registry:
             offices = Offices(
-                registry, clock, secrets, settings.reserved_names, grace=registry, beliefs=registry
+                registry, clock, RandomSecrets(entropy), settings.reserved_names, grace=registry
             )
-            yield offices.office(AbsentBroker(folder.broker), trust=_trust, authorities=rows, about=dict)
+            keeper = FolderRoots(folder, clock, entropy, passphrase=passphrase)
+            yield offices.office(
+                AbsentBroker(folder.broker),
+                trust=_trust,
+                authorities=partial(authority_rows, folder),
+                about=dict,
+                roots=roots_ports(folder, registry, keeper, clock),
+            )
+
+
+def roots_ports(folder: DataFolder, registry: SqliteRegistry, keeper: RootKeeper, clock: Clock) -> RootsPorts:
+    """Whom the office of the roots asks, where everything is in one data folder."""
+    names = root_names(partial(authority_rows, folder))
+    return RootsPorts(registry, registry, keeper, registry, clock, names)
 
 
 def public_url(settings: ServerSettings, bound: Address) -> str:

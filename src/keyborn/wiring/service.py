@@ -18,6 +18,7 @@ from keyborn.adapters.broker.journal import Journal
 from keyborn.adapters.broker.tls import AWS_ALPN, server_context
 from keyborn.adapters.ca import (
     EmbeddedAuthority,
+    Material,
     ServiceIdentity,
     https_context,
     open_authority,
@@ -46,7 +47,8 @@ from keyborn.service.sealing import RandomSecrets
 from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
-from keyborn.wiring.offices import authority_rows, public_url
+from keyborn.wiring.offices import authority_rows, public_url, roots_ports
+from keyborn.wiring.roots import FolderRoots, Listening
 from keyborn.wiring.use_cases import Offices
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
@@ -68,7 +70,8 @@ class Running:
     """What a started service tells: where it is, and whom to trust."""
 
     url: str
-    fingerprint: bytes
+    fingerprint: Callable[[], bytes]
+    """Of the root that enrolment codes pin, which a change of the root exchanges."""
     https: Address
     mqtt: Address
     mqtt_alpn: Address | None = None
@@ -100,7 +103,6 @@ class LocalService:
             RandomSecrets(self._entropy),
             settings.reserved_names,
             grace=self._registry,
-            beliefs=self._registry,
         )
         self._url = ""
         self._tasks: list[asyncio.Task[None]] = []
@@ -120,8 +122,9 @@ class LocalService:
             )
             authority = self._open_authority()
             identity = self._open_identity(authority)
-            gateway, listening = await self._start_broker(stack, authority, identity)
-            running = await self._start_http(stack, authority, identity, gateway, listening)
+            live = Listening(authority, identity)
+            gateway, listening = await self._start_broker(stack, authority, live)
+            running = await self._start_http(stack, authority, live, gateway, listening)
             stack.push_async_callback(self._end_tasks)
             self._spawn(identity.keep_fresh())
             self._spawn(self._sweep(gateway))
@@ -142,12 +145,10 @@ class LocalService:
         return identity
 
     async def _start_broker(
-        self, stack: AsyncExitStack, authority: EmbeddedAuthority, identity: ServiceIdentity
+        self, stack: AsyncExitStack, authority: EmbeddedAuthority, live: Listening
     ) -> tuple[Gateway, "_Brokers"]:
-        context = server_context(
-            identity.server_chain_path, identity.server_key_path, authority.client_ca_pem()
-        )
-        identity.serve(context)
+        path = live.certificate
+        context = live.context(lambda: server_context(path, path, authority.client_ca_pem()))
         journal = await Journal.open(self._folder.broker)
         stack.push_async_callback(journal.close)
         gateway = Gateway(
@@ -167,22 +168,20 @@ class LocalService:
         self,
         stack: AsyncExitStack,
         authority: EmbeddedAuthority,
-        identity: ServiceIdentity,
+        live: Listening,
         gateway: Gateway,
         brokers: "_Brokers",
     ) -> Running:
-        context = https_context(
-            identity.server_chain_path, identity.server_key_path, authority.client_ca_pem()
-        )
-        identity.serve(context)
+        path = live.certificate
+        context = live.context(lambda: https_context(path, path, authority.client_ca_pem()))
         server = HttpServer(build_app(await self._service(authority, brokers, gateway)))
         stack.push_async_callback(server.stop)
         wanted = self._settings.https
         with _listening(wanted):
             host, port = await server.listen_tls(wanted.host, wanted.port, context)
         self._url = url = public_url(self._settings, Address(host, port))
-        running = Running(url, authority.root_fingerprint(), Address(host, port), brokers.plain, brokers.alpn)
-        office = self._office(running, gateway, lambda: server.requests)
+        running = Running(url, authority.root_fingerprint, Address(host, port), brokers.plain, brokers.alpn)
+        office = self._office(running, gateway, lambda: server.requests, live.adopt)
         control = HttpServer(build_admin(office), limits=HttpLimits(send=None))  # a watcher may pause
         stack.push_async_callback(control.stop, 0.5)
         await control.listen_unix(self._folder.bind_control())
@@ -206,8 +205,8 @@ class LocalService:
             endpoint=self._settings.public_host(brokers.plain),
             port=brokers.plain.port,
             topic_prefix=self._settings.topic_prefix,
-            roots_pem=authority.roots_pem(),
-            chain_pem=authority.chain_pem(),
+            roots_pem=authority.roots_pem,
+            chain_pem=authority.chain_pem,
             fallback=_fallback(self._settings, brokers),
         )
         readiness = Readiness(self._registry.prove_writable, self._clock)
@@ -239,12 +238,21 @@ class LocalService:
         _log.warning("open enrolment for an hour: anybody on this machine may enrol up to 100 things")
         return OpenEnrollment(self._registry, shared.token.id, tokens)
 
-    def _office(self, running: Running, sessions: Sessions, requests: Callable[[], int]) -> Office:
+    def _office(
+        self,
+        running: Running,
+        sessions: Sessions,
+        requests: Callable[[], int],
+        adopt: Callable[[Material], None],
+    ) -> Office:
+        folder, passphrase = self._folder, self._options.passphrase
+        keeper = FolderRoots(folder, self._clock, self._entropy, passphrase=passphrase, adopt=adopt)
         return self._offices.office(
             sessions,
-            trust=lambda: (running.url, running.fingerprint),
-            authorities=authority_rows(self._folder),
+            trust=lambda: (running.url, running.fingerprint()),
+            authorities=lambda: authority_rows(folder),
             about=lambda: about_row(running) | {"requests": requests()},
+            roots=roots_ports(folder, self._registry, keeper, self._clock),
         )
 
     def _spawn(self, work: Awaitable[None]) -> None:
@@ -282,7 +290,7 @@ def about_row(running: Running) -> dict[str, Any]:
     """What a running service says of itself."""
     return {
         "url": running.url,
-        "fingerprint": fingerprint_text(running.fingerprint),
+        "fingerprint": fingerprint_text(running.fingerprint()),
         "https": str(running.https),
         "mqtt": str(running.mqtt),
         "mqttAlpn": str(running.mqtt_alpn) if running.mqtt_alpn is not None else None,

@@ -1,23 +1,18 @@
 """The operator's use cases over one registry, whatever that is and wherever it is."""
 
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from keyborn.domain.roots import RootSet, root_set
 from keyborn.http.admin import Office
-from keyborn.ports import Beliefs, Clock, Grace, Registry, Sessions
+from keyborn.ports import Clock, Grace, Registry, Sessions
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.policies import PolicyOffice
-from keyborn.service.roots import RootsOffice
+from keyborn.service.roots import RootsOffice, RootsPorts
 from keyborn.service.sealing import Secrets
 from keyborn.service.services import ServiceOffice
 from keyborn.service.things import ThingOffice
 from keyborn.service.tokens import TokenOffice
-
-ROOT_ROLES = frozenset({"root", "next-root"})
-"""Roles of authorities that devices believe."""
 
 
 class Offices:
@@ -31,29 +26,31 @@ class Offices:
         reserved: frozenset[str] = frozenset(),
         *,
         grace: Grace | None = None,
-        beliefs: Beliefs | None = None,
     ) -> None:
         """``secrets`` makes those of tokens. ``reserved``: names that no thing and no service may have.
 
-        ``grace``: where things renew. ``beliefs``: where they tell which roots they believe.
+        ``grace``: where things renew.
         """
         self._registry = registry
         self._clock = clock
         self._secrets = secrets
         self._reserved = reserved
         self._grace = grace
-        self._beliefs = beliefs
 
     def office(
         self,
         sessions: Sessions | None,
         *,
         trust: Callable[[], tuple[str, bytes]],
-        authorities: Sequence[Mapping[str, Any]],
+        authorities: Callable[[], Sequence[Mapping[str, Any]]],
         about: Callable[[], Mapping[str, Any]],
         actor: Callable[[], str] = lambda: "operator",
+        roots: RootsPorts | None = None,
     ) -> Office:
-        """All of them together; ``sessions`` is None where no broker runs, ``actor`` as in ``Office``."""
+        """All of them together; ``sessions`` is None where no broker runs, ``actor`` as in ``Office``.
+
+        ``roots``: where they can be changed, and things tell which ones they believe.
+        """
         registry, tokens, policies = self._registry, self.tokens(trust), self.policies(sessions)
         graces = self._grace
         return Office(
@@ -69,7 +66,7 @@ class Offices:
             about=about,
             actor=actor,
             grace=None if graces is None else GraceOffice(fleet=registry, grace=graces, clock=self._clock),
-            roots=None if self._beliefs is None else RootsOffice(self._beliefs, bundle_of(authorities)),
+            roots=None if roots is None else RootsOffice(roots),
         )
 
     def tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:
@@ -94,8 +91,3 @@ class Offices:
             sessions=sessions,
             clock=self._clock,
         )
-
-
-def bundle_of(authorities: Sequence[Mapping[str, Any]]) -> RootSet:
-    """The set that the trust bundle is, from the rows of all authorities."""
-    return root_set(ssl.PEM_cert_to_DER_cert(row["pem"]) for row in authorities if row["role"] in ROOT_ROLES)

@@ -12,6 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from keyborn.adapters.ca import ServiceIdentity, introduce_root, service_names
+from keyborn.adapters.ca.standing import Standing, read_standing
+from support.ca_crash import retire_it, switch_it
 from support.ca_world import ENTROPY, HandClock, make_authority
 
 TESTS = Path(__file__).parents[2]
@@ -121,7 +123,7 @@ def test_a_next_root_is_whole_or_not_there_and_the_present_one_goes_on(
     assert steps.count("rename") == 1
     assert steps.count("write") == len(FILES)
     for step, data in folders(base, "introduction", steps):
-        following = data / "ca" / "next"
+        following = data / "ca" / "root-2"
         left = {each.name for each in following.iterdir()} if following.exists() else FILES
         assert left == FILES, step
         before = make_authority(data)
@@ -130,3 +132,31 @@ def test_a_next_root_is_whole_or_not_there_and_the_present_one_goes_on(
         assert after.root_fingerprint() == before.root_fingerprint(), step
         assert after.roots_pem().count("BEGIN") == 2, step
         assert stat.S_IMODE((following / "root.key").stat().st_mode) == 0o600
+
+
+def test_a_switch_has_happened_or_not_and_either_way_one_root_issues_and_both_are_believed(
+    base: Path, walked: dict[str, Any]
+) -> None:
+    steps = walked["switch"]
+    assert steps.count("rename") == 1
+    issuing = set()
+    for step, data in folders(base, "switch", steps):
+        authority = make_authority(data)
+        assert authority.roots_pem().count("BEGIN") == 2, step
+        issuing.add(read_standing(data / "ca").issuing)
+        switch_it(data)
+        assert read_standing(data / "ca") == Standing(1, 2, 2), step
+    assert issuing == {1, 2}
+
+
+def test_a_retired_root_is_gone_at_once_and_its_keys_with_the_next_start(
+    base: Path, walked: dict[str, Any]
+) -> None:
+    steps = walked["retirement"]
+    assert steps.count("unlink") >= 3
+    for step, data in folders(base, "retirement", steps):
+        retire_it(data)
+        assert make_authority(data).roots_pem().count("BEGIN") == 1, step
+        assert read_standing(data / "ca") == Standing(2, 2, 2), step
+        assert not list((data / "ca").glob("*.key")), step
+        assert len(list((data / "ca" / "root-2").glob("*.key"))) == 3, step

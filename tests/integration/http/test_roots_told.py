@@ -10,8 +10,9 @@ import pytest_asyncio
 from keyborn.domain.names import ThingName
 from keyborn.domain.roots import RootSet, root_set
 from keyborn.domain.thing import ThingStatus
-from keyborn.service.roots import RootsOffice
+from keyborn.service.roots import RootNames, RootsOffice, RootsPorts
 from support.renewal_stage import CONFIRM, RENEW, RenewalStage, renewal_stage
+from support.roots_office import StillRoots
 
 ROOTS = "/v1/roots"
 OTHER = "0" * 64
@@ -76,7 +77,8 @@ async def test_a_renewal_and_its_confirmation_may_tell_it_in_passing(stage: Rene
 
 
 async def test_the_office_counts_things_and_names_who_lacks_the_newest(stage: RenewalStage) -> None:
-    office = RootsOffice(stage.registry, newest(stage))
+    registry, names = stage.registry, RootNames(newest(stage), "Root")
+    office = RootsOffice(RootsPorts(registry, registry, StillRoots(), registry, stage.clock, lambda: names))
     told = {"a": newest(stage), "b": OTHER, "d": newest(stage)}
     for name in "abcd":
         signer = await stage.device(name)
@@ -84,7 +86,7 @@ async def test_the_office_counts_things_and_names_who_lacks_the_newest(stage: Re
             await stage.signed(ROOTS, signer, {"roots": told[name]})
     report = await office.report()
     assert report.sets == [(newest(stage), 2), (OTHER, 1), (None, 1)]
-    assert (report.newest, report.lacking) == (newest(stage), 2)
+    assert (report.names.newest, report.lacking) == (newest(stage), 2)
     assert [one.thing for one in await office.lacking()] == ["b", "c"]
     assert [one.thing for one in await office.lacking(after="b")] == ["c"]
     assert office.is_newest(await office.of(ThingName("a")))

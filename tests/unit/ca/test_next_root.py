@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from keyborn.adapters.ca import describe_authority, introduce_root, open_authority
+from keyborn.adapters.ca import describe_authority, introduce_root, open_authority, switch_root
 from keyborn.domain.errors import CaDamaged, CaLocked, CaMissing
 from support.ca_world import ENTROPY, HandClock, make_authority
 
@@ -68,16 +68,19 @@ def test_it_goes_under_the_same_passphrase(tmp_path: Path) -> None:
     for wrong in (None, b"another"):
         with pytest.raises(CaLocked):
             introduce(tmp_path, wrong)
-    assert not (tmp_path / "ca" / "next").exists()
+    assert not (tmp_path / "ca" / "root-2").exists()
     introduce(tmp_path, WORD)
-    assert b"ENCRYPTED" in (tmp_path / "ca" / "next" / "root.key").read_bytes()
+    assert b"ENCRYPTED" in (tmp_path / "ca" / "root-2" / "root.key").read_bytes()
     with pytest.raises(CaLocked):
         make_authority(tmp_path)
+    with pytest.raises(CaLocked):
+        switch_root(tmp_path / "ca", now=HandClock().now())
+    assert not (tmp_path / "ca" / "standing").exists()
 
 
 @pytest.mark.parametrize("name", ["root.key", "root.crt", "devices.key", "servers.crt"])
 def test_one_that_is_not_whole_is_refused_by_name(data: Path, name: str) -> None:
     introduce(data)
-    (data / "ca" / "next" / name).unlink()
+    (data / "ca" / "root-2" / name).unlink()
     with pytest.raises(CaDamaged, match=name):
         make_authority(data)

@@ -16,7 +16,11 @@ from keyborn.http.openapi import document
 from support.office import NOON, OfficeWorld, folder
 
 BROKER = BrokerAddress(
-    endpoint="broker.example", port=8883, topic_prefix="certtest", roots_pem="ROOTS", chain_pem="CHAIN"
+    endpoint="broker.example",
+    port=8883,
+    topic_prefix="certtest",
+    roots_pem=lambda: "ROOTS",
+    chain_pem=lambda _der: "CHAIN",
 )
 
 

@@ -44,7 +44,7 @@ def world(tmp_path: Path) -> OfficeWorld:
 
 @pytest.fixture
 def handler(world: OfficeWorld) -> Iterator[LambdaHandler]:
-    broker = BrokerAddress("broker.example", 8883, "certtest", world.ca.roots_pem(), world.ca.chain_pem())
+    broker = BrokerAddress("broker.example", 8883, "certtest", world.ca.roots_pem, world.ca.chain_pem)
     handler = LambdaHandler(build_app(Service(world.authority, broker, ready)))
     yield handler
     handler.close()

@@ -91,6 +91,6 @@ async def test_grace_is_for_devices_that_are_here(world: GraceWorld) -> None:
 def test_the_route_is_there_where_things_renew(world: GraceWorld, *, renews: bool) -> None:
     memory = MemoryRegistry()
     offices = Offices(memory, world.clock, RandomSecrets(SystemEntropy()), grace=memory if renews else None)
-    office = offices.office(None, trust=lambda: ("", b""), authorities=(), about=dict)
+    office = offices.office(None, trust=lambda: ("", b""), authorities=tuple, about=dict)
     paths = {getattr(route, "path", "") for route in build_admin(office).routes}
     assert ("/v1/things/{name:path}/grace" in paths) is renews

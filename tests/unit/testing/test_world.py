@@ -243,7 +243,7 @@ class Signer:
     async def issue(self, _approved: ApprovedRequest) -> bytes:
         return b"der"
 
-    def chain_pem(self) -> str:
+    def chain_pem(self, der: bytes | None = None) -> str:
         return "chain"
 
     def roots_pem(self) -> str:

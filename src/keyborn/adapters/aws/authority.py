@@ -65,7 +65,7 @@ class IotAuthority:
             raise ThingNameTaken(name=flight.thing.name, owner=_SOMEBODY, otherwise=_REMEDY)
         return der
 
-    def chain_pem(self) -> str:
+    def chain_pem(self, der: bytes | None = None) -> str:  # noqa: ARG002 - it is the same for all
         """Nothing: AWS IoT publishes no intermediate for these certificates."""
         return ""
 

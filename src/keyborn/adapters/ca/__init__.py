@@ -12,15 +12,17 @@ Costs and choices: docs/adr/0006-embedded-ca.md.
 
 from keyborn.adapters.ca.authority import EmbeddedAuthority, open_authority
 from keyborn.adapters.ca.describe import AuthorityCertificate, describe_authority
-from keyborn.adapters.ca.material import introduce_root
+from keyborn.adapters.ca.material import Material, introduce_root, retire_root, switch_root
 from keyborn.adapters.ca.passphrase import read_passphrase
 from keyborn.adapters.ca.service import ServiceIdentity
 from keyborn.adapters.ca.service_names import ServiceName, host_names, service_names
-from keyborn.adapters.ca.tls import ReloadedContexts, https_context
+from keyborn.adapters.ca.tls import LiveContext, ReloadedContexts, https_context
 
 __all__ = [
     "AuthorityCertificate",
     "EmbeddedAuthority",
+    "LiveContext",
+    "Material",
     "ReloadedContexts",
     "ServiceIdentity",
     "ServiceName",
@@ -30,5 +32,7 @@ __all__ = [
     "introduce_root",
     "open_authority",
     "read_passphrase",
+    "retire_root",
     "service_names",
+    "switch_root",
 ]

@@ -38,11 +38,15 @@ class EmbeddedAuthority:
     """
 
     def __init__(self, material: Material) -> None:
+        self.adopt(material)
+
+    def adopt(self, material: Material) -> None:
+        """Issue from ``material`` from now on; between two certificates, as nothing here waits."""
         self._root = material.root
-        self._next = material.next
         self._devices, self._servers = material.devices, material.servers
         self._device_form = DeviceForm(material.devices)
         self._service_stamp = Stamp(SERVICE, material.servers)
+        self._introduced, self._outgoing = material.introduced, material.outgoing
 
     async def issue(self, approved: ApprovedRequest) -> bytes:
         """Sign a device's leaf; returns its DER, compared with the intent.
@@ -62,18 +66,31 @@ class EmbeddedAuthority:
         _require_inside(contents.validity, self._servers)
         return self._service_stamp.certificate(contents)
 
-    def chain_pem(self) -> str:
-        """The device intermediate, PEM: what a device sends besides its leaf."""
-        return _pem(self._devices.certificate)
+    def chain_pem(self, der: bytes | None = None) -> str:
+        """The device intermediate above a leaf, PEM: what a device sends besides it.
+
+        Without a leaf, that of the next one.
+        """
+        if der is None or (self._introduced is None and self._outgoing is None):
+            return _pem(self._devices.certificate)
+        issuer = x509.load_der_x509_certificate(der).issuer
+        known = (intermediate for intermediate in self._intermediates() if intermediate.subject == issuer)
+        return _pem(next(known, self._devices.certificate))
 
     def roots_pem(self) -> str:
         """The roots that devices trust for the service and the broker, PEM; the newest first."""
-        return (_pem(self._next.root) if self._next is not None else "") + _pem(self._root)
+        newer = [] if self._introduced is None else [self._introduced.root]
+        older = [] if self._outgoing is None else [self._outgoing.root]
+        return "".join(map(_pem, [*newer, self._root, *older]))
 
     def client_ca_pem(self) -> str:
         """Roots and device intermediates, PEM: what a server trusts for clients, chain sent or not."""
-        introduced = "" if self._next is None else _pem(self._next.devices.certificate)
-        return self.roots_pem() + self.chain_pem() + introduced
+        return self.roots_pem() + "".join(map(_pem, self._intermediates()))
+
+    def _intermediates(self) -> list[x509.Certificate]:
+        """The device intermediates, the one that issues first."""
+        others = (self._introduced, self._outgoing)
+        return [self._devices.certificate, *(other.devices for other in others if other is not None)]
 
     def server_chain_pem(self) -> str:
         """The server intermediate, PEM: what the service sends besides its leaf."""

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from keyborn.adapters.ca.files import require_private_folder
-from keyborn.adapters.ca.material import NEXT, has_material, read_certificates
+from keyborn.adapters.ca.material import has_material, read_certificates
+from keyborn.adapters.ca.standing import folder_of, read_standing
 from keyborn.domain.errors import CaMissing
 
 
@@ -18,7 +19,7 @@ class AuthorityCertificate:
     """One certificate of the authority, for people and programs."""
 
     role: str
-    """``root``, ``devices`` or ``servers``; with ``next-`` before it, not in use yet."""
+    """``root``, ``devices`` or ``servers``; with ``next-`` before it, not in use yet; ``old-``, no more."""
     name: str
     """The common name, without the ``CN=``."""
     issuer: str
@@ -32,18 +33,21 @@ class AuthorityCertificate:
 
 
 def describe_authority(folder: Path) -> tuple[AuthorityCertificate, ...]:
-    """Root, device intermediate, server intermediate, and the next three where there are such; valid or not.
+    """Root, device intermediate, server intermediate, then the next three and the old three; valid or not.
 
     Raises CaMissing, CaDamaged, CaExposed or CaFileTrouble.
     """
     if not has_material(folder):
         raise CaMissing(folder=folder)
-    require_private_folder(folder)
-    found = [_describe(role.value, certificate) for role, certificate in read_certificates(folder).items()]
-    if has_material(folder / NEXT):
-        require_private_folder(folder / NEXT)
-        introduced = read_certificates(folder / NEXT)
-        found += [_describe(f"{NEXT}-{role}", certificate) for role, certificate in introduced.items()]
+    standing = read_standing(folder)
+    numbers = {"": standing.issuing, "next-": standing.introduced, "old-": standing.outgoing}
+    found = []
+    for prefix, number in numbers.items():
+        if number is not None:
+            place = folder_of(folder, number)
+            require_private_folder(place)
+            certificates = read_certificates(place)
+            found += [_describe(f"{prefix}{role}", certificate) for role, certificate in certificates.items()]
     return tuple(found)
 
 

@@ -43,7 +43,22 @@ from keyborn.adapters.ca.files import (
     write_new,
 )
 from keyborn.adapters.ca.keyfile import KeyLockedError, decode_key, encode_key
-from keyborn.domain.errors import CaDamaged, CaExpired, CaLocked, CaMissing
+from keyborn.adapters.ca.standing import (
+    Standing,
+    folder_of,
+    forget_keys,
+    read_standing,
+    write_standing,
+)
+from keyborn.domain.errors import (
+    CaDamaged,
+    CaExpired,
+    CaLocked,
+    CaMissing,
+    NoNextRoot,
+    NoOldRoot,
+    OldRootThere,
+)
 from keyborn.domain.profile import DEVICE_INTERMEDIATE, ROOT, SERVER_INTERMEDIATE, CertificateProfile
 from keyborn.ports import Entropy
 
@@ -56,9 +71,15 @@ class Role(StrEnum):
     SERVERS = "servers"
 
 
-NEXT = "next"
-"""The folder of the next root and its intermediates, inside the other one."""
 PROFILES = {Role.ROOT: ROOT, Role.DEVICES: DEVICE_INTERMEDIATE, Role.SERVERS: SERVER_INTERMEDIATE}
+
+
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """A set that does not issue: devices believe its root, and servers its device certificates."""
+
+    root: x509.Certificate
+    devices: x509.Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +89,10 @@ class Material:
     root: x509.Certificate
     devices: Signer
     servers: Signer
-    next: "Material | None" = None
-    """What a change of the root has introduced: devices come to believe it, and nothing is issued from it."""
+    introduced: Believed | None = None
+    """What a change of the root has introduced."""
+    outgoing: Believed | None = None
+    """What issued before, and has not been retired."""
 
 
 def introduce_root(
@@ -77,17 +100,56 @@ def introduce_root(
 ) -> Material:
     """Make a next root with its intermediates beside those in ``folder``, or find the one that is there.
 
-    As on a first start: whatever crashes, there is no next one, or a whole one. Raises CaMissing, and what
+    As on a first start: whatever crashes, there is no next one, or a whole one. Raises CaMissing,
+    OldRootThere, and what ``open_material`` raises.
+    """
+    standing = _require_made(folder)
+    material = open_material(folder, now=now, entropy=entropy, passphrase=passphrase)  # nothing broken
+    if standing.outgoing is not None:
+        raise OldRootThere
+    if standing.introduced is not None:
+        return material
+    following = folder_of(folder, standing.newest + 1)
+    _create(following, now, entropy, passphrase)
+    return _beside(folder, material)
+
+
+def switch_root(
+    folder: Path, *, now: datetime, passphrase: bytes | None = None, back: bool = False
+) -> Material:
+    """Issue from the next root from now on, or ``back`` from the one before; one file is replaced.
+
+    The set that is to issue is opened first, keys and all. Raises CaMissing, NoNextRoot, NoOldRoot, and what
     ``open_material`` raises.
     """
+    standing = _require_made(folder)
+    following = standing.outgoing if back else standing.introduced
+    if following is None:
+        raise (NoOldRoot if back else NoNextRoot)
+    material = _load(folder_of(folder, following), now, passphrase)
+    write_standing(folder, oldest=standing.oldest, issuing=following)
+    return _beside(folder, material)
+
+
+def retire_root(folder: Path, *, now: datetime, passphrase: bytes | None = None) -> Material:
+    """Believe the root before the present one no more, and destroy its keys.
+
+    Raises CaMissing, NoOldRoot, and what ``open_material`` raises.
+    """
+    standing = _require_made(folder)
+    if standing.outgoing is None:
+        raise NoOldRoot
+    material = _load(folder_of(folder, standing.issuing), now, passphrase)
+    write_standing(folder, oldest=standing.issuing, issuing=standing.issuing)
+    forget_keys(folder, read_standing(folder))
+    return _beside(folder, material)
+
+
+def _require_made(folder: Path) -> Standing:
     if not has_material(folder):
         raise CaMissing(folder=folder)
-    open_material(
-        folder, now=now, entropy=entropy, passphrase=passphrase
-    )  # nothing goes beside what is broken
-    if not has_material(folder / NEXT):
-        _create(folder / NEXT, now, entropy, passphrase)
-    return open_material(folder, now=now, entropy=entropy, passphrase=passphrase)
+    require_private_folder(folder)
+    return read_standing(folder)
 
 
 def open_material(
@@ -99,10 +161,29 @@ def open_material(
     """
     if not has_material(folder):
         _create(folder, now, entropy, passphrase)
-    present = _load(folder, now, passphrase)
-    if not has_material(folder / NEXT):
-        return present
-    return replace(present, next=_load(folder / NEXT, now, passphrase))
+    require_private_folder(folder)
+    standing = read_standing(folder)
+    forget_keys(folder, standing)  # a crash may have come before
+    if standing.introduced is not None:
+        _load(folder_of(folder, standing.introduced), now, passphrase)  # it is to issue one day
+    return _beside(folder, _load(folder_of(folder, standing.issuing), now, passphrase))
+
+
+def _beside(folder: Path, material: Material) -> Material:
+    """What issues, with what is believed besides."""
+    standing = read_standing(folder)
+    beside = [standing.introduced, standing.outgoing]
+    introduced, outgoing = (
+        None if number is None else _believed(folder_of(folder, number)) for number in beside
+    )
+    return replace(material, introduced=introduced, outgoing=outgoing)
+
+
+def _believed(folder: Path) -> Believed:
+    """Without keys and dates: one that has expired does no harm until it is retired."""
+    require_private_folder(folder)
+    certificates = read_certificates(folder)
+    return Believed(certificates[Role.ROOT], certificates[Role.DEVICES])
 
 
 def _load(folder: Path, now: datetime, passphrase: bytes | None) -> Material:

@@ -5,6 +5,7 @@ handshakes seven times slower.
 """
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
 
 _TLS12_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -26,6 +27,28 @@ def https_context(chain: Path, key: Path, client_ca_pem: str) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     context.load_cert_chain(chain, key)
     return context
+
+
+class LiveContext:
+    """A context for a listener whose trust can be exchanged while that runs.
+
+    OpenSSL can add to what a context trusts, and take nothing away. So each change makes a context anew, and
+    the listener's hands its handshakes on to that; open connections stay.
+    """
+
+    def __init__(self, make: Callable[[], ssl.SSLContext]) -> None:
+        """``make`` gives a context as things stand; raises OSError, as this does."""
+        self._make = make
+        self._present = self.context = make()
+
+    def refresh(self) -> None:
+        """Make it anew for all connections from now on; raises OSError, and then nothing has changed."""
+        self._present = self._make()
+        self.context.sni_callback = self._hand_on
+
+    def _hand_on(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Called in each handshake, whether the client names a server or not."""
+        connection.context = self._present
 
 
 class ReloadedContexts:

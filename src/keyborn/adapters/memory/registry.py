@@ -300,6 +300,17 @@ class MemoryRegistry:
         found = (one for one in self._state.believers() if one.roots != roots and one.thing > (after or ""))
         return nsmallest(page_size(limit), found, key=lambda one: one.thing)
 
+    async def count_holders(self, issuer: bytes, at: datetime) -> int:
+        """See ``Holders.count_holders``."""
+        return sum(1 for _name in self._state.holders(issuer, at))
+
+    async def holders(
+        self, issuer: bytes, at: datetime, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[ThingName]:
+        """See ``Holders.holders``."""
+        found = (name for name in self._state.holders(issuer, at) if name > (after or ""))
+        return nsmallest(page_size(limit), found)
+
     # ── access policies ───────────────────────────────────────────────────────────────────────────────
 
     async def put_policy(self, policy: AccessPolicy, event: AuditEvent) -> AccessPolicy:

@@ -9,7 +9,7 @@ from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import RegistryUnavailable
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.names import CertificateId, KeyHash, ThingName, fold_name
+from keyborn.domain.names import RESERVED_PREFIX, CertificateId, KeyHash, ThingName, fold_name
 from keyborn.domain.roots import Belief
 from keyborn.domain.thing import Thing, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
@@ -108,8 +108,17 @@ class State:
     def believers(self) -> Iterator[Belief]:
         """What every thing believes that is neither gone nor only claimed."""
         for name, thing in self.things.items():
-            if thing.status in (ThingStatus.ACTIVE, ThingStatus.SUSPENDED):
+            counts = thing.status in (ThingStatus.ACTIVE, ThingStatus.SUSPENDED)
+            if counts and not name.startswith(RESERVED_PREFIX):
                 yield self.beliefs.get(name, Belief(name))
+
+    def holders(self, issuer: bytes, at: datetime) -> Iterator[ThingName]:
+        """Whoever of these has a certificate that ``issuer``, its name in DER, has signed."""
+        for believer in self.believers():
+            slots = (self.attached.get((believer.thing, slot)) for slot in Slot)
+            held = (self.certificates[each] for each in slots if each is not None)
+            if any(issuer in each.der and each.not_after > at for each in held):
+                yield believer.thing
 
     def require_new(self, intent: Intent) -> None:
         """Raise RegistryUnavailable for a serial or an id that is taken: the next attempt draws others."""

@@ -8,7 +8,17 @@ from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.renewal import require_reporter
 from keyborn.domain.roots import Belief, RootSet
 
-_HERE = "FROM things t LEFT JOIN beliefs b ON b.thing = t.name WHERE t.status IN ('active', 'suspended') "
+_COUNTS = "t.status IN ('active', 'suspended') AND t.name NOT LIKE 'keyborn%' "
+"""No thing has such a name but Keyborn's own services (``domain.names.RESERVED_PREFIX``)."""
+_HERE = "FROM things t LEFT JOIN beliefs b ON b.thing = t.name WHERE " + _COUNTS
+_OF_ISSUER = (
+    "AND EXISTS (SELECT 1 FROM attachments a JOIN certificates c ON c.id = a.certificate"
+    " WHERE a.thing = t.name AND c.not_after > ? AND instr(c.der, ?)) "
+)
+"""An issuer's name has a space in it, a thing's has none: so nothing else in the DER is taken for it."""
+_HOLDING = "FROM things t WHERE " + _COUNTS + _OF_ISSUER
+HOLDERS = "SELECT t.name " + _HOLDING + "AND t.name > ? ORDER BY t.name LIMIT ?"
+COUNT_HOLDERS = "SELECT count(*) " + _HOLDING
 BELIEF = "SELECT thing, roots, since FROM beliefs WHERE thing = ?"
 SETS = "SELECT b.roots, count(*) " + _HERE + "GROUP BY b.roots"
 LACKING = (
@@ -40,3 +50,9 @@ def count(row: rows.Row) -> tuple[RootSet | None, int]:
     """Read the columns of SETS."""
     roots, things = row
     return roots, things
+
+
+def number(row: rows.Row) -> int:
+    """Read COUNT_HOLDERS."""
+    [things] = row
+    return int(things)

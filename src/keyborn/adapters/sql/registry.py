@@ -209,6 +209,19 @@ class SqliteRegistry:
             believing.belief, believing.LACKING, roots, after or "", page_size(limit)
         )
 
+    async def count_holders(self, issuer: bytes, at: datetime) -> int:
+        """See ``Holders.count_holders``."""
+        [count] = await self._pages.page(believing.number, believing.COUNT_HOLDERS, rows.to_ms(at), issuer)
+        return count
+
+    async def holders(
+        self, issuer: bytes, at: datetime, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[ThingName]:
+        """See ``Holders.holders``."""
+        return await self._pages.page(
+            rows.thing_name, believing.HOLDERS, rows.to_ms(at), issuer, after or "", page_size(limit)
+        )
+
     # ── access policies ───────────────────────────────────────────────────────────────────────────────
 
     async def put_policy(self, policy: AccessPolicy, event: AuditEvent) -> AccessPolicy:

@@ -127,7 +127,7 @@ class Agent:
             self._spread()
             calls: frozenset[Call] = frozenset()
             while Call.STOP not in calls:
-                self._journey(line, now=Call.RENEW in calls)
+                self._journey(line, calls)
                 calls = self._bridge.calls()
         finally:
             self._notifier.stopping()
@@ -141,7 +141,7 @@ class Agent:
             self._log("spread", seconds=round(seconds, 1))
             self._sleep(seconds)
 
-    def _journey(self, line: AgentLine, *, now: bool) -> None:
+    def _journey(self, line: AgentLine, calls: frozenset[Call]) -> None:
         """A journey from its beginning, a look at the files, until somebody calls."""
         service = RenewalClient(self._home, self._around.clock)
         enroller = self._enroller
@@ -152,7 +152,8 @@ class Agent:
             service,
             enroll=enroller,
             has_code=enroller.has_code,
-            now=now,
+            now=Call.RENEW in calls,
+            check=Call.LOOK in calls,
         )
         before = self._renewed
         try:

@@ -186,6 +186,13 @@ from keyborn.domain.errors.requests import (
     WeakExponent,
     WeakKey,
 )
+from keyborn.domain.errors.roots import (
+    NoNextRoot,
+    NoOldRoot,
+    OldRootInUse,
+    OldRootThere,
+    RootsLacking,
+)
 from keyborn.domain.errors.smoking import AssumptionsDiffer, SmokeLeftovers
 from keyborn.domain.errors.tree import (
     Conflict,
@@ -295,8 +302,12 @@ __all__ = [
     "MessageUnknown",
     "NameNotPermitted",
     "NoIdentity",
+    "NoNextRoot",
+    "NoOldRoot",
     "NotFound",
     "NothingArrived",
+    "OldRootInUse",
+    "OldRootThere",
     "OpenEnrollmentRefused",
     "OperatorError",
     "OtherService",
@@ -319,6 +330,7 @@ __all__ = [
     "ReplacementPending",
     "ReservedThingName",
     "RocaKey",
+    "RootsLacking",
     "ServerNotRunning",
     "ServerPartsMissing",
     "ServerStopped",
