@@ -12,7 +12,13 @@ from keyborn.domain.errors import KeybornError, RegistryUnavailable
 from keyborn.ports import CertificateAuthority, Registry, RenewingRegistry
 from keyborn.testing.stepping import pause
 from keyborn.testing.time import DAWN, SeededEntropy, VirtualClock
-from keyborn.testing.wrappers import FaultyAuthority, FaultyRegistry, FaultyRenewingRegistry
+from keyborn.testing.wrappers import (
+    Believing,
+    FaultyAuthority,
+    FaultyBeliefs,
+    FaultyRegistry,
+    FaultyRenewingRegistry,
+)
 
 T = TypeVar("T")
 
@@ -80,6 +86,10 @@ class World:
     def renewing(self, real: RenewingRegistry) -> FaultyRenewingRegistry:
         """``real``, whose things renew, as seen through this world."""
         return FaultyRenewingRegistry(real, self)
+
+    def beliefs(self, real: Believing) -> FaultyBeliefs:
+        """What ``real`` knows of roots, as seen through this world."""
+        return FaultyBeliefs(real, self)
 
     def authority(self, real: CertificateAuthority) -> FaultyAuthority:
         """``real`` as seen through this world."""

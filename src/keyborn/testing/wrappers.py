@@ -14,9 +14,10 @@ from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.renewal import Confirmation, RenewalAttempt
+from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
-from keyborn.ports import CertificateAuthority, Registry, RenewingRegistry
+from keyborn.ports import Beliefs, CertificateAuthority, Holders, Registry, RenewingRegistry, TrustReports
 
 T = TypeVar("T")
 
@@ -34,6 +35,10 @@ class Effects(Protocol):
     ) -> T:
         """Do ``act`` as the world permits."""
         ...
+
+
+class Believing(TrustReports, Beliefs, Holders, Protocol):
+    """A registry that is asked who believes, and who needs, which roots."""
 
 
 class FaultyAuthority:
@@ -219,4 +224,46 @@ class FaultyRenewingRegistry(FaultyRegistry):
         """See ``Grace.set_grace``."""
         return await self._world.effect(
             "registry.set_grace", lambda: self._renewing.set_grace(name, until, event)
+        )
+
+
+class FaultyBeliefs:
+    """Implements ``keyborn.ports.TrustReports``, ``Beliefs`` and ``Holders`` over real ones."""
+
+    def __init__(self, real: Believing, world: Effects) -> None:
+        self._real = real
+        self._world = world
+
+    async def note_roots(self, certificate: CertificateId, roots: RootSet, at: datetime) -> None:
+        """See ``TrustReports.note_roots``."""
+        await self._world.effect("registry.note_roots", lambda: self._real.note_roots(certificate, roots, at))
+
+    async def belief(self, name: ThingName) -> Belief:
+        """See ``Beliefs.belief``."""
+        return await self._world.effect("registry.belief", lambda: self._real.belief(name))
+
+    async def root_sets(self) -> Sequence[tuple[RootSet | None, int]]:
+        """See ``Beliefs.root_sets``."""
+        return await self._world.effect("registry.root_sets", self._real.root_sets)
+
+    async def lacking(
+        self, roots: RootSet, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[Belief]:
+        """See ``Beliefs.lacking``."""
+        return await self._world.effect(
+            "registry.lacking", lambda: self._real.lacking(roots, after=after, limit=limit)
+        )
+
+    async def count_holders(self, issuer: bytes, at: datetime) -> int:
+        """See ``Holders.count_holders``."""
+        return await self._world.effect(
+            "registry.count_holders", lambda: self._real.count_holders(issuer, at)
+        )
+
+    async def holders(
+        self, issuer: bytes, at: datetime, *, after: ThingName | None = None, limit: int = 100
+    ) -> Sequence[ThingName]:
+        """See ``Holders.holders``."""
+        return await self._world.effect(
+            "registry.holders", lambda: self._real.holders(issuer, at, after=after, limit=limit)
         )

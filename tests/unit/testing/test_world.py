@@ -15,11 +15,13 @@ from keyborn.domain.enrollment import Issue
 from keyborn.domain.errors import KeybornError, NotFound, RegistryUnavailable, Unavailable
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId
 from keyborn.ports import CertificateAuthority, Registry, RenewingRegistry
 from keyborn.testing import (
     Crash,
+    FaultyBeliefs,
     Moment,
     Point,
     Rudeness,
@@ -307,8 +309,21 @@ async def renewing_tour(registry: RenewingRegistry) -> None:
     assert (await desk.grace("lamp-9", START)).grace_until == START
 
 
+async def believing_tour(beliefs: FaultyBeliefs, registry: MemoryRegistry) -> None:
+    """Call every method that is about roots once; what is said twice counts once."""
+    desk, roots = Desk(registry), RootSet("0" * 64)
+    kept = await desk.enroll(await desk.token("of lamp-5"), "lamp-5", "k5")
+    await beliefs.note_roots(kept.id, roots, START)
+    assert await beliefs.belief(ThingName("lamp-5")) == Belief(ThingName("lamp-5"), roots, START)
+    assert await beliefs.root_sets() == [(roots, 1)]
+    assert await beliefs.lacking(roots) == []
+    assert await beliefs.count_holders(b"issuer", START) == 0
+    assert await beliefs.holders(b"issuer", START) == []
+
+
 def test_every_method_of_the_registry_is_a_named_effect() -> None:
     world = World(1)
+    run(believing_tour(world.beliefs(believing := MemoryRegistry()), believing))
     run(tour(world.registry(MemoryRegistry())))
     run(renewing_tour(world.renewing(MemoryRegistry())))
     methods = {name for name in dir(MemoryRegistry) if not name.startswith("_")}
@@ -318,6 +333,8 @@ def test_every_method_of_the_registry_is_a_named_effect() -> None:
 def test_a_duplicating_world_holds_the_registry_s_promises() -> None:
     run(tour(World(1, Rudeness(duplicate=1)).registry(MemoryRegistry())))
     run(renewing_tour(World(1, Rudeness(duplicate=1)).renewing(MemoryRegistry())))
+    real = MemoryRegistry()
+    run(believing_tour(World(1, Rudeness(duplicate=1)).beliefs(real), real))
 
 
 def test_a_lost_reply_about_a_policy_is_mended_by_asking_again() -> None:
