@@ -112,6 +112,19 @@ def test_publish_returns_at_once_where_nobody_is_there(server: Server, home: Hom
     eventually(lambda: "cannot be reached" in str(status_of(home)["error"]))
 
 
+def test_an_agent_that_was_there_first_knows_of_the_enrolment_when_that_ends(
+    server: Server, tmp_path: Path, thing: str
+) -> None:
+    home = home_in(tmp_path)
+    early = Process(home, tmp_path / "early.log", "--rate", "0")
+    early.start()
+    try:
+        enroll(home.path, server.token(thing=thing)[CODE], thing)
+        assert keyborn("publish", topic(thing), "hi", "--home", home.path).stdout == "delivered\n"
+    finally:
+        early.close()
+
+
 def test_the_status_shows_the_journey_with_and_without_an_agent(
     home: Home, agent: Process, thing: str
 ) -> None:

@@ -78,6 +78,10 @@ def enroll(
     outcome = enroll_device(
         place, wish, source.required, surroundings(quiet=as_json), timeout=timeout, offered=source.offered
     )
+    if outcome.obtained:
+        from keyborn.device.agent.client import rouse
+
+        rouse(place)
     if as_json:
         show(_report(place, outcome), as_json=True)
     else:
