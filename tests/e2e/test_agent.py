@@ -138,6 +138,7 @@ def test_the_status_shows_the_journey_with_and_without_an_agent(
     shown = keyborn("status", "--home", home.path).stdout
     assert "agent          yes" in shown
     assert f"thing          {thing}" in shown
+    assert shown.endswith("This is what the agent and the files here say; no service was asked.\n")
 
 
 # ── renewal ──
