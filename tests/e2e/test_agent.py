@@ -106,10 +106,24 @@ def test_publish_returns_at_once_where_nobody_is_there(server: Server, home: Hom
     begun = time.monotonic()
     done = keyborn("publish", "certtest/x", "hi", "--no-wait", "--home", home.path)
     assert done.stdout.startswith("kept: ")
+    assert done.stdout.endswith("; 1 waiting in the outbox, sent by the agent\n")
     assert time.monotonic() - begun < 5
     report = keyborn_json("status", "--home", home.path)
     assert (report["agent"], report["connected"], report["outboxWaiting"]) == (True, False, 1)
     eventually(lambda: "cannot be reached" in str(status_of(home)["error"]))
+
+
+def test_an_agent_that_was_there_first_knows_of_the_enrolment_when_that_ends(
+    server: Server, tmp_path: Path, thing: str
+) -> None:
+    home = home_in(tmp_path)
+    early = Process(home, tmp_path / "early.log", "--rate", "0")
+    early.start()
+    try:
+        enroll(home.path, server.token(thing=thing)[CODE], thing)
+        assert keyborn("publish", topic(thing), "hi", "--home", home.path).stdout == "delivered\n"
+    finally:
+        early.close()
 
 
 def test_the_status_shows_the_journey_with_and_without_an_agent(
@@ -125,6 +139,7 @@ def test_the_status_shows_the_journey_with_and_without_an_agent(
     shown = keyborn("status", "--home", home.path).stdout
     assert "agent          yes" in shown
     assert f"thing          {thing}" in shown
+    assert shown.endswith("This is what the agent and the files here say; no service was asked.\n")
 
 
 # ── renewal ──
@@ -134,7 +149,7 @@ def test_a_renewal_that_is_not_due_does_nothing_but_say_so(home: Home, thing: st
     before = home.certificate.read_bytes()
     done = keyborn("renew", "--home", home.path)
     assert "Nothing was done" in done.stdout
-    assert "keyborn renew --now" in done.stdout
+    assert done.stdout.endswith(f"keyborn renew --now --home {home.path}\n")
     assert keyborn_json("renew", "--home", home.path)["renewed"] is False
     assert home.certificate.read_bytes() == before
 

@@ -85,6 +85,10 @@ def enroll(
     outcome = enroll_device(
         place, wish, source.required, surroundings(quiet=as_json), timeout=timeout, offered=source.offered
     )
+    if outcome.obtained:
+        from keyborn.device.agent.client import rouse
+
+        rouse(place)
     report = _report(place, outcome)
     if not as_json:
         _tell(place, outcome)

@@ -132,7 +132,7 @@ def told(done: "Published") -> str:
     """The same for people."""
     if done.why is None:
         return done.delivery.value
-    left = f"{done.outbox.waiting} waiting in the outbox, sent with the next publish or subscribe"
+    left = f"{done.outbox.waiting} waiting in the outbox, {done.later}"
     return printable(f"{done.delivery.value}: {done.why}; {left}")
 
 
@@ -239,7 +239,7 @@ def list_messages(*, home: Path | None, last: int, as_json: bool) -> None:
         show({**summary, "messages": rows}, as_json=True)
         return
     safe = [{name: printable(str(value)) for name, value in row.items()} for row in rows]
-    table(safe, ["id", "topic", "keptAt", "bytes", "reason"], as_json=False, empty="None is set aside.")
+    table(safe, ["id", "topic", "keptAt", "bytes", "reason"], as_json=False, empty="Nothing is set aside.")
     click.echo(", ".join(f"{count} {name}" for name, count in summary.items()))
 
 
@@ -255,16 +255,21 @@ _all_option = click.option("--all", "every", is_flag=True, help="All that are se
 def retry(*, ids: tuple[int, ...], every: bool, home: Path | None, as_json: bool) -> None:
     """Let messages that were set aside wait again, in their old place.
 
-    They go with the next publish or subscribe. Where the reason has not gone away, they come back.
+    They go with the next publish or subscribe; where an agent runs, it sends them within a minute. Where the
+    reason has not gone away, they come back.
 
     Example: keyborn messages retry 17
 
     Example: keyborn messages retry --all
     """
+    from keyborn.device.agent.client import agent_of
+
     chosen = _chosen(ids, every=every)
     with _outbox(home) as outbox:
         count = outbox.retry(chosen)
-    _report(count, "retried", "wait again, sent with the next publish or subscribe", as_json=as_json)
+    with agent_of(find_home(home)) as agent:
+        later = "by the agent, within a minute" if agent else "with the next publish or subscribe"
+    _report(count, "retried", f"to be sent {later}", as_json=as_json)
 
 
 @messages.command()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keyborn.cli.device import Number, find_home, home_option, surroundings
+from keyborn.cli.device import Number, find_home, home_option, home_words, surroundings
 from keyborn.cli.output import json_option, show
 
 if TYPE_CHECKING:
@@ -51,7 +51,10 @@ def renew(*, home: Path | None, now: bool, timeout: float, as_json: bool) -> Non
         else:
             renewed = False
         own = require_identity(place, around.clock.now())
-        _report(before, own, renewed=renewed, agent=agent is not None, as_json=as_json)
+        next_step = f"To renew it now: keyborn renew --now{home_words(place)}"
+        if agent is not None:
+            next_step = "The agent renews it then."
+        _report(before, own, next_step, renewed=renewed, as_json=as_json)
 
 
 def _is_due(home: "Home", around: "Surroundings") -> bool:
@@ -126,7 +129,7 @@ class _Watch:
         return ended or time.monotonic() >= self._deadline
 
 
-def _report(before: "Identity", own: "Identity", *, renewed: bool, agent: bool, as_json: bool) -> None:
+def _report(before: "Identity", own: "Identity", next_step: str, *, renewed: bool, as_json: bool) -> None:
     from keyborn.domain.moment import shown
     from keyborn.domain.renewal_date import renew_at
 
@@ -143,5 +146,4 @@ def _report(before: "Identity", own: "Identity", *, renewed: bool, agent: bool, 
     elif renewed:
         click.echo(f"{own.thing} has a new certificate, with a new key, valid until {report['notAfter']}.")
     else:
-        who = "The agent renews it then." if agent else "To renew it now: keyborn renew --now"
-        click.echo(f"Nothing was done: the certificate of {own.thing} is to be renewed at {due}. {who}")
+        click.echo(f"Nothing was done: the certificate of {own.thing} is to be renewed at {due}. {next_step}")

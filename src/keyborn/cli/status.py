@@ -157,4 +157,5 @@ def _advice(report: dict[str, Any], home: "Home") -> "Iterator[str]":
             "The certificate has expired, if this device's clock is right. Ask the operator for a new code "
             f"and run: keyborn enroll -{place} (the key stays)"
         )
-    yield "This is what the files here say; no service was asked."
+    who = "the agent and the files here say" if report.get("agent") else "the files here say"
+    yield f"This is what {who}; no service was asked."

@@ -26,6 +26,8 @@ from keyborn.domain.errors import BrokerUnreachable, HomeBusy, PublishDenied, Se
 DEFAULT_RATE = 2.0
 """Messages per second while the outbox empties; the first one goes at once. 0 is without limit."""
 DEFAULT_WAIT = 5.0
+NO_TIME = "no time was given to send it"
+TOO_SHORT = "the time was too short for all that waits"
 _GLANCE = 0.1
 _SHORTEST_CONNECT = 1.0
 _LISTEN = 0.5
@@ -46,6 +48,8 @@ class Published:
     outbox: Counts
     why: str | None = None
     """Why it was kept, in the middle of a sentence."""
+    later: str = "sent with the next publish or subscribe"
+    """What becomes of what waits, at the end of a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +123,12 @@ class _Work:
         A broker that is away is tried again, with full jitter, until ``deadline``.
         """
         self.courier.told = number
-        attempt, why = 0, "no time was given to send it"
+        attempt, why = 0, NO_TIME
         while self.outbox.fate(number).waiting and deadline.left() > 0:
             try:
                 with self.home.session(), self._session(deadline.left()) as session:
                     self._drain(session, number, deadline)
-                    return "the time was too short for all that waits"  # another connection would not help
+                    return TOO_SHORT  # another connection would not help
             except HomeBusy:
                 why = "another keyborn command has the connection"
                 self.around.pace.sleep(min(_GLANCE, deadline.left()))

@@ -7,6 +7,7 @@ no answer: it never makes a device give up a certificate that may be good.
 from keyborn.device.strangers import is_passing
 from keyborn.domain.errors import (
     ApprovalPending,
+    BrokerUnreachable,
     EnrollmentRefused,
     FileNotPrivate,
     HomeUnusable,
@@ -18,6 +19,7 @@ from keyborn.domain.errors import (
     OtherService,
     OtherThing,
     RenewalRefused,
+    ServiceUnreachable,
     SessionRefused,
     ThingNameMissing,
     WrongCertificate,
@@ -97,4 +99,13 @@ def _refusal(code: str) -> Happened:
 
 
 def _event(kind: Happened, wrong: KeybornError) -> Event:
-    return Event(kind, str(wrong), wrong.retry_after)
+    return Event(kind, _detail(wrong), wrong.retry_after)
+
+
+def _detail(wrong: KeybornError) -> str:
+    """Who and why, where the trouble's own sentence says the rest; else the whole sentence."""
+    if isinstance(wrong, BrokerUnreachable | SessionRefused):
+        return f"{wrong.facts['broker']}: {wrong.facts['detail']}"
+    if isinstance(wrong, ServiceUnreachable):
+        return f"{wrong.facts['url']}: {wrong.facts['detail']}"
+    return str(wrong)

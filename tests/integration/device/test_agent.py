@@ -21,7 +21,8 @@ from keyborn.device.messages import Counts
 from keyborn.device.messenger import Delivery, Published
 from keyborn.device.opening import Will
 from keyborn.device.outbox import Outbox, open_outbox
-from keyborn.domain.errors import AgentRefused, AgentRunning, HomeBusy, OutboxUnusable, PublishDenied
+from keyborn.domain.errors import AgentRefused, AgentRunning, OutboxUnusable, PublishDenied
+from keyborn.domain.journey import Trouble
 from support.agent_stage import FAST, running, status_of, talking
 from support.device_home import DAY, eventually, home_in, identify, now
 from support.device_pki import Wanted
@@ -324,6 +325,14 @@ def test_a_service_that_is_away_is_asked_again_and_messages_flow(tmp_path: Path,
         assert "does not answer" in agent.status()["error"]
 
 
+def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
+    home = home_in(tmp_path)
+    identify(home, broker=("localhost", 1))
+    with running(home) as agent:
+        eventually(lambda: agent.status()["trouble"] == "broker")
+        assert agent.status()["error"] == f"{Trouble.BROKER} (localhost:1: Connection refused)"
+
+
 # ── one per home ──
 
 
@@ -331,7 +340,7 @@ def test_a_second_agent_is_refused(home: Home, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(runs, "PATIENCE", 0.0)
     with running(home) as agent:
         agent.connects()
-        with pytest.raises(HomeBusy):
+        with pytest.raises(AgentRunning):
             Agent(home, agent.agent._around, FAST, {}, agent.agent._log).run()
         assert agent.status()["connected"]
 

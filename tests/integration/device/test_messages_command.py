@@ -70,7 +70,7 @@ def test_programs_get_one_object_without_payloads(home: Home) -> None:
 
 
 def test_an_outbox_that_was_never_used_has_none(home: Home) -> None:
-    assert keyborn(*words(home, "list")).stdout.startswith("None is set aside.\n0 waiting")
+    assert keyborn(*words(home, "list")).stdout.startswith("Nothing is set aside.\n0 waiting")
 
 
 def test_what_a_broker_answered_cannot_draw_on_the_terminal(home: Home) -> None:
@@ -81,7 +81,7 @@ def test_what_a_broker_answered_cannot_draw_on_the_terminal(home: Home) -> None:
 def test_one_is_retried_and_goes_with_the_next_publish(home: Home, broker: RudeBroker) -> None:
     first, second = refuse(home, 2)
     done = keyborn(*words(home, "retry", first))
-    assert done.stdout == "1 message: wait again, sent with the next publish or subscribe.\n"
+    assert done.stdout == "1 message: to be sent with the next publish or subscribe.\n"
     keyborn("publish", OWN, "x", "--home", home.path, "--rate", "0")
     assert broker.published() == [f"{OWN}/0", OWN, OWN]
     assert [each["id"] for each in keyborn_json(*words(home, "list"))["messages"]] == [second]

@@ -3,6 +3,7 @@
 Small on purpose: it brings neither MQTT nor TLS with it.
 """
 
+import contextlib
 import json
 import socket
 import time
@@ -12,11 +13,13 @@ from typing import Any
 
 from keyborn.device.agent.place import dialed
 from keyborn.device.home import Home
-from keyborn.domain.errors import AgentGone, AgentRefused
+from keyborn.domain.errors import AgentGone, AgentRefused, DeviceError
 
 PATIENCE = 10.0
 """Seconds for an answer, beside those that the order itself may wait."""
 _PIECE = 65536
+_SEEN_WITHIN = 5.0
+_GLANCE = 0.05
 
 
 class AgentClient:
@@ -90,6 +93,20 @@ class AgentClient:
         if isinstance(wrong, Mapping):
             raise AgentRefused(detail=str(wrong.get("detail")), code=str(wrong.get("code")))
         return told
+
+
+def rouse(home: Home) -> None:
+    """Have an agent that waited for an identity see that there is one; without an agent, nothing.
+
+    It would see it by itself within a minute. Ends once it has, or after a few seconds.
+    """
+    deadline = time.monotonic() + _SEEN_WITHIN
+    with contextlib.suppress(DeviceError), agent_of(home) as agent:
+        if agent is None:
+            return
+        agent.ask("look")
+        while agent.ask("status")["status"]["thing"] is None and time.monotonic() < deadline:
+            time.sleep(_GLANCE)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from keyborn.device.agent.bridge import Arrived, Bridge, Call, Denied, Ended, Gr
 from keyborn.device.agent.guest import MAX_UNSENT, Guest
 from keyborn.device.agent.protocol import Ref
 from keyborn.device.messages import Fate
+from keyborn.device.messenger import TOO_SHORT
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import (
     InvalidLine,
@@ -250,7 +251,7 @@ class Desk:
         standing = self._bridge.standing
         if not standing.connected:
             return standing.error or "the agent has no session with the broker"
-        return "the time was too short for all that waits"
+        return TOO_SHORT
 
     def _subscribe(self, guest: Guest, ref: Ref, name: str) -> None:
         if name not in guest.filters and len(guest.filters) >= MAX_FILTERS:

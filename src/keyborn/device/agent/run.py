@@ -20,7 +20,7 @@ from keyborn.device.agent.enrolling import Enroller, FirstWish
 from keyborn.device.agent.line import AgentLine
 from keyborn.device.agent.log import Log
 from keyborn.device.agent.notify import Notifier
-from keyborn.device.agent.place import listening
+from keyborn.device.agent.place import dialed, listening
 from keyborn.device.home import Home
 from keyborn.device.journey import Runner
 from keyborn.device.messages import OutboxLimits
@@ -28,7 +28,7 @@ from keyborn.device.messenger import DEFAULT_RATE
 from keyborn.device.opening import Will
 from keyborn.device.renewal import RenewalClient
 from keyborn.device.surroundings import Surroundings
-from keyborn.domain.errors import AgentBroken, HomeBusy, SessionLost
+from keyborn.domain.errors import AgentBroken, AgentRunning, HomeBusy, SessionLost
 from keyborn.domain.journey import Stage
 from keyborn.domain.journey.effects import Serve, Wait
 
@@ -98,7 +98,7 @@ class Agent:
         """
         with contextlib.closing(self._bridge), self._hold:
             self._home.prepare()
-            self._hold.enter_context(self._home.session(patience=self._options.patience))
+            self._take()
             with listening(self._home) as listener:
                 box = Box(self._home.outbox, self._options.limits)
                 desk = Desk(self._bridge, listener, box, self._around)
@@ -110,6 +110,16 @@ class Agent:
         if self._bridge.failed is not None:
             name = type(self._bridge.failed).__name__
             raise AgentBroken(path=self._home.path, detail=name) from self._bridge.failed
+
+    def _take(self) -> None:
+        """Have the home; raises AgentRunning, or HomeBusy where it is a command that has it."""
+        try:
+            self._hold.enter_context(self._home.session(patience=self._options.patience))
+        except HomeBusy:
+            with dialed(self._home) as other:
+                if other is not None:
+                    raise AgentRunning(path=self._home.path) from None
+            raise
 
     def _work(self) -> None:
         line = AgentLine(

@@ -9,9 +9,11 @@ from keyborn.device.agent.client import PATIENCE, AgentClient
 from keyborn.device.agent.protocol import received_of
 from keyborn.device.home import Home
 from keyborn.device.messages import Counts, Outcome
-from keyborn.device.messenger import Delivery, Published
+from keyborn.device.messenger import NO_TIME, TOO_SHORT, Delivery, Published
 from keyborn.device.session import Received
 from keyborn.domain.errors import AgentGone, OutboxFull, PublishDenied
+
+LATER = "sent by the agent"
 
 
 def publish(agent: AgentClient, home: Home, topic: str, payload: bytes, *, wait: float) -> Published:
@@ -31,7 +33,8 @@ def publish(agent: AgentClient, home: Home, topic: str, payload: bytes, *, wait:
     if outcome is Outcome.DROPPED:
         raise OutboxFull(path=home.outbox)
     if outcome is Outcome.WAITING:
-        return Published(Delivery.KEPT, counts, str(answer.get("reason")))
+        why = str(answer.get("reason"))
+        return Published(Delivery.KEPT, counts, why if wait or why != TOO_SHORT else NO_TIME, LATER)
     return Published(Delivery.DELIVERED, counts)
 
 
