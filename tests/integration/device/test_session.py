@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from keyborn.device import connecting
 from keyborn.device import session as sessions
 from keyborn.device.connecting import connect, tls_context
 from keyborn.device.home import Home
@@ -116,7 +117,7 @@ def test_a_broker_that_always_hangs_up_is_a_refusal_that_says_what_to_ask(
 def test_a_broker_that_never_answers_is_unreachable(
     home: Home, broker: RudeBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(connecting, "CONNECT_TIMEOUT", 0.3)
     broker.answer = lambda _packet, _level: b""
     with (
         pytest.raises(errors.BrokerUnreachable, match=r"within 0\.3 s"),
@@ -128,7 +129,7 @@ def test_a_broker_that_never_answers_is_unreachable(
 def test_a_port_that_says_nothing_ends_at_the_connect_time_out(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sessions, "CONNECT_TIMEOUT", 0.3)
+    monkeypatch.setattr(connecting, "CONNECT_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         identity = identify(home, broker=("127.0.0.1", mute.getsockname()[1]))
         with pytest.raises(errors.BrokerUnreachable), open_session(home, identity):
@@ -359,6 +360,21 @@ def test_a_refused_subscription_says_why(home: Home, broker: RudeBroker, code: i
     with (
         open_session(home, identity_at(home, broker)) as session,
         pytest.raises(errors.SubscribeDenied, match=name),
+    ):
+        session.subscribe("certtest/#")
+
+
+def test_an_endless_packet_is_not_read(home: Home, broker: RudeBroker) -> None:
+    """256 MiB in one message, from whoever may publish there, would end the process, again and again."""
+
+    def flood(packet: Packet, level: int) -> bytes | None:
+        endless = b"\x30" + b"\xff\xff\xff\x7f" + bytes(1024 * 1024)
+        return endless if packet.kind == SUBSCRIBE else accept(packet, level)
+
+    broker.answer = flood
+    with (
+        open_session(home, identity_at(home, broker)) as session,
+        pytest.raises(errors.SessionLost, match="payload too large"),
     ):
         session.subscribe("certtest/#")
 
