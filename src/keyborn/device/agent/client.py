@@ -17,6 +17,8 @@ from keyborn.domain.errors import AgentGone, AgentRefused
 PATIENCE = 10.0
 """Seconds for an answer, beside those that the order itself may wait."""
 _PIECE = 65536
+_LONGEST = 2 * 1024 * 1024
+"""Bytes of a line: an agent leaves half of that unread at most."""
 
 
 class AgentClient:
@@ -74,7 +76,7 @@ class AgentClient:
             return False
         except OSError:
             data = b""
-        if not data:
+        if not data or len(self._read) > _LONGEST:
             raise AgentGone(path=self._home.path)
         self._read += data
         return True
@@ -82,7 +84,7 @@ class AgentClient:
     def _judged(self, line: bytes) -> dict[str, Any]:
         try:
             told = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
             raise AgentGone(path=self._home.path)
