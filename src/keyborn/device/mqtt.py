@@ -17,6 +17,9 @@ from keyborn.device import proxy, tls
 from keyborn.device.drain import FAILURE
 from keyborn.device.messages import LONGEST_LIFE
 
+MAX_PACKET = 256 * 1024
+"""Bytes of a packet that is taken: twice what AWS IoT Core lets anybody publish. MQTT itself allows 256 MiB,
+more than a small device has. The broker is not told: a CONNECT asks for nothing that could be refused."""
 _PUBLISH = 0x30
 _EXPIRY = b"\x05\x02"
 """Five bytes of properties: the message expiry interval (MQTT 5 3.3.2.3.3) follows."""
@@ -157,9 +160,11 @@ class TimedClient(Client):
         return mid
 
     def loop_read(self, max_packets: int = 1) -> MQTTErrorCode:
-        """Handle all packets that have come, but not for ever."""
+        """Handle all packets that have come, but not for ever, and none without end."""
         outcome = super().loop_read(max_packets)
         for _ in range(_AT_ONCE):
+            if self._in_packet["remaining_length"] > MAX_PACKET:
+                return MQTTErrorCode.MQTT_ERR_PAYLOAD_SIZE
             if outcome is not MQTTErrorCode.MQTT_ERR_SUCCESS or self.wire is None or self.wire.drained:
                 break
             outcome = super().loop_read(max_packets)

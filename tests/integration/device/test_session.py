@@ -364,6 +364,21 @@ def test_a_refused_subscription_says_why(home: Home, broker: RudeBroker, code: i
         session.subscribe("certtest/#")
 
 
+def test_an_endless_packet_is_not_read(home: Home, broker: RudeBroker) -> None:
+    """256 MiB in one message, from whoever may publish there, would end the process, again and again."""
+
+    def flood(packet: Packet, level: int) -> bytes | None:
+        endless = b"\x30" + b"\xff\xff\xff\x7f" + bytes(1024 * 1024)
+        return endless if packet.kind == SUBSCRIBE else accept(packet, level)
+
+    broker.answer = flood
+    with (
+        open_session(home, identity_at(home, broker)) as session,
+        pytest.raises(errors.SessionLost, match="payload too large"),
+    ):
+        session.subscribe("certtest/#")
+
+
 def test_closing_twice_and_after_a_loss_is_harmless(home: Home, broker: RudeBroker) -> None:
     broker.answer = lambda packet, level: accept(packet, level) if packet.kind == CONNECT else None
     with open_session(home, identity_at(home, broker)) as session:

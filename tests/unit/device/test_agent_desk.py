@@ -338,6 +338,19 @@ def test_who_does_not_read_is_dropped_with_a_word_and_the_others_go_on(stage: St
     eventually(lambda: not stage.bridge.wants)
 
 
+def test_who_never_reads_that_it_is_dropped_keeps_neither_place_nor_memory(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that hangs would have both for as long as it hangs."""
+    monkeypatch.setattr(module, "LAST_WORD", 0.1)
+    with stage.talk() as hangs, stage.talk() as good:
+        stage.subscribe(hangs, "a")
+        for _ in range(MAX_UNSENT // 100_000 + 5):
+            stage.arrives("a", b"x" * 100_000)
+        eventually(lambda: good.ask("status")["status"]["programs"] == 1)
+    eventually(lambda: not stage.bridge.wants)
+
+
 # ── status, calls ──
 
 

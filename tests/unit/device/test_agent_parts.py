@@ -1,5 +1,6 @@
 """The small parts of the agent: what its threads share, its log, its client, what forgetting removes."""
 
+import contextlib
 import io
 import json
 import socket
@@ -157,12 +158,31 @@ def test_lines_come_whole_however_they_are_cut(ends: tuple[AgentClient, socket.s
     assert list(client.lines(0.01)) == []
 
 
-@pytest.mark.parametrize("line", [b"x\n", b"[]\n", b"\xff\n"])
+@pytest.mark.parametrize("line", [b"x\n", b"[]\n", b"\xff\n", b"[" * 100_000 + b"\n"])
 def test_an_agent_that_speaks_otherwise_is_none(ends: tuple[AgentClient, socket.socket], line: bytes) -> None:
     client, agent = ends
     agent.sendall(line)
     with pytest.raises(AgentGone):
         client.line(5)
+
+
+def test_a_line_without_end_is_not_kept(ends: tuple[AgentClient, socket.socket]) -> None:
+    """Whoever has the home of another user has his own agent there, too."""
+    client, agent = ends
+
+    def talk() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                agent.sendall(bytes(65536))
+
+    talker = threading.Thread(target=talk)
+    talker.start()
+    with pytest.raises(AgentGone):
+        client.line(20)
+    assert len(client._read) < 4 * 1024 * 1024
+    client._socket.close()
+    talker.join(10)
+    assert not talker.is_alive()
 
 
 def test_an_agent_that_ends_is_gone(ends: tuple[AgentClient, socket.socket]) -> None:

@@ -20,6 +20,8 @@ PATIENCE = 10.0
 _PIECE = 65536
 _SEEN_WITHIN = 5.0
 _GLANCE = 0.05
+_LONGEST = 2 * 1024 * 1024
+"""Bytes of a line: an agent leaves half of that unread at most."""
 
 
 class AgentClient:
@@ -77,7 +79,7 @@ class AgentClient:
             return False
         except OSError:
             data = b""
-        if not data:
+        if not data or len(self._read) > _LONGEST:
             raise AgentGone(path=self._home.path)
         self._read += data
         return True
@@ -85,7 +87,7 @@ class AgentClient:
     def _judged(self, line: bytes) -> dict[str, Any]:
         try:
             told = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             told = None
         if not isinstance(told, dict):
             raise AgentGone(path=self._home.path)

@@ -33,6 +33,8 @@ MAX_FILTERS = 100
 """Of one program."""
 MAX_WAITING = 1000
 """Answers that programs wait for, together."""
+LAST_WORD = 10.0
+"""Seconds for who is sent away to read what is left."""
 _LATER = inf
 
 
@@ -108,7 +110,8 @@ class Desk:
         """Seconds until somebody has waited long enough; None for ever."""
         if any(guest.waiting for guest in self._guests):
             return 0.0
-        first = min((each.until for each in self._waiting), default=_LATER)
+        ends = [*(each.until for each in self._waiting), *(guest.leave_by for guest in self._guests)]
+        first = min(ends, default=_LATER)
         return None if first == _LATER else max(first - self._around.pace.monotonic(), 0.0)
 
     # ── programs come and go ──
@@ -122,7 +125,7 @@ class Desk:
         self._guests.append(guest)
         self._selector.register(sock, selectors.EVENT_READ, guest)
         if len(self._guests) > MAX_GUESTS:
-            guest.dismiss(protocol.problem(TooMuchAtOnce(limit=MAX_GUESTS, what="programs")))
+            self._dismiss(guest, TooMuchAtOnce(limit=MAX_GUESTS, what="programs"))
 
     def _move(self, guest: Guest, events: int) -> None:
         if events & selectors.EVENT_WRITE:
@@ -132,8 +135,10 @@ class Desk:
 
     def _see_off(self) -> None:
         """Who has ended goes; who has not read everything is written to when that is possible."""
+        now = self._around.pace.monotonic()
         for guest in self._guests[:]:
-            if (guest.ended and not guest.waiting) or (guest.leaving and not guest.unsent):
+            gone = guest.leaving and (not guest.unsent or guest.leave_by <= now)
+            if gone or (guest.ended and not guest.waiting):
                 self._part(guest)
             else:
                 reading = 0 if guest.leaving or guest.ended else selectors.EVENT_READ
@@ -156,11 +161,15 @@ class Desk:
             guest.filters.clear()
             self._want()
 
+    def _dismiss(self, guest: Guest, wrong: KeybornError) -> None:
+        """Its place and what it left unread are others' again soon, though it never reads anything."""
+        guest.dismiss(protocol.problem(wrong), self._around.pace.monotonic() + LAST_WORD)
+
     def _tell(self, guest: Guest, line: bytes) -> None:
         if not guest.put(line):
             slow = SlowReader(limit=MAX_UNSENT)
             self._around.say(str(slow))
-            guest.dismiss(protocol.problem(slow))
+            self._dismiss(guest, slow)
 
     def _answer(self, guest: Guest, ref: Ref, members: dict[str, Any]) -> None:
         self._tell(guest, protocol.encode(members, ref))
@@ -169,8 +178,7 @@ class Desk:
 
     def _listen(self, guest: Guest) -> None:
         if guest.overlong and not guest.leaving:
-            wrong = InvalidLine(detail=f"it has more than {protocol.MAX_LINE} bytes")
-            guest.dismiss(protocol.problem(wrong))
+            self._dismiss(guest, InvalidLine(detail=f"it has more than {protocol.MAX_LINE} bytes"))
         for line in guest.lines():
             ref: Ref = None
             try:

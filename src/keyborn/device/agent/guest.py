@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Iterator, Mapping
+from math import inf
 from typing import Any
 
 from keyborn.device.agent.protocol import MAX_LINE, Ref, encode
@@ -30,6 +31,8 @@ class Guest:
         """Whether it says nothing more."""
         self.leaving = False
         """Whether it is sent away once it has read why."""
+        self.leave_by = inf
+        """When it is sent away whether it has read that or not, on the monotonic clock."""
 
     @property
     def unsent(self) -> int:
@@ -84,10 +87,11 @@ class Guest:
         self.flush()
         return True
 
-    def dismiss(self, members: Mapping[str, Any]) -> None:
-        """A last word; it may read what is left, then the connection ends."""
+    def dismiss(self, members: Mapping[str, Any], leave_by: float) -> None:
+        """A last word; it may read what is left until ``leave_by``, then the connection ends."""
         self._out += encode(members)
         self.leaving = True
+        self.leave_by = leave_by
         self.flush()
 
     def flush(self) -> None:
