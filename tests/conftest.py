@@ -145,17 +145,18 @@ def _kills(config: pytest.Config) -> Table:
 
 
 def _walks_whole(config: pytest.Config) -> bool:
-    """Whether every long walk ran: all of the tests were asked for, and each walk in whole."""
-    asked_for = config.args_source is pytest.Config.ArgsSource.ARGS or config.getoption("keyword")
-    return bool(os.environ.get("KEYBORN_FULL")) and not asked_for
+    """Whether every long walk ran: nothing less was asked for, and each walk in whole."""
+    everywhere = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    all_walks = not config.getoption("keyword") and config.getoption("markexpr") in {"", "slow"}
+    return everywhere and all_walks and bool(os.environ.get("KEYBORN_FULL"))
 
 
 def _tell_kills(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    kills = _kills(config)
-    if kills.empty:
+    kills, whole = _kills(config), _walks_whole(config)
+    if kills.empty and not whole:
         return
     terminalreporter.section("real processes killed", sep="-")
-    for line in [*kills.lines(), *kills.troubles(whole=_walks_whole(config))]:
+    for line in [*kills.lines(), *kills.troubles(whole=whole)]:
         terminalreporter.line(line)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from itertools import product
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keyborn.domain.journey import Event, Happened, Journey, Slot, Stage, Trouble, advance, begin, span_of
@@ -227,7 +227,11 @@ def test_every_stage_that_only_a_person_can_mend_says_what_to_do() -> None:
 
 # ── walks ──
 
+WALKS = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A walk draws up to 120 times: on a busy machine Hypothesis finds that slow."""
 
+
+@WALKS
 @given(st.data())
 def test_on_any_walk_a_device_stranded_or_not_waits_for_its_next_chance(data: st.DataObject) -> None:
     """Any outcome, at any effect: counts stay bounded by what happened, lengths are sane, it never ends."""
@@ -247,6 +251,7 @@ def test_on_any_walk_a_device_stranded_or_not_waits_for_its_next_chance(data: st
                 assert span.most > 0
 
 
+@WALKS
 @given(st.data())
 def test_on_any_walk_keys_are_changed_in_the_right_order(data: st.DataObject) -> None:
     """Between a promotion and the next there is a confirmation or a return; a look sees what there is."""
