@@ -242,16 +242,21 @@ _all_option = click.option("--all", "every", is_flag=True, help="All that are se
 def retry(*, ids: tuple[int, ...], every: bool, home: Path | None, as_json: bool) -> None:
     """Let messages that were set aside wait again, in their old place.
 
-    They go with the next publish or subscribe. Where the reason has not gone away, they come back.
+    Where an agent runs it sends them now, else they go with the next publish or subscribe. Where the reason
+    has not gone away, they come back.
 
     Example: keyborn messages retry 17
 
     Example: keyborn messages retry --all
     """
+    from keyborn.device.agent.client import wake
+
     chosen = _chosen(ids, every=every)
     with _outbox(home) as outbox:
         count = outbox.retry(chosen)
-    _report(count, "retried", "wait again, sent with the next publish or subscribe", as_json=as_json)
+    told = wake(find_home(home)) if count else False
+    when = "the agent sends them now" if told else "sent with the next publish or subscribe"
+    _report(count, "retried", f"wait again, {when}", as_json=as_json)
 
 
 @messages.command()

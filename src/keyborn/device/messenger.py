@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from keyborn.device import topics
+from keyborn.device.agent import client as agent
 from keyborn.device.connecting import CONNECT_TIMEOUT, connect, tls_context
 from keyborn.device.courier import Courier
 from keyborn.device.home import Home
@@ -77,6 +78,7 @@ class Messenger:
         topics.check_payload(payload)
         with self._work() as work:
             number = work.outbox.append(topic, payload, self.around.clock.now(), qos=qos, lifetime=lifetime)
+            agent.wake(self.home)  # one may have started just now: it has the session
             why = work.send_until(number, Deadline.after(wait, self.around.pace))
             fate = work.outbox.fate(number)
             if fate.outcome is Outcome.QUARANTINED:

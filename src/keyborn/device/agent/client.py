@@ -3,6 +3,7 @@
 Small on purpose: it brings neither MQTT nor TLS with it.
 """
 
+import contextlib
 import json
 import socket
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 from keyborn.device.agent.place import dialed
 from keyborn.device.home import Home
-from keyborn.domain.errors import AgentGone, AgentRefused
+from keyborn.domain.errors import AgentGone, AgentRefused, DeviceError
 
 PATIENCE = 10.0
 """Seconds for an answer, beside those that the order itself may wait."""
@@ -100,3 +101,15 @@ def agent_of(home: Home) -> Iterator[AgentClient | None]:
         return
     with dialed(home) as sock:
         yield None if sock is None else AgentClient(home, sock)
+
+
+def wake(home: Home) -> bool:
+    """Tell the agent of a home, where one runs, that somebody else has changed the outbox; whether one does.
+
+    It looks by itself only when it has something else to do, which may take most of a minute.
+    """
+    with contextlib.suppress(DeviceError), agent_of(home) as agent:
+        if agent is not None:
+            agent.ask("wake")
+            return True
+    return False

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
+from keyborn.device.agent.client import wake
 from keyborn.device.api.conversation import Conversation
 from keyborn.device.api.door import Door
 from keyborn.device.api.own import WallClock
@@ -185,6 +186,7 @@ class Device:
         require_identity(self._home, now)
         with open_outbox(self._home.outbox) as outbox:
             (number,) = outbox.append_many([draft], now)
+            wake(self._home)  # an agent that has started since then does not know of it
             return number, outbox.fate(number)
 
     def _look_up(self, number: int) -> Fate:
