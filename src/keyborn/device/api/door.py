@@ -67,7 +67,11 @@ class Door:
                 return None
             if sock is None:
                 return None
-            return await asyncio.open_unix_connection(sock=sock, limit=2 * MAX_UNSENT)
+            try:
+                return await asyncio.open_unix_connection(sock=sock, limit=2 * MAX_UNSENT)
+            except BaseException:  # canceled: nobody else closes it
+                sock.close()
+                raise
         return None
 
     async def _begin(self) -> None:
