@@ -28,8 +28,7 @@ _MARK = "\0"
 _rate_option = click.option(
     "--rate",
     type=Number(0, 1000),
-    default=2.0,
-    show_default=True,
+    show_default="2, or what outbox.toml says",
     help="Messages sent per second; 0 is as fast as the broker takes them.",
 )
 
@@ -71,7 +70,14 @@ def _unmark(_context: click.Context, _parameter: click.Parameter, word: str) -> 
 @click.option("--no-wait", is_flag=True, help="The same as --wait 0: it is kept, and sent later.")
 @json_option
 def publish(
-    *, topic: str, message: str, home: Path | None, rate: float, wait: float, no_wait: bool, as_json: bool
+    *,
+    topic: str,
+    message: str,
+    home: Path | None,
+    rate: float | None,
+    wait: float,
+    no_wait: bool,
+    as_json: bool,
 ) -> None:
     """Send MESSAGE to TOPIC with QoS 1.
 
@@ -97,7 +103,9 @@ def publish(
     click.echo(json.dumps(_outcome(topic, done)) if as_json else _told(done))
 
 
-def _send(home: "Home", topic: str, payload: bytes, rate: float, wait: float, *, quiet: bool) -> "Published":
+def _send(
+    home: "Home", topic: str, payload: bytes, rate: float | None, wait: float, *, quiet: bool
+) -> "Published":
     """Through the agent; without one, or where it ends before it has answered, by ourselves."""
     from keyborn.device.agent.client import agent_of
     from keyborn.device.agent.through import publish as publish_through
@@ -134,7 +142,7 @@ def subscribe(
     *,
     topic_filter: str,
     home: Path | None,
-    rate: float,
+    rate: float | None,
     count: int | None,
     timeout: float | None,
     as_json: bool,
@@ -156,7 +164,7 @@ def subscribe(
 
 
 def _listen(
-    home: "Home", topic_filter: str, rate: float, seconds: float | None, *, quiet: bool
+    home: "Home", topic_filter: str, rate: float | None, seconds: float | None, *, quiet: bool
 ) -> "Iterator[Received]":
     from keyborn.device.agent.client import agent_of
     from keyborn.device.agent.through import listen as listen_through
@@ -169,10 +177,12 @@ def _listen(
     yield from _messenger(home, rate, quiet=quiet).listen(topic_filter, seconds=seconds)
 
 
-def _messenger(home: "Home", rate: float, *, quiet: bool) -> "Messenger":
+def _messenger(home: "Home", rate: float | None, *, quiet: bool) -> "Messenger":
     from keyborn.device.messenger import Messenger
+    from keyborn.device.outbox_settings import outbox_settings
 
-    return Messenger(home, surroundings(quiet=quiet), rate)
+    settings = outbox_settings(home, {"rate": rate})
+    return Messenger(home, surroundings(quiet=quiet), settings.rate, settings.limits)
 
 
 def _record(received: "Received") -> dict[str, object]:
@@ -281,10 +291,11 @@ def drop(*, ids: tuple[int, ...], every: bool, home: Path | None, as_json: bool)
 def _outbox(chosen: Path | None) -> "Iterator[Outbox]":
     """The outbox of a home that is there; raises HomeUnusable, OutboxUnusable, FileNotPrivate."""
     from keyborn.device.outbox import open_outbox
+    from keyborn.device.outbox_settings import outbox_settings
 
     home = find_home(chosen)
     home.check()
-    with open_outbox(home.outbox) as outbox:
+    with open_outbox(home.outbox, outbox_settings(home).limits) as outbox:
         yield outbox
 
 

@@ -19,13 +19,12 @@ from keyborn.device.identity import Identity, require_identity
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.messages import Counts, OutboxLimits, Outcome
 from keyborn.device.outbox import Outbox, open_outbox
+from keyborn.device.outbox_settings import DEFAULT_RATE
 from keyborn.device.pace import FIRST_DELAY, LONGEST_DELAY, Deadline
 from keyborn.device.session import Received, Session
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import BrokerUnreachable, HomeBusy, PublishDenied, SessionLost
 
-DEFAULT_RATE = 2.0
-"""Messages per second while the outbox empties; the first one goes at once. 0 is without limit."""
 DEFAULT_WAIT = 5.0
 _GLANCE = 0.1
 _SHORTEST_CONNECT = 1.0
