@@ -12,6 +12,7 @@ its repeats, each ratio the median of those within a repeat. The folder it runs 
 
 import argparse
 import contextlib
+import json
 import os
 import random
 import sqlite3
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -36,12 +38,14 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from keyborn.adapters.system import SystemClock
 from keyborn.device.connecting import tls_context
 from keyborn.device.courier import Courier
+from keyborn.device.home import Home
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.messages import UNBOUNDED, Draft, OutboxLimits
 from keyborn.device.opening import Limits
 from keyborn.device.outbox import Outbox, open_outbox
 from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session
 from keyborn.device.surroundings import Surroundings
+from support.agent_stage import Process, talking
 from support.device_home import home_in, identify
 from support.mosquitto_broker import mosquitto
 
@@ -94,6 +98,34 @@ def full(seconds: float) -> float:
     with fresh(OutboxLimits(messages=1000)) as outbox:
         outbox.append_many([DRAFT] * 1000, at)
         return per_second(lambda: len(outbox.append_many([DRAFT], at)), seconds)
+
+
+def through_agent(seconds: float, ahead: int, programs: int) -> float:
+    """Messages that an agent without a broker has kept; each program is so many ``ahead`` of its answers."""
+    with tempfile.TemporaryDirectory(dir=".") as name:
+        home = home_in(Path(name))
+        identify(home, broker=("localhost", 1))
+        agent = Process(home, Path(name) / "agent.log", "--outbox-messages", "0")
+        try:
+            agent.start()
+            with ThreadPoolExecutor(programs) as pool:
+                return sum(pool.map(lambda _: publishing(home, seconds, ahead), range(programs)))
+        finally:
+            agent.close()
+
+
+def publishing(home: Home, seconds: float, ahead: int) -> float:
+    """One program's messages in a second; orders and answers go as they come, not in turns."""
+    order = json.dumps({"op": "publish", "topic": DRAFT.topic, "payload": DRAFT.payload.decode()}) + "\n"
+    with talking(home) as program:
+        sock = program._socket  # noqa: SLF001 - a program may speak to it without our client
+        sock.settimeout(20)
+        begun, open_ones, done = time.perf_counter(), 0, 0
+        while (now := time.perf_counter()) - begun < seconds:
+            sock.sendall(order.encode() * (ahead - open_ones))
+            answered = sock.recv(65536).count(b"\n")
+            open_ones, done = ahead - answered, done + answered
+        return done / (now - begun)
 
 
 def drain(seconds: float, version: int, place: str = ".") -> float:
@@ -211,6 +243,9 @@ def rows() -> Iterator[Row]:
         yield Row(f"append, {how}; a bare file, synced", partial(synced, batch=batch), peer)
     yield Row("append, one at a time, in /dev/shm: without a disk", in_memory)
     yield Row("append to a full outbox, one at a time, the oldest dropped", full)
+    for programs, ahead in ((1, 1), (1, BATCH), (8, 1), (8, BATCH)):
+        name = f"through the agent's socket, {programs} at it, {ahead} ahead each"
+        yield Row(name, partial(through_agent, ahead=ahead, programs=programs))
     peer = "paho alone into mosquitto, MQTT 5, nothing on disk"
     yield Row("empty into mosquitto, MQTT 5", partial(drain, version=MQTT_5), peer)
     yield Row("empty into mosquitto, MQTT 3.1.1", partial(drain, version=MQTT_3_1_1), peer)

@@ -1,4 +1,4 @@
-"""The device's disk is full in the middle of a stream of messages: said clearly, nothing corrupt, no restart."""
+"""The device's disk is full in the middle of a stream: a clear word, nothing corrupt, no restart."""
 
 import asyncio
 import sqlite3
@@ -39,14 +39,9 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-def home(server: Server, disk: Disk) -> Home:
+def agent(server: Server, disk: Disk, tmp_path: Path) -> Iterator[Process]:
     home = home_in(disk.folder)
     enroll(home.path, server.token(thing=THING)["code"], THING)
-    return home
-
-
-@pytest.fixture
-def agent(home: Home, tmp_path: Path) -> Iterator[Process]:
     made = Process(home, tmp_path / "agent.log", "--rate", "0")
     yield made.start().connected()
     made.close()
@@ -111,11 +106,11 @@ async def _publish(home: Home) -> None:
 
 
 def test_a_full_disk_is_said_and_everything_goes_on_once_there_is_room(
-    server: Server, disk: Disk, home: Home, agent: Process, tmp_path: Path, figure: Callable[[str], None]
+    server: Server, disk: Disk, agent: Process, figure: Callable[[str], None]
 ) -> None:
-    process = agent.process
+    home, process = agent.home, agent.process
     assert process is not None
-    party = Party(server, tmp_path)
+    party = Party(server, server.data.parent)
     with talking(home) as listener, talking(home) as program:
         stream = Stream(home, listener)
         for _ in range(100):

@@ -101,10 +101,11 @@ def _run(made: Running) -> None:
 class Process:
     """``keyborn agent`` as systemd starts it."""
 
-    def __init__(self, home: Home, log: Path, *words: str) -> None:
+    def __init__(self, home: Home, log: Path, *words: str, module: str = "keyborn") -> None:
         self.home = home
         self.log = log
         self.words = words
+        self.module = module
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, **environment: str) -> "Process":
@@ -115,9 +116,20 @@ class Process:
     def launch(self, **environment: str) -> None:
         """Start it, and wait for nothing."""
         assert self.process is None or self.process.poll() is not None, "the one before still runs"
-        words = [sys.executable, "-m", "keyborn", "agent", "--home", str(self.home.path), *SOON, *self.words]
+        words = [
+            sys.executable,
+            "-m",
+            self.module,
+            "agent",
+            "--home",
+            str(self.home.path),
+            *SOON,
+            *self.words,
+        ]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(words, stderr=log, env={**os.environ, **environment})
+            self.process = subprocess.Popen(
+                words, stderr=log, env={**os.environ, **environment}, cwd=Path(__file__).parents[1]
+            )
 
     def _answers(self) -> bool:
         assert self.process is not None

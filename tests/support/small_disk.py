@@ -1,6 +1,5 @@
-"""A disk that is full, and has room again: a small file system where this user may mount one, else a limit."""
+"""A disk that is full, and has room again: a small file system where we may mount one, else a limit."""
 
-import errno
 import os
 import resource
 import subprocess
@@ -8,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
+
+import pytest
 
 SIZE = 4 * 1024 * 1024
 _BALLAST = "ballast"
@@ -36,12 +37,10 @@ class Mounted:
 
     def fill(self, pid: int) -> None:
         assert pid
-        with (self.folder / _BALLAST).open("wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(4096))
-            except OSError as wrong:
-                assert wrong.errno == errno.ENOSPC
+        ballast = (self.folder / _BALLAST).open("wb", buffering=0)
+        with ballast, pytest.raises(OSError, match="No space left"):  # noqa: PT012 - until it is full
+            while True:
+                ballast.write(bytes(4096))
 
     def free(self, pid: int) -> None:
         assert pid
@@ -82,5 +81,5 @@ def small_disk(folder: Path) -> Iterator[Disk]:
 
 
 def _mounted(folder: Path) -> bool:
-    order = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", folder]
+    order = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "tmpfs", str(folder)]
     return subprocess.run(order, capture_output=True, check=False).returncode == 0

@@ -12,7 +12,10 @@ import click
 from keyborn.cli.device import KEY_TYPES, Number, find_home, home_option, surroundings
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from keyborn.device.agent.run import Agent, Options
+    from keyborn.device.home import Home
 
 _OVERFLOW = ("drop-oldest", "drop-newest", "refuse")
 
@@ -22,22 +25,25 @@ _OVERFLOW = ("drop-oldest", "drop-newest", "refuse")
 @click.option(
     "--rate",
     type=Number(0, 1000),
-    default=2.0,
-    show_default=True,
+    show_default="2, or what outbox.toml says",
     help="Messages sent per second; 0 is as fast as the broker takes them.",
 )
 @click.option(
     "--outbox-messages",
     type=click.IntRange(0),
-    default=100_000,
-    show_default=True,
+    show_default="100000, or what outbox.toml says",
     help="How many messages may wait; 0 is without bound.",
+)
+@click.option(
+    "--outbox-bytes",
+    type=click.IntRange(0),
+    show_default="256 MiB, or what outbox.toml says",
+    help="How many bytes of topics and payloads may wait; 0 is without bound.",
 )
 @click.option(
     "--overflow",
     type=click.Choice(_OVERFLOW),
-    default=_OVERFLOW[0],
-    show_default=True,
+    show_default="drop-oldest, or what outbox.toml says",
     help="What gives way when the outbox is full.",
 )
 @click.option("--will", nargs=2, metavar="TOPIC MESSAGE", help="What the broker says if this device is lost.")
@@ -60,9 +66,10 @@ _OVERFLOW = ("drop-oldest", "drop-newest", "refuse")
 def agent(
     *,
     home: Path | None,
-    rate: float,
-    outbox_messages: int,
-    overflow: str,
+    rate: float | None,
+    outbox_messages: int | None,
+    outbox_bytes: int | None,
+    overflow: str | None,
     will: tuple[str, str] | None,
     will_retain: bool,
     code_file: Path | None,
@@ -80,6 +87,9 @@ def agent(
     A device that is not enrolled yet is so as soon as there is a code for it: in the file enroll.code in its
     home, mode 0600, which is removed once it has done its work.
 
+    How much may wait, and how fast it leaves, can also stand in outbox.toml in the home, which every command
+    heeds: messages, bytes, overflow, rate.
+
     Example: keyborn agent --will certtest/gateway-1/state lost
 
     Example: systemctl enable --now keyborn-agent
@@ -90,30 +100,31 @@ def agent(
 
     around = surroundings(quiet=True)
     log = Log(sys.stderr, around.clock)
+    chosen = {"rate": rate, "messages": outbox_messages, "bytes": outbox_bytes, "overflow": overflow}
     options = replace(
-        _options(rate, outbox_messages, overflow, will, retain=will_retain),
+        _options(place := find_home(home), chosen, will, retain=will_retain),
         first=FirstWish(code_file, thing, key_type, subject),
         spread=spread,
     )
-    running = Agent(find_home(home), replace(around, say=log.say), options, os.environ, log)
+    running = Agent(place, replace(around, say=log.say), options, os.environ, log)
     _obey_signals(running)
     running.run()
 
 
 def _options(
-    rate: float, messages: int, overflow: str, will: tuple[str, str] | None, *, retain: bool
+    home: "Home", chosen: "Mapping[str, object]", will: tuple[str, str] | None, *, retain: bool
 ) -> "Options":
     from keyborn.device.agent.run import Options
-    from keyborn.device.messages import UNBOUNDED, OutboxLimits, Overflow
     from keyborn.device.opening import Will
+    from keyborn.device.outbox_settings import outbox_settings
     from keyborn.device.topics import check_payload, check_topic
 
-    limits = OutboxLimits(messages=messages, overflow=Overflow(overflow)) if messages else UNBOUNDED
+    settings = outbox_settings(home, chosen)
     last = None
     if will is not None:
         payload = check_payload(will[1].encode(errors="surrogateescape"))
         last = Will(check_topic(will[0]), payload, retain)
-    return Options(rate, limits, last)
+    return Options(settings.rate, settings.limits, last)
 
 
 def _obey_signals(running: "Agent") -> None:

@@ -33,8 +33,7 @@ WAIT = 5.0
 _rate_option = click.option(
     "--rate",
     type=Number(0, 1000),
-    default=RATE,
-    show_default=True,
+    show_default="2, or what outbox.toml says",
     help="Messages sent per second; 0 is as fast as the broker takes them.",
 )
 
@@ -76,7 +75,14 @@ def _unmark(_context: click.Context, _parameter: click.Parameter, word: str) -> 
 @click.option("--no-wait", is_flag=True, help="The same as --wait 0: it is kept, and sent later.")
 @json_option
 def publish(
-    *, topic: str, message: str, home: Path | None, rate: float, wait: float, no_wait: bool, as_json: bool
+    *,
+    topic: str,
+    message: str,
+    home: Path | None,
+    rate: float | None,
+    wait: float,
+    no_wait: bool,
+    as_json: bool,
 ) -> None:
     """Send MESSAGE to TOPIC with QoS 1.
 
@@ -103,7 +109,7 @@ def publish(
 
 
 def send(
-    home: "Home", topic: str, payload: bytes, rate: float = RATE, wait: float = WAIT, *, quiet: bool
+    home: "Home", topic: str, payload: bytes, rate: float | None = None, wait: float = WAIT, *, quiet: bool
 ) -> "Published":
     """Through the agent; without one, or where it ends before it has answered, by ourselves.
 
@@ -147,7 +153,7 @@ def subscribe(
     *,
     topic_filter: str,
     home: Path | None,
-    rate: float,
+    rate: float | None,
     count: int | None,
     timeout: float | None,
     as_json: bool,
@@ -169,7 +175,7 @@ def subscribe(
 
 
 def _listen(
-    home: "Home", topic_filter: str, rate: float, seconds: float | None, *, quiet: bool
+    home: "Home", topic_filter: str, rate: float | None, seconds: float | None, *, quiet: bool
 ) -> "Iterator[Received]":
     from keyborn.device.agent.client import agent_of
     from keyborn.device.agent.through import listen as listen_through
@@ -182,10 +188,12 @@ def _listen(
     yield from _messenger(home, rate, quiet=quiet).listen(topic_filter, seconds=seconds)
 
 
-def _messenger(home: "Home", rate: float, *, quiet: bool) -> "Messenger":
+def _messenger(home: "Home", rate: float | None, *, quiet: bool) -> "Messenger":
     from keyborn.device.messenger import Messenger
+    from keyborn.device.outbox_settings import outbox_settings
 
-    return Messenger(home, surroundings(quiet=quiet), rate)
+    settings = outbox_settings(home, {"rate": rate})
+    return Messenger(home, surroundings(quiet=quiet), settings.rate, settings.limits)
 
 
 def _record(received: "Received") -> dict[str, object]:
@@ -255,21 +263,21 @@ _all_option = click.option("--all", "every", is_flag=True, help="All that are se
 def retry(*, ids: tuple[int, ...], every: bool, home: Path | None, as_json: bool) -> None:
     """Let messages that were set aside wait again, in their old place.
 
-    They go with the next publish or subscribe; where an agent runs, it sends them within a minute. Where the
-    reason has not gone away, they come back.
+    Where an agent runs it sends them now, else they go with the next publish or subscribe. Where the reason
+    has not gone away, they come back.
 
     Example: keyborn messages retry 17
 
     Example: keyborn messages retry --all
     """
-    from keyborn.device.agent.client import agent_of
+    from keyborn.device.agent.client import wake
 
     chosen = _chosen(ids, every=every)
     with _outbox(home) as outbox:
         count = outbox.retry(chosen)
-    with agent_of(find_home(home)) as agent:
-        later = "by the agent, within a minute" if agent else "with the next publish or subscribe"
-    _report(count, "retried", f"to be sent {later}", as_json=as_json)
+    told = wake(find_home(home)) if count else False
+    when = "the agent sends them now" if told else "sent with the next publish or subscribe"
+    _report(count, "retried", f"wait again, {when}", as_json=as_json)
 
 
 @messages.command()
@@ -294,10 +302,11 @@ def drop(*, ids: tuple[int, ...], every: bool, home: Path | None, as_json: bool)
 def _outbox(chosen: Path | None) -> "Iterator[Outbox]":
     """The outbox of a home that is there; raises HomeUnusable, OutboxUnusable, FileNotPrivate."""
     from keyborn.device.outbox import open_outbox
+    from keyborn.device.outbox_settings import outbox_settings
 
     home = find_home(chosen)
     home.check()
-    with open_outbox(home.outbox) as outbox:
+    with open_outbox(home.outbox, outbox_settings(home).limits) as outbox:
         yield outbox
 
 

@@ -14,6 +14,8 @@ from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session
 from keyborn.domain.errors import BrokerUnreachable, BrokerUntrusted, DeviceError
 
 CONNECT_TIMEOUT = 10.0
+VERSIONS = MQTT_5, MQTT_3_1_1
+"""Versions of MQTT, in the order in which they are tried."""
 _WRONG_VERSION = 0x84
 
 
@@ -79,7 +81,7 @@ def _connect_second(
 
 def _connect(identity: Identity, context: ssl.SSLContext, limits: Limits, will: Will | None) -> Session:
     answer = None
-    for version in (MQTT_5, MQTT_3_1_1):
+    for version in VERSIONS:
         session = Session(identity, context, version, limits, will)
         try:
             answer = session.open()

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from keyborn.device import topics
+from keyborn.device.agent import client as agent
 from keyborn.device.connecting import CONNECT_TIMEOUT, connect, tls_context
 from keyborn.device.courier import Courier
 from keyborn.device.home import Home
@@ -18,13 +19,12 @@ from keyborn.device.identity import Identity, require_identity
 from keyborn.device.keystore import FileKeyStore
 from keyborn.device.messages import Counts, OutboxLimits, Outcome
 from keyborn.device.outbox import Outbox, open_outbox
+from keyborn.device.outbox_settings import DEFAULT_RATE
 from keyborn.device.pace import FIRST_DELAY, LONGEST_DELAY, Deadline
 from keyborn.device.session import Received, Session
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import BrokerUnreachable, HomeBusy, PublishDenied, SessionLost
 
-DEFAULT_RATE = 2.0
-"""Messages per second while the outbox empties; the first one goes at once. 0 is without limit."""
 DEFAULT_WAIT = 5.0
 NO_TIME = "no time was given to send it"
 TOO_SHORT = "the time was too short for all that waits"
@@ -81,6 +81,7 @@ class Messenger:
         topics.check_payload(payload)
         with self._work() as work:
             number = work.outbox.append(topic, payload, self.around.clock.now(), qos=qos, lifetime=lifetime)
+            agent.wake(self.home)  # one may have started just now: it has the session
             why = work.send_until(number, Deadline.after(wait, self.around.pace))
             fate = work.outbox.fate(number)
             if fate.outcome is Outcome.QUARANTINED:

@@ -4,12 +4,18 @@ The policy is the template's, the certificates came through the API, the clients
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from keyborn.device.drain import STRIKES
+from keyborn.device.home import Home
 from support.aws_crowd import Crowd, crowd
 from support.aws_party import Party
+from support.denied import VERSIONS as VERSIONS_OF_AGENT
+from support.denied import started
+from support.figures import Figure
 from support.talker import V5, V311, Identity, Talker
 
 VERSIONS = pytest.mark.parametrize("version", [V311, V5], ids=["3.1.1", "5"])
@@ -138,6 +144,30 @@ def test_a_filter_outside_its_own_brings_nothing(
     arrived(ear, people, f"filter-{topic_filter}-{int(version)}")
     assert talker.payloads() == []
     talker.leave()
+
+
+# ── the device's own agent ──
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("old", VERSIONS_OF_AGENT.values(), ids=VERSIONS_OF_AGENT)
+def test_the_agent_sets_a_denied_message_aside_and_does_not_reconnect_for_ever(
+    people: Crowd, tmp_path: Path, figure: Figure, *, old: bool
+) -> None:
+    """Where the broker answers with a reason, at once; where it hangs up, after three times."""
+    name = f"agent-{int(old)}"
+    people.device(name)
+    home = Home(people.folder / name)
+    stage = started(home, tmp_path / "agent.log", f"certtest/{name}", "certtest/lamp-2", old=old)
+    try:
+        outcome = stage.flow()
+        assert outcome["outcome"] == "quarantined"
+        stage.is_reported("hangs up on it" if old else "Not authorized")
+        stage.stays_quiet()
+        assert stage.sessions() <= (STRIKES + 2 if old else 1)
+    finally:
+        stage.agent.close()
+    figure(f"denied on AWS, MQTT {'3.1.1' if old else '5'}: {stage.sessions()} sessions for all")
 
 
 # ── the device's own command ──

@@ -13,6 +13,7 @@ import pytest
 from keyborn.device.agent import line as lines
 from keyborn.device.agent import run as runs
 from keyborn.device.agent.bridge import Call
+from keyborn.device.agent.client import wake
 from keyborn.device.agent.place import NAME
 from keyborn.device.agent.run import Agent, Options
 from keyborn.device.agent.through import publish
@@ -156,6 +157,17 @@ def test_an_agent_that_is_told_to_end_sends_what_waits_first(home: Home, broker:
         agent.connects()
         keep(home, b"last", b"very last")
     assert [packet.body[-4:] for packet in broker.seen if packet.kind == PUBLISH] == [b"last", b"last"]
+
+
+def test_what_another_program_keeps_or_retries_goes_at_once(home: Home, broker: RudeBroker) -> None:
+    with running(home) as agent:
+        agent.connects()
+        eventually(lambda: agent.status()["outbox"] is not None)
+        time.sleep(0.2)
+        keep(home, b"1")
+        assert wake(home)
+        eventually(lambda: len(broker.published()) == 1)
+    assert not wake(home)
 
 
 # ── in ──

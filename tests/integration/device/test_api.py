@@ -16,6 +16,7 @@ from keyborn.device.api.door import Door
 from keyborn.device.api.own import OwnAgent
 from keyborn.device.home import Home
 from keyborn.device.outbox import open_outbox
+from keyborn.device.outbox_settings import OutboxSettings
 from keyborn.domain.errors import HomeBusy
 from support.agent_stage import running
 from support.device_home import eventually, home_in, identify
@@ -270,7 +271,7 @@ def test_a_thread_that_waits_is_let_go_when_the_device_closes(away: Home) -> Non
 
 def test_an_agent_that_cannot_begin_says_why_and_ends(home: Home) -> None:
     with running(home):
-        second = OwnAgent(home, 0)
+        second = OwnAgent(home, OutboxSettings(rate=0))
         with pytest.raises(keyborn.KeybornError):
             second.start()
         second.stop()

@@ -137,3 +137,17 @@ def test_status_counts_what_was_lost_and_shows_the_way(home: Home, broker: RudeB
     assert "outboxDropped  1" in told
     assert "outboxExpired  1" in told
     assert f"keyborn messages retry | drop --home {home.path}" in told
+
+
+def test_every_command_heeds_the_home_s_own_bounds(home: Home) -> None:
+    identify(home, broker=("localhost", 1))
+    (home.path / "outbox.toml").write_text('messages = 1\noverflow = "refuse"\n')
+    publish = ("publish", OWN, "x", "--no-wait", "--home", str(home.path))
+    assert keyborn(*publish).stdout.startswith("kept: ")
+    assert "[outbox_full]" in keyborn(*publish, expect=1).stderr
+    (home.path / "outbox.toml").write_text("message = 1\n")
+    told = keyborn(*publish, expect=1).stderr
+    assert "[invalid_setting]" in told
+    assert "outbox.toml message" in told
+    refused = keyborn("agent", "--outbox-bytes", "5", "--home", str(home.path), expect=1)
+    assert "[invalid_setting]" in refused.stderr

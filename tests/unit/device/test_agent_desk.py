@@ -6,7 +6,8 @@ import json
 import socket
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,17 @@ from keyborn.device.agent.guest import MAX_UNSENT
 from keyborn.device.agent.place import NAME, listening
 from keyborn.device.agent.protocol import MAX_LINE
 from keyborn.device.home import Home
-from keyborn.device.messages import Fate, OutboxLimits, Outcome, Overflow
-from keyborn.device.outbox import open_outbox
+from keyborn.device.messages import Draft, Fate, OutboxLimits, Outcome, Overflow
+from keyborn.device.outbox import Outbox, open_outbox
 from keyborn.device.session import Received
 from keyborn.device.surroundings import Surroundings
-from keyborn.domain.errors import AgentGone, AgentRefused, AgentRunning, SubscribeDenied
+from keyborn.domain.errors import (
+    AgentGone,
+    AgentRefused,
+    AgentRunning,
+    OutboxUnusable,
+    SubscribeDenied,
+)
 from support.device_home import eventually, home_in
 
 UP = Standing(stage="connected", connected=True, thing="gateway-1", certificate_id="ab")
@@ -203,6 +210,84 @@ def test_a_device_without_identity_keeps_nothing(stage: Stage) -> None:
     with stage.talk() as agent, pytest.raises(AgentRefused) as told:
         agent.ask("publish", topic=TOPIC, payload="x")
     assert told.value.code == "no_identity"
+
+
+# ── many at once ──
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many messages each transaction has kept."""
+    sizes: list[int] = []
+    append = Outbox.append_many
+
+    def count(self: Outbox, drafts: Sequence[Draft], at: datetime) -> list[int]:
+        sizes.append(len(drafts))
+        return append(self, drafts, at)
+
+    monkeypatch.setattr(Outbox, "append_many", count)
+    return sizes
+
+
+def publishing(*payloads: str) -> bytes:
+    """Orders in one piece, each with its payload as its reference."""
+    orders = [{"op": "publish", "topic": TOPIC, "payload": each, "ref": each} for each in payloads]
+    return b"".join(json.dumps(order).encode() + b"\n" for order in orders)
+
+
+def test_what_has_arrived_together_is_kept_together(stage: Stage, batches: list[int]) -> None:
+    with dial(stage.home) as sock:
+        sock.sendall(publishing(*map(str, range(100))))
+        sock.shutdown(socket.SHUT_WR)
+        told = rest_of(sock)
+    assert [each["id"] for each in told] == list(range(1, 101))
+    assert [each["ref"] for each in told] == [str(number) for number in range(100)]
+    assert sum(batches) == 100
+    assert len(batches) <= 10
+
+
+def test_a_message_that_comes_alone_waits_for_nobody(stage: Stage, batches: list[int]) -> None:
+    with dial(stage.home), stage.talk() as agent:
+        for _ in range(3):
+            assert agent.ask("publish", topic=TOPIC, payload="x")["outcome"] == "waiting"
+    assert batches == [1, 1, 1]
+
+
+def test_other_orders_are_answered_in_their_turn(stage: Stage) -> None:
+    with dial(stage.home) as sock:
+        sock.sendall(publishing("1") + b'{"op":"status","ref":2}\nwrong\n' + publishing("3"))
+        sock.shutdown(socket.SHUT_WR)
+        told = rest_of(sock)
+    assert [each.get("ref") for each in told] == ["1", 2, None, "3"]
+    assert told[1]["status"]["outbox"]["waiting"] == 1
+
+
+def test_where_not_all_fit_those_that_do_are_kept(home: Home) -> None:
+    limits = OutboxLimits(messages=2, overflow=Overflow.REFUSE)
+    with Stage(home, limits).open(), dial(home) as sock:
+        sock.sendall(publishing("1", "2", "3", "4"))
+        sock.shutdown(socket.SHUT_WR)
+        told = rest_of(sock)
+    assert [each["ref"] for each in told] == ["1", "2", "3", "4"]
+    assert [each.get("error", {}).get("code") for each in told] == [None, None, "outbox_full", "outbox_full"]
+    with open_outbox(home.outbox) as outbox:
+        assert [each.payload for each in outbox.waiting(0, 9)] == [b"1", b"2"]
+
+
+def test_where_the_disk_refuses_each_is_told_and_none_is_kept(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_outbox: Outbox, _drafts: object, _at: object) -> list[int]:
+        raise OutboxUnusable(path=stage.home.outbox, detail="database or disk is full")
+
+    monkeypatch.setattr(Outbox, "append_many", refuse)
+    with dial(stage.home) as sock:
+        sock.sendall(publishing("1", "2", "3"))
+        sock.shutdown(socket.SHUT_WR)
+        told = rest_of(sock)
+    assert [each["ref"] for each in told] == ["1", "2", "3"]
+    assert {each["error"]["code"] for each in told} == {"outbox_unusable"}
+    assert _kept(stage) == 0
 
 
 # ── listening ──

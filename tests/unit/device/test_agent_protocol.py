@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keyborn.device.agent import protocol
-from keyborn.device.agent.protocol import Ask, Look, Publish, Renew, Status, Subscribe, Unsubscribe
+from keyborn.device.agent.protocol import Ask, Look, Publish, Renew, Status, Subscribe, Unsubscribe, Wake
 from keyborn.device.messages import Draft
 from keyborn.device.session import Received
 from keyborn.domain.errors import InvalidLine, InvalidSetting, InvalidTopic, KeybornError, MessageTooLarge
@@ -28,6 +28,7 @@ ORDERS: list[tuple[dict[str, Any], protocol.Order]] = [
     ({"op": "status"}, Status()),
     ({"op": "look"}, Look()),
     ({"op": "renew", "ref": 1}, Renew()),
+    ({"op": "wake"}, Wake()),
 ]
 
 

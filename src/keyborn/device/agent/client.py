@@ -119,3 +119,15 @@ def agent_of(home: Home) -> Iterator[AgentClient | None]:
         return
     with dialed(home) as sock:
         yield None if sock is None else AgentClient(home, sock)
+
+
+def wake(home: Home) -> bool:
+    """Tell the agent of a home, where one runs, that somebody else has changed the outbox; whether one does.
+
+    It looks by itself only when it has something else to do, which may take most of a minute.
+    """
+    with contextlib.suppress(DeviceError), agent_of(home) as agent:
+        if agent is not None:
+            agent.ask("wake")
+            return True
+    return False

@@ -7,6 +7,7 @@ does. Everything a program can make it hold is bounded.
 import selectors
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any
@@ -24,6 +25,7 @@ from keyborn.domain.errors import (
     InvalidLine,
     KeybornError,
     NoIdentity,
+    OutboxFull,
     SlowReader,
     TooMuchAtOnce,
 )
@@ -48,6 +50,10 @@ class _Waiting:
     until: float
 
 
+_Wish = tuple[Guest, Ref, protocol.Publish]
+"""A message that a program wants to have kept."""
+
+
 class Desk:
     """Started and stopped by the agent; all but ``start`` and ``stop`` happens in its own thread."""
 
@@ -60,6 +66,7 @@ class Desk:
         self._waiting: list[_Waiting] = []
         self._since: dict[str, int] = {}
         self._number = 0
+        self._batch: list[_Wish] = []
         self._stopping = False
         self._selector = selectors.DefaultSelector()
         self._thread = threading.Thread(target=self._run, name="desk", daemon=True)
@@ -103,6 +110,7 @@ class Desk:
                 self._hear(news)
             for guest in self._guests:
                 self._listen(guest)
+            self._keep()
             self._time_out()
             self._see_off()
 
@@ -184,14 +192,18 @@ class Desk:
             try:
                 members = protocol.decode(line)
                 ref = protocol.ref_of(members)
-                self._obey(guest, ref, protocol.order_of(members))
+                order = protocol.order_of(members)
+                if isinstance(order, protocol.Publish):
+                    self._batch.append((guest, ref, order))
+                    continue
+                self._keep()  # what was ordered before has its answer before
+                self._obey(guest, ref, order)
             except KeybornError as wrong:
+                self._keep()
                 self._answer(guest, ref, protocol.problem(wrong))
 
     def _obey(self, guest: Guest, ref: Ref, order: protocol.Order) -> None:
         match order:
-            case protocol.Publish():
-                self._publish(guest, ref, order)
             case protocol.Ask(message, wait):
                 self._ask(guest, ref, message, wait)
             case protocol.Subscribe(name):
@@ -206,14 +218,46 @@ class Desk:
             case protocol.Look() | protocol.Renew():
                 self._bridge.call(Call.RENEW if isinstance(order, protocol.Renew) else Call.LOOK)
                 self._answer(guest, ref, {"called": True})
+            case protocol.Wake():
+                self._bridge.wake()
+                self._answer(guest, ref, {"called": True})
 
-    def _publish(self, guest: Guest, ref: Ref, order: protocol.Publish) -> None:
+    def _keep(self) -> None:
+        """Keep what programs have published in this turn, with one sync of the disk, and answer.
+
+        Where it does not all fit and the policy is to refuse, each message is asked about by itself.
+        """
+        batch, self._batch = self._batch, []
+        if batch:
+            self._keep_all(batch)
+
+    def _keep_all(self, batch: Sequence[_Wish]) -> None:
+        try:
+            self._append(batch)
+        except OutboxFull as full:
+            if len(batch) == 1:
+                self._refuse(batch, full)
+            else:
+                for wish in batch:
+                    self._keep_all([wish])
+        except KeybornError as wrong:
+            self._refuse(batch, wrong)
+
+    def _append(self, batch: Sequence[_Wish]) -> None:
         if self._bridge.standing.stage == "unprovisioned":
             raise NoIdentity(path=self._box.path.parent, detail="it is not enrolled yet")
-        draft, now = order.draft, self._around.clock.now()
-        (message,) = self._box.open().append_many([draft], now)
+        drafts = [order.draft for _, _, order in batch]
+        numbers = self._box.open().append_many(drafts, self._around.clock.now())
         self._bridge.wake()
-        self._ask(guest, ref, message, order.wait)
+        for (guest, ref, order), message in zip(batch, numbers, strict=True):
+            try:
+                self._ask(guest, ref, message, order.wait)
+            except KeybornError as wrong:
+                self._answer(guest, ref, protocol.problem(wrong))
+
+    def _refuse(self, batch: Sequence[_Wish], wrong: KeybornError) -> None:
+        for guest, ref, _ in batch:
+            self._answer(guest, ref, protocol.problem(wrong))
 
     def _ask(self, guest: Guest, ref: Ref, message: int, wait: float) -> None:
         """Answer at once, or once it is known; whoever looks first is told by the other."""

@@ -70,7 +70,12 @@ class Renew:
     """Renew the certificate now."""
 
 
-Order = Publish | Ask | Subscribe | Unsubscribe | Status | Look | Renew
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Another program has changed the outbox: see what may go now."""
+
+
+Order = Publish | Ask | Subscribe | Unsubscribe | Status | Look | Renew | Wake
 
 _MEMBERS: Mapping[str, frozenset[str]] = {
     "publish": frozenset({"topic", "payload", "payloadBase64", "qos", "lifetime", "wait"}),
@@ -80,7 +85,9 @@ _MEMBERS: Mapping[str, frozenset[str]] = {
     "status": frozenset(),
     "look": frozenset(),
     "renew": frozenset(),
+    "wake": frozenset(),
 }
+_PLAIN: Mapping[str, Order] = {"status": Status(), "look": Look(), "renew": Renew(), "wake": Wake()}
 _ALWAYS = frozenset({"op", "ref"})
 
 
@@ -125,10 +132,8 @@ def order_of(members: Mapping[str, Any]) -> Order:
             return Subscribe(check_filter(_text(members, "filter")))
         case "unsubscribe":
             return Unsubscribe(check_filter(_text(members, "filter")))
-        case "renew":
-            return Renew()
         case _:
-            return Status() if name == "status" else Look()
+            return _PLAIN[str(name)]
 
 
 def _no_number(_name: str) -> NoReturn:

@@ -24,8 +24,8 @@ from keyborn.device.agent.place import dialed, listening
 from keyborn.device.home import Home
 from keyborn.device.journey import Runner
 from keyborn.device.messages import OutboxLimits
-from keyborn.device.messenger import DEFAULT_RATE
 from keyborn.device.opening import Will
+from keyborn.device.outbox_settings import DEFAULT_RATE
 from keyborn.device.renewal import RenewalClient
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import AgentBroken, AgentRunning, HomeBusy, SessionLost

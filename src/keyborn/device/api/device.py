@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from weakref import WeakSet
 
+from keyborn.device.agent.client import wake
 from keyborn.device.api.conversation import Conversation
 from keyborn.device.api.door import Door
 from keyborn.device.api.own import WallClock
@@ -18,8 +19,8 @@ from keyborn.device.api.values import Receipt, Status, fate_of, status_of
 from keyborn.device.home import Home, locate_home
 from keyborn.device.identity import require_identity
 from keyborn.device.messages import Draft, Fate, Outcome
-from keyborn.device.messenger import DEFAULT_RATE
 from keyborn.device.outbox import open_outbox
+from keyborn.device.outbox_settings import outbox_settings
 from keyborn.device.topics import check_filter, check_payload, check_topic
 from keyborn.domain.errors import AgentGone, HomeBusy, InvalidTopic, OutboxFull
 
@@ -40,7 +41,7 @@ class Device:
     itself, as an agent has.
     """
 
-    def __init__(self, home: Home, rate: float = DEFAULT_RATE) -> None:
+    def __init__(self, home: Home, rate: float | None = None) -> None:
         self._home = home
         self._rate = rate
         self._door: Door | None = None
@@ -48,10 +49,11 @@ class Device:
         self._subscriptions: WeakSet[Subscription] = WeakSet()
 
     @classmethod
-    def open(cls, home: Place = None, *, rate: float = DEFAULT_RATE) -> Self:
+    def open(cls, home: Place = None, *, rate: float | None = None) -> Self:
         """The device whose files lie in ``home``; without one, where the command line looks for it.
 
-        ``rate``: messages a second, where this program itself has the session; 0 is without limit.
+        ``rate``: messages a second, where this program itself has the session; 0 is without limit,
+        None what the home's ``outbox.toml`` says, else 2.
         Raises HomeUnusable where this user has no home folder.
         """
         chosen = None if home is None else Path(home)
@@ -183,8 +185,9 @@ class Device:
     def _keep(self, draft: Draft) -> tuple[int, Fate]:
         now = WallClock().now()
         require_identity(self._home, now)
-        with open_outbox(self._home.outbox) as outbox:
+        with open_outbox(self._home.outbox, outbox_settings(self._home).limits) as outbox:
             (number,) = outbox.append_many([draft], now)
+            wake(self._home)  # an agent that has started since then does not know of it
             return number, outbox.fate(number)
 
     def _look_up(self, number: int) -> Fate:

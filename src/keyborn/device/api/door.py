@@ -7,6 +7,7 @@ from keyborn.device.agent.place import dial
 from keyborn.device.api.own import OwnAgent, WallClock
 from keyborn.device.home import Home
 from keyborn.device.identity import require_identity
+from keyborn.device.outbox_settings import outbox_settings
 from keyborn.domain.errors import AgentRunning, HomeBusy
 
 PATIENCE = 0.5
@@ -18,7 +19,7 @@ Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 class Door:
     """For the tasks of one event loop; close it there."""
 
-    def __init__(self, home: Home, rate: float) -> None:
+    def __init__(self, home: Home, rate: float | None) -> None:
         self.home = home
         self._rate = rate
         self._one = asyncio.Lock()
@@ -67,7 +68,11 @@ class Door:
                 return None
             if sock is None:
                 return None
-            return await asyncio.open_unix_connection(sock=sock, limit=2 * MAX_UNSENT)
+            try:
+                return await asyncio.open_unix_connection(sock=sock, limit=2 * MAX_UNSENT)
+            except BaseException:  # canceled: nobody else closes it
+                sock.close()
+                raise
         return None
 
     async def _begin(self) -> None:
@@ -79,7 +84,8 @@ class Door:
             await asyncio.to_thread(self._check)
             if self._closed:
                 raise RuntimeError("This device is closed.")
-            self._own = own = OwnAgent(self.home, self._rate)
+            settings = outbox_settings(self.home, {"rate": self._rate})
+            self._own = own = OwnAgent(self.home, settings)
             try:
                 await asyncio.to_thread(own.start)
             except BaseException:

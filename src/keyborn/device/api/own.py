@@ -14,6 +14,7 @@ from keyborn.device.agent.bridge import Call
 from keyborn.device.agent.log import Log
 from keyborn.device.agent.run import Agent, Options
 from keyborn.device.home import Home
+from keyborn.device.outbox_settings import OutboxSettings
 from keyborn.device.surroundings import Surroundings
 
 _logger = logging.getLogger("keyborn.agent")
@@ -46,12 +47,12 @@ class _Log(Log):
 class OwnAgent:
     """One such agent; ``start`` it once."""
 
-    def __init__(self, home: Home, rate: float) -> None:
+    def __init__(self, home: Home, settings: OutboxSettings) -> None:
         self._begun = threading.Event()
         self._wrong: BaseException | None = None
         log = _Log(self._begun)
         around = Surroundings(WallClock(), socket.gethostname(), log.say)
-        self._agent = Agent(home, around, Options(rate, patience=0), {}, log)
+        self._agent = Agent(home, around, Options(settings.rate, settings.limits, patience=0), {}, log)
         self._thread = threading.Thread(target=self._run, name="keyborn-agent", daemon=True)
 
     @property

@@ -9,7 +9,6 @@ from keyborn.device.api.device import Device, Place
 from keyborn.device.api.subscription import Subscription
 from keyborn.device.api.values import Receipt, Status
 from keyborn.device.messages import Fate
-from keyborn.device.messenger import DEFAULT_RATE
 from keyborn.device.session import Received
 
 _Told = TypeVar("_Told")
@@ -95,7 +94,7 @@ class SyncDevice:
         self._background = _Background()
 
     @classmethod
-    def open(cls, home: Place = None, *, rate: float = DEFAULT_RATE) -> Self:
+    def open(cls, home: Place = None, *, rate: float | None = None) -> Self:
         """See ``Device.open``."""
         return cls(Device.open(home, rate=rate))
 
