@@ -30,7 +30,7 @@ from keyborn.device.renewal import RenewalClient
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import AgentBroken, AgentRunning, HomeBusy, SessionLost
 from keyborn.domain.journey import Stage
-from keyborn.domain.journey.effects import Serve, Wait
+from keyborn.domain.journey.effects import Look, Serve, Wait
 
 PATIENCE = 5.0
 """Seconds to outlast a command that has the home for a moment."""
@@ -84,6 +84,7 @@ class Agent:
         self._bridge = Bridge()
         self._hold = ExitStack()
         self._watching = False
+        self._seen: list[tuple[int, int] | None] = []
         self._renewed = 0
         self._enroller = Enroller(home, self._around, options.first)
 
@@ -181,6 +182,8 @@ class Agent:
 
     def _step(self, runner: Runner) -> None:
         self._notifier.beat()
+        if isinstance(runner.next_effect, Look):
+            self._seen = self._looks()  # before the look: what comes after it is news
         helpless = isinstance(runner.next_effect, Wait) and runner.journey.stage in _HELPLESS
         if not helpless:
             runner.step()
@@ -207,11 +210,11 @@ class Agent:
     def _sleep(self, seconds: float) -> None:
         """Let time pass until somebody calls, or somebody has enrolled this device."""
         monotonic = self._around.pace.monotonic
-        deadline, before = monotonic() + seconds, self._looks()
+        deadline = monotonic() + seconds
         while (left := deadline - monotonic()) > 0 and not self._bridge.called:
             self._notifier.beat()
             self._bridge.rest(min(left, self._notifier.every, _GLANCE if self._watching else inf, 3600.0))
-            if self._watching and self._looks() != before:
+            if self._watching and self._looks() != self._seen:
                 return
 
     def _looks(self) -> list[tuple[int, int] | None]:
