@@ -47,7 +47,7 @@ _KEY_TYPES = ("p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096")
     "--publish",
     "message",
     metavar="MESSAGE",
-    help="Then send MESSAGE to this device's own topic, as `keyborn publish` does.",
+    help="Then send MESSAGE to this device's own topic, and say what became of it.",
 )
 @json_option
 def enroll(
