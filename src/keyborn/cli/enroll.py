@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     "--publish",
     "message",
     metavar="MESSAGE",
-    help="Then send MESSAGE to this device's own topic, as `keyborn publish` does.",
+    help="Then send MESSAGE to this device's own topic, and say what became of it.",
 )
 @json_option
 def enroll(

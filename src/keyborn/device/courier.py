@@ -8,7 +8,7 @@ disk nothing more than a window of them is open, so that a crash repeats few mes
 from dataclasses import replace
 from math import inf
 
-from keyborn.device.drain import LOOK_AHEAD, Drain, Ending, Ping, Send, Settle, Verdicts, Wait
+from keyborn.device.drain import LOOK_AHEAD, WINDOW, Drain, Ending, Ping, Send, Settle, Verdicts, Wait
 from keyborn.device.messages import Fate, Message, Outcome
 from keyborn.device.outbox import Outbox
 from keyborn.device.session import Session
@@ -16,7 +16,9 @@ from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import SessionLost
 
 RECORDED_AT_ONCE = 50
-"""Acknowledged messages that are taken off the disk together."""
+"""Acknowledged messages that are taken off the disk together: each time costs a sync of the disk.
+
+As many more as the broker takes fewer than ``WINDOW`` at once, so that a crash repeats the same number."""
 _SOON = 0.05
 _UNSENT = 256 * 1024
 """Bytes that may wait for a slow network before more is given to it."""
@@ -35,6 +37,7 @@ class Courier:
         self._rate = rate or inf
         self._drain = Drain()
         self._open: list[tuple[Message, Fate]] = []
+        self._at_once = RECORDED_AT_ONCE
         self._seen: tuple[int, int] | None = None
         self.told: int | None = None
         """A message whose refusal is told by whoever asked for it."""
@@ -49,6 +52,7 @@ class Courier:
         self._record()
         terms = replace(session.terms, messages=min(self._rate, session.terms.messages))
         self._drain.begin(terms, self._outbox.suspects())
+        self._at_once = RECORDED_AT_ONCE + max(WINDOW - terms.in_flight, 0)
         self._seen = None
 
     def pump(self, session: Session) -> float:
@@ -61,7 +65,7 @@ class Courier:
         pause = self._send(session)
         if self._drain.leave is not None:
             raise session.lost(f"it did not take the message ({self._drain.leave})")
-        if self._open and (len(self._open) >= RECORDED_AT_ONCE or not heard or not self._drain.busy):
+        if self._open and (len(self._open) >= self._at_once or not heard or not self._drain.busy):
             self._record()
             return 0.0  # what waited for that may go now
         return min(pause, _SOON) if self._open or session.unsent else pause

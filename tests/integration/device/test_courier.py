@@ -1,7 +1,7 @@
 """The courier over real sessions: outcomes that a program can wait for, and what happens in between."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -214,6 +214,31 @@ def test_what_had_to_make_room_on_its_way_and_arrived_is_not_counted_as_lost(
         courier.finish(over)
     assert [outbox.fate(first), outbox.fate(second)] == [DELIVERED, DELIVERED]
     assert outbox.counts().dropped == 0
+
+
+@pytest.mark.needs("mosquitto")
+def test_a_small_window_leaves_more_to_be_recorded_at_once(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a crash repeats stays the same, and the disk is synced less often."""
+    recorded: list[int] = []
+    with mosquitto(tmp_path) as port:
+        identity = identify(home, broker=("localhost", port))
+        around = Surroundings(SystemClock(), "host", lambda _text: None)
+        with open_outbox(home.outbox) as outbox, session(home, identity) as over:
+            keep(outbox, 500)
+            courier, settle = Courier(outbox, around, 0), outbox.settle
+
+            def _counted(ends: Iterable[tuple[int, Fate]]) -> None:
+                recorded.append(len(told := list(ends)))
+                settle(told)
+
+            monkeypatch.setattr(outbox, "settle", _counted)
+            courier.begin(over)
+            empty(courier, outbox, over)
+    most = WINDOW + RECORDED_AT_ONCE
+    assert sum(recorded) == 500
+    assert most - 2 * over.terms.in_flight < max(recorded) <= most
 
 
 @pytest.mark.needs("mosquitto")
