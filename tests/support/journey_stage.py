@@ -112,11 +112,13 @@ class Scene:
     def wait(self, seconds: float) -> None:
         self.machine.seconds += seconds
 
-    def start(self, *, renew_now: bool = False) -> Runner:
+    def start(self, *, renew_now: bool = False, check: bool = False) -> Runner:
         """A new process."""
         self.broker.open = None
         around = self.machine.surroundings()
-        return Runner(self.home, around, self.broker, self.service, enroll=self.enroll, now=renew_now)
+        return Runner(
+            self.home, around, self.broker, self.service, enroll=self.enroll, now=renew_now, check=check
+        )
 
     def run(self, until: Callable[[Journey], bool], *, renew_now: bool = False) -> Journey:
         return self.start(renew_now=renew_now).run(until)
