@@ -610,8 +610,8 @@ def test_who_is_called_looks_at_the_roots_at_once_and_who_starts_does_not(
     until(runner, Stage.CONNECTED)
     for _ in range(3):
         runner.step()
-    assert (scene.home.roots.read_bytes() == scene.service.bundle) is check
-    assert runner.journey.stage is Stage.CONNECTED
+    assert scene.home.roots.read_bytes() == scene.service.bundle
+    assert (scene.machine.seconds < 60) is check
 
 
 def test_roots_that_cannot_be_believed_keep_no_renewal_from_its_time(scene: Scene) -> None:
