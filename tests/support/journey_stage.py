@@ -66,6 +66,8 @@ class Service:
     believed: list[str] = field(default_factory=list)
     """Hashes of the roots that the device said it has."""
     roots_trouble: KeybornError | None = None
+    deaf: KeybornError | None = None
+    """What it says to who tells which roots it has: AWS has no such route."""
 
     def service_time(self, own: Identity) -> datetime | None:
         self._note("time")
@@ -77,6 +79,8 @@ class Service:
         return roots.weigh(self.bundle, self.home.roots.read_text(), moment, url="u") if self.bundle else None
 
     def tell_roots(self, own: Identity) -> None:
+        if self.deaf is not None:
+            raise self.deaf
         if self.roots_trouble is not None:
             raise self.roots_trouble
         self.believed.append(own.roots_hash)
