@@ -68,6 +68,8 @@ class Service:
     roots_trouble: KeybornError | None = None
     csrs: list[str] = field(default_factory=list)
     """The requests for the next certificate."""
+    deaf: KeybornError | None = None
+    """What it says to who tells which roots it has: AWS has no such route."""
 
     def service_time(self, own: Identity) -> datetime | None:
         self._note("time")
@@ -79,6 +81,8 @@ class Service:
         return roots.weigh(self.bundle, self.home.roots.read_text(), moment, url="u") if self.bundle else None
 
     def tell_roots(self, own: Identity) -> None:
+        if self.deaf is not None:
+            raise self.deaf
         if self.roots_trouble is not None:
             raise self.roots_trouble
         self.believed.append(own.roots_hash)
@@ -115,11 +119,13 @@ class Scene:
     def wait(self, seconds: float) -> None:
         self.machine.seconds += seconds
 
-    def start(self, *, renew_now: bool = False) -> Runner:
+    def start(self, *, renew_now: bool = False, check: bool = False) -> Runner:
         """A new process."""
         self.broker.open = None
         around = self.machine.surroundings()
-        return Runner(self.home, around, self.broker, self.service, enroll=self.enroll, now=renew_now)
+        return Runner(
+            self.home, around, self.broker, self.service, enroll=self.enroll, now=renew_now, check=check
+        )
 
     def run(self, until: Callable[[Journey], bool], *, renew_now: bool = False) -> Journey:
         return self.start(renew_now=renew_now).run(until)

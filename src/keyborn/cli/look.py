@@ -41,7 +41,7 @@ def look(*, home: Path | None, as_json: bool) -> None:
 
 
 def _by_ourselves(home: "Home", around: "Surroundings") -> str:
-    """What binds the roots afterwards. Raises ServiceUnreachable, UntrustedService, and other DeviceErrors."""
+    """What binds the roots afterwards. Raises ServiceUnreachable and other DeviceErrors."""
     from keyborn.device.believing import Believer
     from keyborn.device.identity import read_settings
     from keyborn.device.renewal import RenewalClient

@@ -123,8 +123,8 @@ class _Watch:
 
         self._begun |= journey.stage is Stage.RENEWING
         self.too_early = self._begun and journey.stage is Stage.ENROLLED and not journey.trouble
-        turned_away = journey.stage is Stage.ENROLLED and journey.trouble is Trouble.TURNED_AWAY
-        troubled = journey.trouble is not None and (self._begun or not turned_away)
+        passing = journey.trouble is Trouble.TURNED_AWAY and journey.stage is not Stage.STRANDED
+        troubled = journey.trouble is not None and not passing
         ended = bool(self._runner.renewed or troubled or self.too_early)
         return ended or time.monotonic() >= self._deadline
 

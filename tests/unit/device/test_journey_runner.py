@@ -621,6 +621,29 @@ def test_roots_are_looked_at_while_the_service_is_asked_anyway(scene: Scene) -> 
     assert [line for line in scene.machine.said if line.startswith("The roots")] == scene.machine.said != []
 
 
+@pytest.mark.parametrize("check", [True, False])
+def test_who_is_called_looks_at_the_roots_at_once_and_who_starts_does_not(
+    scene: Scene, *, check: bool
+) -> None:
+    identify(scene.home)
+    scene.service.time = now()
+    scene.service.bundle = (new_pki().root_pem + shared_pki().root_pem).encode()
+    runner = scene.start(check=check)
+    until(runner, Stage.CONNECTED)
+    for _ in range(3):
+        runner.step()
+    assert scene.home.roots.read_bytes() == scene.service.bundle
+    assert (scene.machine.seconds < 60) is check
+
+
+def test_a_service_that_does_not_ask_is_told_nothing_and_nobody_hears_of_it(scene: Scene) -> None:
+    """As on AWS: the roots are followed there, too."""
+    identify(scene.home, wanted=OLD)
+    scene.service.deaf = refused("not_found")
+    until_renewed(scene.start())
+    assert (scene.machine.said, scene.service.believed) == ([], [])
+
+
 def test_roots_that_cannot_be_believed_keep_no_renewal_from_its_time(scene: Scene) -> None:
     identify(scene.home, wanted=OLD)
     before = scene.home.roots.read_bytes()
