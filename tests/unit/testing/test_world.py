@@ -19,12 +19,9 @@ from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId
 from keyborn.ports import (
-    Beliefs,
     CertificateAuthority,
-    Holders,
     Registry,
     RenewingRegistry,
-    TrustReports,
 )
 from keyborn.testing import (
     Crash,
@@ -334,8 +331,6 @@ def test_every_method_of_the_registry_is_a_named_effect() -> None:
     run(tour(world.registry(MemoryRegistry())))
     run(renewing_tour(world.renewing(MemoryRegistry())))
     methods = {name for name in dir(MemoryRegistry) if not name.startswith("_")}
-    for unwrapped in (Beliefs, Holders, TrustReports):  # asked outside of any saga
-        methods -= {name for name in dir(unwrapped) if not name.startswith("_")}
     assert {name.removeprefix("registry.") for name in world.journal} == methods
 
 
