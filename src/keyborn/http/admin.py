@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.names import NameScope, ThingName, parse_thing_name
+from keyborn.domain.roots import Belief
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http import guards, problems
