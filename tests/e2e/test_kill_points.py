@@ -49,6 +49,7 @@ class Scene:
 
     def newcomer(self) -> "Device":
         """One that has nothing but a code."""
+        self.ground.begin()
         thing = f"walker-{next(self._numbers)}"
         return Device(self, thing, self.folder / thing, self.ground.code(thing))
 

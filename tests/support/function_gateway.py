@@ -38,7 +38,9 @@ class Gateway:
     deaths: list[int] = field(default_factory=list)
     """How instances ended that did not answer, since then (negative: by a signal)."""
     ahead: float = 0.0
-    """Seconds by which the instances' clock is ahead; it never goes back."""
+    """Seconds by which a fresh instance's clock is ahead."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What the template tells a fresh instance; and ``ROOTS``."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def arm(self, death: tuple[str, str, int, str] | None = None) -> None:
@@ -46,12 +48,12 @@ class Gateway:
         with self._lock:
             self.calls.clear()
             self.deaths.clear()
-            self._order({"arm": death, "ahead": self.ahead})
+            self._order({"arm": death})
 
     def invoke(self, asked: Mapping[str, Any]) -> dict[str, Any] | None:
         """The handler's answer; None if the instance died."""
         with self._lock:
-            said = self._order({"event": asked, "ahead": self.ahead})
+            said = self._order({"event": asked})
             if "died" in said:
                 self.deaths.append(said["died"])
                 self.ahead += PAST_THE_LEASE
@@ -60,10 +62,11 @@ class Gateway:
             answer: dict[str, Any] = said["answer"]
             return answer
 
-    def _order(self, order: object) -> dict[str, Any]:
+    def _order(self, order: Mapping[str, Any]) -> dict[str, Any]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(order) + "\n")
+        more = {"ahead": self.ahead, "environment": dict(self.environment)}
+        self.process.stdin.write(json.dumps({**order, **more}) + "\n")
         self.process.stdin.flush()
         said: dict[str, Any] = json.loads(self.process.stdout.readline())
         return said
@@ -112,10 +115,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def open_gateway(environment: Mapping[str, str]) -> Iterator[tuple[Gateway, int]]:
-    """The gateway and its port; ``environment`` is what the template tells the function, and ``ROOTS``."""
+def open_gateway() -> Iterator[tuple[Gateway, int]]:
+    """The gateway and its port."""
     words = [sys.executable, "-m", "support.function_instances"]
-    own = {"PYTHONPATH": str(TESTS), "PATH": os.defpath, **environment}
+    own = {"PYTHONPATH": str(TESTS), "PATH": os.defpath}
     process = subprocess.Popen(words, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process, _Server(("127.0.0.1", 0), _Handler) as server:
         server.gateway = Gateway(process)

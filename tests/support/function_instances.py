@@ -3,11 +3,12 @@
 One process with everything loaded, and no thread, forks the instances, one at a time, as Lambda starts them:
 each composes the product's own handler. Orders come as JSON, one a line:
 
-    {"arm": POINT or null, "ahead": SECONDS}    a fresh instance; it kills itself (SIGKILL) at the point
-    {"event": EVENT}                            one invocation; a fresh instance answers if there is none
+    {"arm": POINT or null}    a fresh instance; it kills itself (SIGKILL) at the point
+    {"event": EVENT}          one invocation; a fresh instance answers if there is none
 
-The answer to each is a line, too: what the handler returned and the calls to AWS that it made, or the exit
-status of the instance that died. The environment is the template's.
+Each says how many seconds a fresh instance's clock is ``ahead``, and what the template told it: its
+``environment``. The answer is a line, too: what the handler returned and the calls to AWS that it made, or
+how the instance ended that died.
 """
 
 import json
@@ -70,15 +71,17 @@ class Watch:
                 self.calls.append((service, operation, turn))
 
 
-def serve(channel: socket.socket, death: list[Any] | None, ahead: float) -> None:
+def serve(channel: socket.socket, order: dict[str, Any]) -> None:
     """One instance: it starts as on Lambda, then answers each event that comes."""
     hush()
+    os.environ.update(order["environment"])
+    death = order.get("arm")
     watch, stack = Watch(tuple(death) if death else None), read_stack(os.environ)
     handler = build_enrollment(
         stack,
         watch.over(clients(stack.region)),
         roots=os.environ["ROOTS"],
-        clock=SkewedClock(SystemClock(), timedelta(seconds=ahead)),
+        clock=SkewedClock(SystemClock(), timedelta(seconds=order["ahead"])),
     )
     handler.prepare()
     with channel.makefile("rw") as lines:
@@ -115,7 +118,7 @@ class Instance:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def start(death: list[Any] | None, ahead: float) -> Instance:
+def start(order: dict[str, Any]) -> Instance:
     """Fork an instance."""
     ours, theirs = socket.socketpair()
     pid = os.fork()
@@ -124,7 +127,7 @@ def start(death: list[Any] | None, ahead: float) -> Instance:
         return Instance(pid, ours)
     ours.close()
     try:
-        serve(theirs, death, ahead)
+        serve(theirs, order)
         os._exit(0)
     except BaseException as wrong:  # noqa: BLE001 - the parent sees how it ended
         sys.stderr.write(f"{wrong!r}\n")
@@ -137,12 +140,12 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         if "event" in order:
-            instance = instance or start(None, order["ahead"])
+            instance = instance or start(order)
             said = instance.ask(order["event"])
             instance = None if "died" in said else instance
         else:
             ended = instance.end() if instance else 0
-            instance, said = start(order["arm"], order["ahead"]), {"ended": ended}
+            instance, said = start(order), {"ended": ended}
         sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()
     if instance:

@@ -76,6 +76,10 @@ def open_devices() -> Iterator[Devices]:
 class Ground(Protocol):
     """One backend."""
 
+    def begin(self) -> None:
+        """Before each device: nothing of what others left is in its way."""
+        ...
+
     def code(self, thing: str) -> str:
         """An enrolment code for a thing."""
         ...
@@ -117,6 +121,9 @@ class Machine:
 
     server: Server
     folder: Path
+
+    def begin(self) -> None:
+        """See ``Ground``: nothing to do."""
 
     def code(self, thing: str) -> str:
         """See ``Ground``."""
@@ -175,13 +182,28 @@ class Aws:
 
     front: Front
     gateway: Gateway
-    stack: StackSettings
+    aws: ministack.Ministack
     clients: Mapping[str, Any]
     """The sweeper's."""
     foreign: frozenset[str]
     """Active certificates of others."""
     owned: set[str] = field(default_factory=set)
     """What devices had, whenever it was settled."""
+
+    def begin(self) -> None:
+        """See ``Ground``: a table of its own, in which it is now; AWS IoT's clock never goes ahead."""
+        table = ministack.new_table()
+        iot = self.clients["iot"]
+        iot.create_thing_type(thingTypeName=f"{table}_device")
+        iot.create_policy(policyName=f"{table}_keyborn-default", policyDocument=device_policy())
+        self.gateway.environment = _environment(self.aws, table, self.front)
+        self.gateway.ahead = 0.0
+        self.gateway.arm()
+
+    @property
+    def stack(self) -> StackSettings:
+        """As the function reads it."""
+        return read_stack(self.gateway.environment)
 
     def code(self, thing: str) -> str:
         """See ``Ground``."""
@@ -270,17 +292,12 @@ def _fingerprint(front: Front) -> bytes:
 
 @contextmanager
 def open_aws() -> Iterator[Aws]:
-    """A table, a thing type, the default policy, and the function before them."""
-    aws, table = ministack.shared(), ministack.new_table()
-    iot = aws.root("iot")
-    iot.create_thing_type(thingTypeName=f"{table}_device")
-    iot.create_policy(policyName=f"{table}_keyborn-default", policyDocument=device_policy())
-    with open_front(new_pki()) as front:
-        environment = _environment(aws, table, front)
-        with open_gateway(environment) as (gateway, port):
-            front.target = (port, None)
-            foreign = frozenset(active_certificates(iot))
-            yield Aws(front, gateway, read_stack(environment), sweeper_clients(aws), foreign)
+    """The stand-in, and the function before it."""
+    aws = ministack.shared()
+    with open_front(new_pki()) as front, open_gateway() as (gateway, port):
+        front.target = (port, None)
+        foreign = frozenset(active_certificates(aws.root("iot")))
+        yield Aws(front, gateway, aws, sweeper_clients(aws), foreign)
 
 
 def _environment(aws: ministack.Ministack, table: str, front: Front) -> Mapping[str, str]:
