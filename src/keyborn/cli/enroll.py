@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option(
     "--timeout",
     type=Number(1, 86400),
-    default=60.0,
+    default=90.0,
     show_default=True,
     help="Seconds to keep trying.",
 )

@@ -27,7 +27,8 @@ from keyborn.domain.token import EnrollmentCode
 if TYPE_CHECKING:
     from cryptography import x509
 
-DEFAULT_TIMEOUT = 60.0
+DEFAULT_TIMEOUT = 90.0
+"""Seconds; what a function that died left half done on AWS is free again after its lease and a sweep, 17 + 60 s."""
 LOCK_PATIENCE = 5.0
 _NOT_A_NAME = frozenset({"localhost"})
 
