@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cryptography import x509
 
 DEFAULT_TIMEOUT = 90.0
-"""Seconds; what a function that died left half done on AWS is free again after its lease and a sweep, 17 + 60 s."""
+"""Seconds; what a function on AWS left half done is free again after its lease and a sweep, 17 + 60."""
 LOCK_PATIENCE = 5.0
 _NOT_A_NAME = frozenset({"localhost"})
 
