@@ -106,9 +106,11 @@ def dial(home: Home) -> socket.socket:
 
 
 def rest_of(sock: socket.socket) -> list[dict[str, Any]]:
-    """Everything until the agent hangs up."""
-    with sock, sock.makefile("rb") as stream:
-        return [json.loads(line) for line in stream]
+    """Everything until the agent hangs up; what it has not read of ours makes that a reset."""
+    told: list[dict[str, Any]] = []
+    with sock, sock.makefile("rb") as stream, contextlib.suppress(ConnectionResetError):
+        told.extend(json.loads(line) for line in stream)
+    return told
 
 
 # ── publishing ──
