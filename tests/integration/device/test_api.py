@@ -192,7 +192,8 @@ async def test_tasks_race_for_a_home_in_which_nothing_runs(home: Home) -> None:
 
 
 async def test_opening_that_is_canceled_leaves_the_home_free(home: Home) -> None:
-    for pause in (0.0, 0.005, 0.02, 0.05):
+    """At any moment: before its agent has a thread, too."""
+    for pause in (0.0, 0.0005, 0.001, 0.002, 0.005, 0.02, 0.05):
         device = Device.open(home.path)
         task = asyncio.create_task(device.__aenter__())
         await asyncio.sleep(pause)
@@ -272,8 +273,9 @@ def test_a_thread_that_waits_is_let_go_when_the_device_closes(away: Home) -> Non
 def test_an_agent_that_cannot_begin_says_why_and_ends(home: Home) -> None:
     with running(home):
         second = OwnAgent(home, OutboxSettings(rate=0))
+        second.start()
         with pytest.raises(keyborn.KeybornError):
-            second.start()
+            second.begun()
         second.stop()
         second.join()
         assert not second.alive

@@ -86,8 +86,9 @@ class Door:
                 raise RuntimeError("This device is closed.")
             settings = outbox_settings(self.home, {"rate": self._rate})
             self._own = own = OwnAgent(self.home, settings)
+            own.start()
             try:
-                await asyncio.to_thread(own.start)
+                await asyncio.to_thread(own.begun)
             except BaseException:
                 own.stop()
                 raise

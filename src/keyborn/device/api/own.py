@@ -45,7 +45,7 @@ class _Log(Log):
 
 
 class OwnAgent:
-    """One such agent; ``start`` it once."""
+    """One such agent; ``start`` it once: an agent that never runs has nobody to close it."""
 
     def __init__(self, home: Home, settings: OutboxSettings) -> None:
         self._begun = threading.Event()
@@ -61,8 +61,11 @@ class OwnAgent:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Start it; returns once programs can connect. Raises what ``Agent.run`` does."""
+        """Start it; returns at once."""
         self._thread.start()
+
+    def begun(self) -> None:
+        """Wait until programs can connect. Raises what ``Agent.run`` does."""
         self._begun.wait()
         if self._wrong is not None:
             raise self._wrong
@@ -79,7 +82,7 @@ class OwnAgent:
     def _run(self) -> None:
         try:
             self._agent.run()
-        except BaseException as wrong:  # noqa: BLE001 - told by ``start``, or in the log
+        except BaseException as wrong:  # noqa: BLE001 - told by ``begun``, or in the log
             if self._begun.is_set():
                 _logger.warning("%s", wrong)
             self._wrong = wrong
