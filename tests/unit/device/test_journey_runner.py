@@ -117,9 +117,9 @@ def test_it_serves_until_the_moment_comes(scene: Scene) -> None:
     scene.service.time = now()
     runner = scene.start()
     until(runner, Stage.CONNECTED)
-    for _ in range(3):
+    for _ in range(4):
         runner.step()
-    assert scene.broker.served[0] == pytest.approx(FIRST_CHECK / 2), "first of all it checks its clock"
+    assert sum(scene.broker.served[:2]) == pytest.approx(FIRST_CHECK / 2), "first of all it checks its clock"
     until(runner, Stage.CONNECTED)
     left = (renew_at(made.thing, made.not_before, made.not_after) - now()).total_seconds()
     assert left > CHECK_EVERY
@@ -324,6 +324,7 @@ def test_the_service_s_clock_decides(scene: Scene) -> None:
     until(runner, Stage.RENEWING)
     until(runner, Stage.CONNECTED)
     assert scene.service.asked == ["time"]
+    runner.step()
     runner.step()
     assert scene.broker.served[-1] >= 3600, "and it is not asked again at once"
 

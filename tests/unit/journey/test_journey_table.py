@@ -327,8 +327,11 @@ def test_waits_grow_with_full_jitter_up_to_two_minutes() -> None:
 def test_a_session_that_is_always_lost_at_once_is_backed_off_from() -> None:
     journey, _ = after(*(Happened.UP, Happened.LOST, Happened.TICK) * 6)
     assert journey.misses == 6
-    for each in (Happened.UP, Happened.TICK):
-        journey, _ = advance(journey, Event(each))
+    journey, effects = advance(journey, Event(Happened.UP))
+    serving = acting(effects)
+    assert isinstance(serving, Serve)
+    assert span_of(serving).most <= 600, "not only after hours"
+    journey, _ = advance(journey, Event(Happened.TICK))
     assert journey.misses == 0, "one that lasted counts"
 
 

@@ -42,6 +42,8 @@ LOOKING = Pause(MINUTE, MINUTE)
 SELDOM = Pause(HOUR, HOUR)
 DAILY = Pause(MINUTE, DAY)
 ROUND = Pause(6 * HOUR, 6 * HOUR)
+LASTED = Pause(5 * MINUTE, 5 * MINUTE)
+"""A session that lasts longer than the longest pause before one is good: the next loss is the first again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,7 @@ _WAITING: Mapping[H, Row] = {
 }
 
 _ENROLLED: Mapping[H, Row] = {
-    H.UP: _row(Stage.CONNECTED, Serve(ROUND)),
+    H.UP: _row(Stage.CONNECTED, Serve(LASTED)),
     H.NO_BROKER: _row(None, Wait(CONNECTING), trouble=Trouble.BROKER),
     H.TURNED_AWAY: _row(None, Wait(CONNECTING), trouble=Trouble.TURNED_AWAY),
     H.BARRED: _row(Stage.STRANDED, Wait(SELDOM), trouble=Trouble.TURNED_AWAY),
