@@ -103,7 +103,7 @@ def full(seconds: float) -> float:
 def through_agent(seconds: float, ahead: int, programs: int) -> float:
     """Messages that an agent without a broker has kept; each program is so many ``ahead`` of its answers."""
     with tempfile.TemporaryDirectory(dir=".") as name:
-        home = home_in(Path(name))
+        home = home_in(Path(name).resolve())
         identify(home, broker=("localhost", 1))
         agent = Process(home, Path(name) / "agent.log", "--outbox-messages", "0")
         try:

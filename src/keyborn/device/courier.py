@@ -70,6 +70,17 @@ class Courier:
             return 0.0  # what waited for that may go now
         return min(pause, _SOON) if self._open or session.unsent else pause
 
+    def linger(self, session: Session, seconds: float) -> None:
+        """Send no more, but wait so long for answers that are due: what has none is sent again next time.
+
+        Raises SessionLost and OutboxUnusable.
+        """
+        pace = self._around.pace
+        deadline = pace.monotonic() + seconds
+        while self._drain.busy and (left := deadline - pace.monotonic()) > 0:
+            session.wait(left)
+            self._hear(session)
+
     def lost(self, session: Session, wrong: SessionLost) -> None:
         """The session broke: who is to blame? Raises OutboxUnusable."""
         self._hear(session)

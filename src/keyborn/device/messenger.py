@@ -29,6 +29,8 @@ DEFAULT_WAIT = 5.0
 NO_TIME = "no time was given to send it"
 TOO_SHORT = "the time was too short for all that waits"
 _GLANCE = 0.1
+_GOODBYE = 1.0
+"""Seconds for the answers that are still due when a command is done."""
 _SHORTEST_CONNECT = 1.0
 _LISTEN = 0.5
 
@@ -205,6 +207,7 @@ class _Work:
             if not (self.courier.busy or deadline.allows(pause)) or not deadline.left():
                 return
             session.wait(min(pause, deadline.left()))
+        self.courier.linger(session, min(_GOODBYE, deadline.left()))
 
 
 def _because(wrong: BrokerUnreachable | SessionLost) -> str:
