@@ -3,7 +3,6 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,15 @@ from keyborn.device.agent.run import Agent
 from keyborn.device.answer import Fallback
 from keyborn.device.home import Home
 from support.agent_stage import running, talking
-from support.device_home import eventually, home_in, identify
+from support.device_home import OWN, eventually, home_in, identify
 from support.rude_broker import CONNECT, PUBLISH, SUBSCRIBE, Packet, RudeBroker, accept, rude_broker
 
-OWN = "certtest/gateway-1"
 ALPN = "x-amzn-mqtt-ca"
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running_:
-        yield running_
-
-
-@pytest.fixture
-def home(tmp_path: Path, broker: RudeBroker) -> Home:
-    home = home_in(tmp_path)
-    identify(home, broker=(broker.host, broker.port))
-    return home
+def home(enrolled: Home) -> Home:
+    return enrolled
 
 
 def delivers(home: Home, text: str = "x") -> None:
