@@ -41,7 +41,6 @@ _AGAIN = 1.0
 _HELPLESS = frozenset({Stage.UNPROVISIONED, Stage.WAITING, Stage.STRANDED})
 _JUST_BOOTED = 300.0
 """Seconds after the machine's start in which many others may have started with it."""
-_WITH_SESSION = frozenset({Stage.CONNECTED, Stage.PROVED})
 
 
 @dataclass(frozen=True, slots=True)
