@@ -1,10 +1,8 @@
 """The MQTT session against brokers that are ours, other people's, and rude."""
 
 import contextlib
-import shutil
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -25,6 +23,7 @@ from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session
 from keyborn.domain import errors
 from support.device_home import DAY, OWN, eventually, identify, now
 from support.device_pki import Wanted
+from support.mosquitto_broker import mosquitto
 from support.pki import CLIENT, SERVER, Pki, new_pki, shared_pki
 from support.rude_broker import (
     ACCEPTED_5,
@@ -389,42 +388,6 @@ def test_a_refusal_that_comes_with_the_acceptance_s_shape_is_still_one(
 
 
 # ── other people's broker ──
-
-
-@contextlib.contextmanager
-def mosquitto(folder: Path) -> Iterator[int]:
-    """Debian's mosquitto, which wants a client certificate."""
-    pki = shared_pki()
-    chain, key = pki.servers.leaf("broker", usage=SERVER, between=True).write(folder, "mosquitto")
-    (folder / "ca.pem").write_text(pki.client_ca_pem)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    settings = folder / "mosquitto.conf"
-    settings.write_text(
-        f"listener {port} 127.0.0.1\ncafile {folder}/ca.pem\ncertfile {chain}\nkeyfile {key}\n"
-        "require_certificate true\nuse_identity_as_username true\nallow_anonymous true\nuser root\n"
-    )
-    program = shutil.which("mosquitto", path="/usr/sbin:/usr/bin")
-    assert program is not None
-    process = subprocess.Popen([program, "-c", settings], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 10
-        while not _answers(port):
-            assert process.poll() is None, process.stdout and process.stdout.read()
-            assert time.monotonic() < deadline
-        yield port
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        time.sleep(0.02)
-        return False
-    return True
 
 
 @pytest.mark.needs("mosquitto")
