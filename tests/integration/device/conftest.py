@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from keyborn.device.agent.run import Agent
 from keyborn.device.home import Home
 from support.device_home import Machine, home_in, identify
 from support.rude_broker import RudeBroker, rude_broker
@@ -40,3 +41,17 @@ def enrolled(tmp_path: Path, broker: RudeBroker) -> Home:
 @pytest.fixture
 def machine() -> Machine:
     return Machine()
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The agent's waits, each cut to a moment."""
+    told: list[float] = []
+    sleep = Agent._sleep
+
+    def short(self: Agent, seconds: float) -> None:
+        told.append(seconds)
+        sleep(self, min(seconds, 0.02))
+
+    monkeypatch.setattr(Agent, "_sleep", short)
+    return told
