@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,37 +23,15 @@ from support.server import Server, running
 
 LIMIT = 35 * 1024
 """KiB of an idle agent (GOALS P11)."""
-CODE = "code"
 SHARED = ("subscribe", "$share/group/certtest/x")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("agent")) as server:
-        yield server
-
-
-@pytest.fixture
-def thing(request: pytest.FixtureRequest) -> str:
-    return f"a-{abs(hash(request.node.nodeid)) % 10**8}"
 
 
 @pytest.fixture
 def home(server: Server, tmp_path: Path, thing: str) -> Home:
+    """Its subject says more than a name."""
     home = home_in(tmp_path)
-    enroll(home.path, server.token(thing=thing)[CODE], thing, "--subject", "/C=JP/O=Example")
+    enroll(home.path, server.token(thing=thing)["code"], thing, "--subject", "/C=JP/O=Example")
     return home
-
-
-@pytest.fixture
-def agent(home: Home, tmp_path: Path) -> Iterator[Process]:
-    made = Process(home, tmp_path / "agent.log", "--rate", "0")
-    yield made
-    made.close()
-
-
-def topic(thing: str) -> str:
-    return f"certtest/{thing}"
 
 
 class Listener:
@@ -73,20 +51,19 @@ class Listener:
 
 
 def test_the_commands_go_through_the_agent_s_one_session(
-    server: Server, home: Home, agent: Process, thing: str
+    server: Server, home: Home, agent: Process, topic: str
 ) -> None:
     agent.start().connected()
-    name = topic(thing)
-    first, second = Listener(home, f"{name}/#", "--count", "2"), Listener(home, name, "--count", "1")
-    assert keyborn("publish", name, "hello", "--home", home.path).stdout == "delivered\n"
-    told = keyborn_json("publish", f"{name}/deep", "-5", "--home", home.path)
+    first, second = Listener(home, f"{topic}/#", "--count", "2"), Listener(home, topic, "--count", "1")
+    assert keyborn("publish", topic, "hello", "--home", home.path).stdout == "delivered\n"
+    told = keyborn_json("publish", f"{topic}/deep", "-5", "--home", home.path)
     assert told == {
         "outcome": "delivered",
-        "topic": f"{name}/deep",
+        "topic": f"{topic}/deep",
         "outbox": {"waiting": 0, "refused": 0},
     }
-    assert first.end() == (0, f"{name}  hello\n{name}/deep  -5\n")
-    assert second.end() == (0, f"{name}  hello\n")
+    assert first.end() == (0, f"{topic}  hello\n{topic}/deep  -5\n")
+    assert second.end() == (0, f"{topic}  hello\n")
     assert agent.end() == 0
 
 
@@ -114,14 +91,14 @@ def test_publish_returns_at_once_where_nobody_is_there(server: Server, home: Hom
 
 
 def test_an_agent_that_was_there_first_knows_of_the_enrolment_when_that_ends(
-    server: Server, tmp_path: Path, thing: str
+    server: Server, tmp_path: Path, thing: str, topic: str
 ) -> None:
     home = home_in(tmp_path)
     early = Process(home, tmp_path / "early.log", "--rate", "0")
     early.start()
     try:
-        enroll(home.path, server.token(thing=thing)[CODE], thing)
-        assert keyborn("publish", topic(thing), "hi", "--home", home.path).stdout == "delivered\n"
+        enroll(home.path, server.token(thing=thing)["code"], thing)
+        assert keyborn("publish", topic, "hi", "--home", home.path).stdout == "delivered\n"
     finally:
         early.close()
 
@@ -145,7 +122,7 @@ def test_the_status_shows_the_journey_with_and_without_an_agent(
 # ── renewal ──
 
 
-def test_a_renewal_that_is_not_due_does_nothing_but_say_so(home: Home, thing: str) -> None:
+def test_a_renewal_that_is_not_due_does_nothing_but_say_so(home: Home) -> None:
     before = home.certificate.read_bytes()
     done = keyborn("renew", "--home", home.path)
     assert "Nothing was done" in done.stdout
@@ -154,17 +131,17 @@ def test_a_renewal_that_is_not_due_does_nothing_but_say_so(home: Home, thing: st
     assert home.certificate.read_bytes() == before
 
 
-def test_renew_now_without_an_agent(server: Server, home: Home, thing: str) -> None:
+def test_renew_now_without_an_agent(server: Server, home: Home, thing: str, topic: str) -> None:
     before = home.key.read_bytes()
     report = keyborn_json("renew", "--now", "--home", home.path)
     assert report["renewed"] is True
     assert home.key.read_bytes() != before
     assert [row["certificateId"] for row in server.active(thing)] == [report["certificateId"]]
-    assert keyborn("publish", topic(thing), "x", "--home", home.path).stdout == "delivered\n"
+    assert keyborn("publish", topic, "x", "--home", home.path).stdout == "delivered\n"
     assert f'subject = "/C=JP/O=Example/CN={thing}"' in home.settings.read_text()
 
 
-def test_renew_now_by_the_agent(server: Server, home: Home, agent: Process, thing: str) -> None:
+def test_renew_now_by_the_agent(server: Server, home: Home, agent: Process, thing: str, topic: str) -> None:
     agent.start().connected()
     assert "The agent renews it" in keyborn("renew", "--home", home.path).stdout
     report = keyborn_json("renew", "--now", "--home", home.path)
@@ -172,7 +149,7 @@ def test_renew_now_by_the_agent(server: Server, home: Home, agent: Process, thin
     assert [row["certificateId"] for row in server.active(thing)] == [report["certificateId"]]
     agent.connected()
     assert status_of(home)["certificateId"] == report["certificateId"]
-    assert keyborn("publish", topic(thing), "x", "--home", home.path).stdout == "delivered\n"
+    assert keyborn("publish", topic, "x", "--home", home.path).stdout == "delivered\n"
 
 
 # ── what survives ──
@@ -185,15 +162,15 @@ def test_nothing_is_lost_where_agent_and_broker_are_killed(
     dice, thing = random.Random(8), "survivor"
     with running(tmp_path) as server:
         home = home_in(tmp_path)
-        enroll(home.path, server.token(thing=thing)[CODE], thing)
+        enroll(home.path, server.token(thing=thing)["code"], thing)
         agent, seen = Process(home, tmp_path / "agent.log", "--rate", "0"), tmp_path / "seen"
         with contextlib.ExitStack() as stack:
             stack.callback(agent.close)
             watch(stack, server, thing, seen)
-            kept = _publish_and_kill(home, agent, dice, topic(thing), range(5))
+            kept = _publish_and_kill(home, agent, dice, f"certtest/{thing}", range(5))
             _settled(home, agent)
             server.kill()
-            kept += _publish_and_kill(home, agent, dice, topic(thing), range(5, 8))
+            kept += _publish_and_kill(home, agent, dice, f"certtest/{thing}", range(5, 8))
             server.start()
             watch(stack, server, thing, seen)
             _settled(home, agent)
@@ -258,25 +235,25 @@ def _settled(home: Home, agent: Process) -> None:
 def test_a_broker_that_starts_again_is_found_again(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         home = home_in(tmp_path)
-        enroll(home.path, server.token(thing="again")[CODE], "again")
+        enroll(home.path, server.token(thing="again")["code"], "again")
         agent = Process(home, tmp_path / "agent.log")
         try:
             agent.start().connected()
-            listener = Listener(home, topic("again"), "--count", "1")
+            listener = Listener(home, "certtest/again", "--count", "1")
             server.kill()
             eventually(lambda: not status_of(home)["connected"])
             server.start()
             agent.connected()
             time.sleep(0.5)
-            keyborn("publish", topic("again"), "hello", "--wait", "20", "--home", home.path)
-            assert listener.end() == (0, f"{topic('again')}  hello\n")
+            keyborn("publish", "certtest/again", "hello", "--wait", "20", "--home", home.path)
+            assert listener.end() == (0, "certtest/again  hello\n")
             assert agent.end() == 0
         finally:
             agent.close()
 
 
 def test_a_copy_of_the_device_starts_no_war_of_reconnections(
-    home: Home, agent: Process, thing: str, tmp_path: Path, figure: Callable[[str], None]
+    home: Home, agent: Process, topic: str, tmp_path: Path, figure: Callable[[str], None]
 ) -> None:
     """Each session takes the other's place; both agents give way, longer each time."""
     shutil.copytree(home.path, tmp_path / "copy")
@@ -292,7 +269,7 @@ def test_a_copy_of_the_device_starts_no_war_of_reconnections(
         assert rival.end() == 0
         agent.send(signal.SIGHUP)  # it may have come to a long pause, which ends so
         agent.connected()
-        done = keyborn("publish", topic(thing), "x", "--wait", "20", "--home", home.path)
+        done = keyborn("publish", topic, "x", "--wait", "20", "--home", home.path)
         assert done.stdout == "delivered\n"
     finally:
         rival.close()

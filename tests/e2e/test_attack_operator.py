@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ from support.talker import LISTENS, Party, service_policy
 
 NO_TEXT = b"\xff".decode(errors="surrogateescape")
 """A byte that is no UTF-8, as the command line hands it over."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("attack")) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

@@ -3,22 +3,15 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
-from support.server import Server, running
+from support.server import Server
 
 pytestmark = pytest.mark.needs("openssl")  # the script starts it
 SCRIPT = Path(__file__).with_name("clients") / "classic_device.py"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("classic")) as server:
-        yield server
 
 
 def run_device(server: Server, folder: Path, thing: str) -> "subprocess.CompletedProcess[str]":

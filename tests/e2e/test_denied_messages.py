@@ -11,7 +11,7 @@ from support.denied import VERSIONS, Stage, started
 from support.device import enroll
 from support.device_home import home_in, identify
 from support.mosquitto_broker import mosquitto
-from support.server import Server, running
+from support.server import Server
 
 ELSEWHERE = "certtest/somebody-else"
 VERSION = pytest.mark.parametrize("old", VERSIONS.values(), ids=VERSIONS)
@@ -26,12 +26,6 @@ def told(*, old: bool) -> str:
 def stack() -> Iterator[ExitStack]:
     with ExitStack() as opened:
         yield opened
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("denied")) as server:
-        yield server
 
 
 def check(stage: Stage, *, old: bool) -> None:

@@ -6,19 +6,12 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.device import enroll, keyborn, keyborn_json
 from support.server import Server, running
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("path")) as server:
-        yield server
 
 
 def code_for(server: Server, thing: str) -> str:

@@ -1,21 +1,13 @@
 """Many requests at one moment, against a running server over TLS."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-
-import pytest
 
 from support.csr_make import make_csr
 from support.figures import Figure
-from support.server import Answer, Server, running
+from support.server import Answer, Server
 
 MANY = 50
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("many")) as server:
-        yield server
 
 
 def at_once(send: Callable[[int], Answer]) -> list[Answer]:

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,6 @@ from support.server import Server, running
 
 CONNECT = {"Effect": "Allow", "Action": "iot:Connect", "Resource": "arn:aws:iot:*:*:client/x"}
 MISTAKE = {"Effect": "Allow", "Action": "iot:Subscribe", "Resource": "arn:aws:iot:*:*:topic/x"}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("hints")) as server:
-        yield server
 
 
 def written(path: Path, *statements: dict[str, str]) -> Path:
@@ -116,7 +109,7 @@ def test_a_wrong_folder_says_how_to_name_the_right_one(tmp_path: Path) -> None:
     assert "[data_folder_missing]" in refused
 
 
-@pytest.mark.parametrize("group", ["token", "thing", "policy", "service", "ca", "audit"])
+@pytest.mark.parametrize("group", ["token", "thing", "policy", "service", "ca", "audit", "messages"])
 def test_no_summary_in_a_list_of_commands_is_cut_off(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     assert "..." not in keyborn(group, "--help").stdout.partition("Commands:")[2]

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ from support.device import keyborn, keyborn_json
 from support.server import Server, running
 
 ANY = ("--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("slips")) as server:
-        yield server
 
 
 def test_an_empty_pattern_never_means_every_name(server: Server) -> None:

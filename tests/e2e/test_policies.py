@@ -1,23 +1,15 @@
 """Policies as operator and device meet them: commands on one side, open sessions on the other."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.device import keyborn, keyborn_json
-from support.server import Server, running
 from support.talker import LISTENS, V5, V311, Party, service_policy, until
 
 DENIED = 0x87
 ARN = "arn:aws:iot:*:*:"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("policies")) as server:
-        yield server
 
 
 def document(path: Path, *statements: dict[str, object]) -> Path:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,42 +13,10 @@ import pytest
 import keyborn
 from keyborn.device.home import Home
 from support.agent_stage import Process
-from support.device import enroll, keyborn_json
 from support.device import keyborn as command
-from support.device_home import home_in
-from support.server import Server, running
+from support.device import keyborn_json
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "python"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("api")) as server:
-        yield server
-
-
-@pytest.fixture
-def thing(request: pytest.FixtureRequest) -> str:
-    return f"p-{abs(hash(request.node.nodeid)) % 10**8}"
-
-
-@pytest.fixture
-def topic(thing: str) -> str:
-    return f"certtest/{thing}"
-
-
-@pytest.fixture
-def home(server: Server, tmp_path: Path, thing: str) -> Home:
-    home = home_in(tmp_path)
-    enroll(home.path, server.token(thing=thing)["code"], thing)
-    return home
-
-
-@pytest.fixture
-def agent(home: Home, tmp_path: Path) -> Iterator[Process]:
-    made = Process(home, tmp_path / "agent.log", "--rate", "0")
-    yield made
-    made.close()
 
 
 @pytest.fixture(params=["agent", "alone"])

@@ -27,12 +27,6 @@ RENEW, CONFIRM = "/v1/renew", "/v1/renew/confirm"
 CROWD = 40
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("renewal")) as server:
-        yield server
-
-
 @pytest.fixture
 def party(server: Server, tmp_path: Path) -> Iterator[Party]:
     party = Party(server, tmp_path)

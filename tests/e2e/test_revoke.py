@@ -2,26 +2,17 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-
-import pytest
 
 from keyborn.cli.console import ask
 from support.device import keyborn
 from support.figures import Figure
-from support.server import Server, running
+from support.server import Server
 from support.talker import LISTENS, V5, V311, Identity, Party, Talker, until
 
 ROUNDS = 20
 BOUND = 1.0
 """Seconds from the operator's order to the end of the open session (design GOALS P8)."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("revoke")) as server:
-        yield server
 
 
 @dataclass

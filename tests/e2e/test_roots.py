@@ -1,11 +1,9 @@
 """Which things believe which roots, asked at the command line, with a running server."""
 
 import ssl
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from keyborn.cli.console import ask
@@ -23,12 +21,6 @@ from support.talker import Identity, Party
 
 JOSE = {"Content-Type": "application/jose+json"}
 ROOTS = "/v1/roots"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("roots")) as server:
-        yield server
 
 
 def newest(server: Server) -> str:

@@ -43,12 +43,6 @@ End = Callable[[Server], object]
 Version = MQTTProtocolVersion
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with running(tmp_path_factory.mktemp("sessions")) as server:
-        yield server
-
-
 @pytest.fixture
 def stage(server: Server, tmp_path: Path) -> Iterator[Stage]:
     with staged(server, tmp_path) as stage:

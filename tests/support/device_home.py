@@ -22,6 +22,10 @@ from keyborn.domain.token import EnrollmentCode
 from support.device_pki import Wanted, certify
 from support.pki import Pki, pem, shared_pki
 
+THING = "gateway-1"
+OWN = f"certtest/{THING}"
+"""The topic that is its own, by the policy that every device has."""
+
 
 class Crash(BaseException):
     """A power cut: nothing may catch it."""
@@ -42,7 +46,7 @@ class Machine:
     """Surroundings that note what was said and waited for; waiting moves the virtual time only."""
 
     clock: FixedClock = field(default_factory=FixedClock)
-    hostname: str = "gateway-1"
+    hostname: str = THING
     said: list[str] = field(default_factory=list)
     slept: list[float] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
@@ -75,7 +79,7 @@ def home_in(folder: Path) -> Home:
 
 def identify(
     home: Home,
-    thing: str = "gateway-1",
+    thing: str = THING,
     *,
     pki: Pki | None = None,
     broker: tuple[str, int] = ("localhost", 8883),

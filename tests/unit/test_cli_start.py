@@ -9,8 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from keyborn import __version__
-from keyborn.cli import failures
+from keyborn.cli import agent, device, failures, messages
 from keyborn.cli.main import COMMANDS, cli
+from keyborn.device import keys, messenger
+from keyborn.device.messages import OutboxLimits, Overflow
+from keyborn.device.outbox_settings import DEFAULT_RATE
 from keyborn.domain.errors import ServerPartsMissing, Throttled
 
 
@@ -172,3 +175,22 @@ def test_another_missing_module_is_a_fault_of_ours_and_not_hidden(monkeypatch: p
     monkeypatch.setattr(type(cli), "get_command", lambda *_: missing("keyborn.nowhere"))
     with pytest.raises(ModuleNotFoundError):
         cli.main(["serve"], standalone_mode=False)
+
+
+def test_what_the_commands_know_without_loading_the_device_is_what_the_device_says() -> None:
+    """Their options are there before anything else is: what they offer and promise is written twice."""
+    assert device.KEY_TYPES == keys.KEY_TYPES
+    assert messages.WAIT == messenger.DEFAULT_WAIT
+    offered = {option.name: option for option in agent.agent.params if isinstance(option, click.Option)}
+    overflow = offered["overflow"].type
+    assert isinstance(overflow, click.Choice)
+    assert list(overflow.choices) == list(Overflow)
+    limits = OutboxLimits()
+    promised = {
+        "rate": f"{DEFAULT_RATE:g}",
+        "outbox_messages": f"{limits.messages}",
+        "outbox_bytes": f"{(limits.size or 0) // 2**20} MiB",
+        "overflow": limits.overflow.value,
+    }
+    for name, default in promised.items():
+        assert offered[name].show_default == f"{default}, or what outbox.toml says"

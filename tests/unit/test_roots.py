@@ -5,7 +5,7 @@ import hashlib
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyborn.domain.roots import is_root_set, root_set
+from keyborn.domain.roots import root_set
 
 
 def test_it_is_the_digest_of_the_sorted_digests() -> None:
@@ -22,9 +22,3 @@ def test_neither_order_nor_number_matters(roots: set[bytes], random: object) -> 
 @given(st.sets(st.binary(max_size=40), max_size=4), st.sets(st.binary(max_size=40), max_size=4))
 def test_other_roots_are_another_set(one: set[bytes], other: set[bytes]) -> None:
     assert (root_set(one) == root_set(other)) is (one == other)
-
-
-def test_only_a_digest_in_hex_is_one() -> None:
-    assert is_root_set(root_set([b"root"]))
-    for text in ("", "A" * 64, "0" * 63, "0" * 65, "0" * 63 + "\n", "0" * 64 + "\n"):
-        assert not is_root_set(text)

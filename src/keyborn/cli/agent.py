@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keyborn.cli.device import KEY_TYPES, Number, find_home, home_option, surroundings
+from keyborn.cli.device import KEY_TYPES, Number, find_home, home_option, rate_option, surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,12 +22,7 @@ _OVERFLOW = ("drop-oldest", "drop-newest", "refuse")
 
 @click.command()
 @home_option
-@click.option(
-    "--rate",
-    type=Number(0, 1000),
-    show_default="2, or what outbox.toml says",
-    help="Messages sent per second; 0 is as fast as the broker takes them.",
-)
+@rate_option
 @click.option(
     "--outbox-messages",
     type=click.IntRange(0),

@@ -73,10 +73,10 @@ def export(*, role: str, out: Path | None, data: Path) -> None:
 @data_option
 @json_option
 def count_roots(*, lacking: bool, under_old: bool, data: Path, as_json: bool) -> None:
-    """Count things by the set of roots that they believe, as they say; tell what may be done next.
+    """Count things by the set of roots that they believe.
 
-    Who does not have the newest set would be locked out by a switch to the next root, and whose certificate
-    comes from the old root, if that went.
+    Things say so themselves, and what may be done next is told. Who does not have the newest set would be
+    locked out by a switch to the next root, and whose certificate comes from the old root, if that went.
 
     Example: keyborn ca roots
 
@@ -106,10 +106,11 @@ def count_roots(*, lacking: bool, under_old: bool, data: Path, as_json: bool) ->
 @_keys_options
 @json_option
 def renew_root(*, data: Path, passphrase_file: Path | None, as_json: bool) -> None:
-    """Introduce a next root, with its intermediates, beside the present one.
+    """Introduce a next root beside the present one.
 
-    Devices come to believe both; nothing is issued from the next one before `keyborn ca switch-root`. A next
-    root that is there already stays. A server that runs takes it over at once.
+    It has intermediates of its own. Devices come to believe both roots; nothing is issued from the next one
+    before `keyborn ca switch-root`. A next root that is there already stays. A server that runs takes it over
+    at once.
 
     Example: keyborn ca renew-root
     """
@@ -132,11 +133,12 @@ def renew_root(*, data: Path, passphrase_file: Path | None, as_json: bool) -> No
 def switch_root(
     *, data: Path, passphrase_file: Path | None, back: bool, force: bool, yes: bool, as_json: bool
 ) -> None:
-    """Issue from the next root: certificates of devices, and the one that the service itself shows.
+    """Issue from the next root, or from the one before.
 
-    It is refused while things do not have that root yet. A server that runs goes over at once and keeps its
-    connections; what came from the root before is accepted until that is retired. Enrolment codes name the
-    root that issues: those made before the switch end with it.
+    It issues certificates of devices, and the one that the service itself shows. It is refused while things
+    do not have that root yet. A server that runs goes over at once and keeps its connections; what came from
+    the root before is accepted until that is retired. Enrolment codes name the root that issues: those made
+    before the switch end with it.
 
     Example: keyborn ca switch-root
 
@@ -158,10 +160,11 @@ def switch_root(
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 def retire_root(*, data: Path, passphrase_file: Path | None, force: bool, yes: bool, as_json: bool) -> None:
-    """Have the old root believed no more, after a switch; its keys are destroyed.
+    """Have the old root believed no more, after a switch.
 
-    It is refused while things do not have the newest roots, or have a certificate from the old one. With
-    --force the broker turns the certificates from the old root away at the next connection.
+    Its keys are destroyed. It is refused while things do not have the newest roots, or have a certificate
+    from the old one. With --force the broker turns the certificates from the old root away at the next
+    connection.
 
     Example: keyborn ca retire-root
     """

@@ -34,6 +34,13 @@ home_option = click.option(
     help="The device's folder.  [default: $KEYBORN_HOME, /var/lib/keyborn for root, else XDG state]",
 )
 
+rate_option = click.option(
+    "--rate",
+    type=Number(0, 1000),
+    show_default="2, or what outbox.toml says",
+    help="Messages sent per second; 0 is as fast as the broker takes them.",
+)
+
 
 def find_home(chosen: Path | None) -> "Home":
     """The home that a command works in."""

@@ -21,12 +21,12 @@ COMMANDS = {
     "demo": ("keyborn.cli.demo:demo", "Run the whole flow in a temporary folder, with evidence."),
     "serve": ("keyborn.cli.serve:serve", "Run the authority, registry and MQTT broker on this machine."),
     "token": ("keyborn.cli.token:token", "Enrolment tokens: create, list, withdraw."),
-    "thing": ("keyborn.cli.thing:thing", "The fleet: list, show, suspend, activate, revoke, retire."),
+    "thing": ("keyborn.cli.thing:thing", "The fleet: look, suspend, activate, let renew, revoke, retire."),
     "policy": ("keyborn.cli.policy:policy", "Access policies: put, attach, lint, simulate."),
     "service": ("keyborn.cli.service:service", "Broker identities for programs."),
     "watch": ("keyborn.cli.watch:watch", "Print the messages that match a filter, with thing and time."),
     "aws": ("keyborn.cli.aws:aws", "The serverless stack on AWS: deploy, outputs, destroy."),
-    "ca": ("keyborn.cli.ca:ca", "Roots, intermediates and their fingerprints."),
+    "ca": ("keyborn.cli.ca:ca", "Roots and intermediates: look, and change the root."),
     "audit": ("keyborn.cli.audit:audit", "The audit trail: show and verify."),
 }
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keyborn.cli.device import Number, find_home, home_option, printable, read_input, surroundings
+from keyborn.cli.device import (
+    Number,
+    find_home,
+    home_option,
+    printable,
+    rate_option,
+    read_input,
+    surroundings,
+)
 from keyborn.cli.output import json_option, show, table
 
 if TYPE_CHECKING:
@@ -25,17 +33,8 @@ _NUMBER = re.compile(r"-\.?[0-9]")
 _MARK = "\0"
 """Stands before a word that begins with a dash and is no option; no argument of a process can hold one."""
 
-RATE = 2.0
-"""Messages sent per second, unless the person says something else."""
 WAIT = 5.0
 """Seconds in which the broker is tried."""
-
-_rate_option = click.option(
-    "--rate",
-    type=Number(0, 1000),
-    show_default="2, or what outbox.toml says",
-    help="Messages sent per second; 0 is as fast as the broker takes them.",
-)
 
 
 class _Publish(click.Command):
@@ -64,7 +63,7 @@ def _unmark(_context: click.Context, _parameter: click.Parameter, word: str) -> 
 @click.argument("topic", callback=_unmark)
 @click.argument("message", callback=_unmark)
 @home_option
-@_rate_option
+@rate_option
 @click.option(
     "--wait",
     type=Number(0, 86400),
@@ -145,7 +144,7 @@ def told(done: "Published") -> str:
 @click.command()
 @click.argument("topic_filter", metavar="FILTER")
 @home_option
-@_rate_option
+@rate_option
 @click.option("--count", type=click.IntRange(1), help="Stop after so many messages.")
 @click.option("--timeout", type=Number(0.1), help="Stop after so many seconds.")
 @json_option

@@ -60,14 +60,13 @@ def renew(*, home: Path | None, now: bool, timeout: float, as_json: bool) -> Non
 def _is_due(home: "Home", around: "Surroundings") -> bool:
     """Whether it is, or an earlier renewal has not come to its end."""
     from keyborn.device import slots
-    from keyborn.domain.renewal_date import renew_at
 
     wall = around.clock.now()
     seen = slots.survey(home, wall)
     own = seen.current.identity
     if seen.next_usable or seen.unconfirmed or own is None:
         return True
-    return own.time(wall) >= renew_at(own.thing, own.not_before, own.not_after)
+    return own.time(wall) >= own.renews_at
 
 
 def _by_agent(agent: "AgentClient", timeout: float) -> bool:
@@ -99,9 +98,7 @@ def _by_ourselves(home: "Home", around: "Surroundings", timeout: float, *, now: 
         journey = runner.run(watch)
     if runner.renewed or watch.too_early:
         return bool(runner.renewed)
-    trouble = journey.trouble
-    detail = f" ({journey.detail})" if journey.detail else ""
-    raise RenewalNotDone(detail=f"{trouble.value}{detail}" if trouble else _NO_TIME)
+    raise RenewalNotDone(detail=journey.error or _NO_TIME)
 
 
 class _Watch:
@@ -131,9 +128,8 @@ class _Watch:
 
 def _report(before: "Identity", own: "Identity", next_step: str, *, renewed: bool, as_json: bool) -> None:
     from keyborn.domain.moment import shown
-    from keyborn.domain.renewal_date import renew_at
 
-    due = shown(renew_at(own.thing, own.not_before, own.not_after))
+    due = shown(own.renews_at)
     report: dict[str, Any] = {
         "thing": own.thing,
         "renewed": renewed,

@@ -60,14 +60,13 @@ def status(context: click.Context, *, home: Path | None, listed: bool, as_json: 
 
 def _identity(identity: "Identity", now: "datetime") -> dict[str, Any]:
     from keyborn.domain.moment import shown
-    from keyborn.domain.renewal_date import renew_at
 
     return {
         "thing": identity.thing,
         "certificateId": identity.certificate_id,
         "notBefore": shown(identity.not_before),
         "notAfter": shown(identity.not_after),
-        "renewsAt": shown(renew_at(identity.thing, identity.not_before, identity.not_after)),
+        "renewsAt": shown(identity.renews_at),
         "daysLeft": int((identity.not_after - identity.time(now)).total_seconds() // _DAY),
         "keyType": identity.key_type,
         "broker": f"{identity.broker.endpoint}:{identity.broker.port}",
@@ -81,6 +80,7 @@ def _journey(home: "Home", now: "datetime") -> dict[str, Any]:
     from keyborn.device.agent.client import agent_of
     from keyborn.device.slots import survey
     from keyborn.domain.errors import DeviceError
+    from keyborn.domain.journey import Stage
 
     with contextlib.suppress(DeviceError), agent_of(home) as agent:
         if agent is not None:
@@ -89,12 +89,12 @@ def _journey(home: "Home", now: "datetime") -> dict[str, Any]:
             return running | ({"lastError": told["error"]} if told["error"] else {})
     seen = survey(home, now)
     if seen.next_usable:
-        stage = "staged"
+        stage = Stage.STAGED
     elif seen.current.whole:
-        stage = "confirming" if seen.unconfirmed else "enrolled"
+        stage = Stage.CONFIRMING if seen.unconfirmed else Stage.ENROLLED
     else:
-        stage = "unprovisioned"
-    return {"agent": False, "journey": stage}
+        stage = Stage.UNPROVISIONED
+    return {"agent": False, "journey": stage.value}
 
 
 def _mode(home: "Home") -> str | None:

@@ -2,23 +2,24 @@
 
 from pathlib import Path
 
-from keyborn.device import files
+from keyborn.device import files, slots
+from keyborn.device.agent import enrolling, place
 from keyborn.device.agent.client import agent_of
 from keyborn.device.home import Home
 from keyborn.domain.errors import AgentRunning
 from keyborn.domain.slots import Slot
 
-_OTHERS = (
-    "next.promoting", "previous.returning", "roots.next", "roots.pem",
-    "enroll.code", "outbox.db", "outbox.db-wal", "outbox.db-shm", "outbox.db-journal", "agent.sock",
-)  # fmt: skip
+_OF_SQLITE = ("", "-wal", "-shm", "-journal")
+"""What a database's file and those beside it end with."""
 
 
 def holdings(home: Home) -> list[Path]:
     """What there is to remove; the settings first, for what they no longer bind is no identity."""
-    slots = [home.of(slot) for slot in (Slot.NEXT, Slot.PREVIOUS, Slot.CURRENT)]
-    listed = [path for slot in slots for path in (slot.settings, slot.key, slot.certificate)]
-    listed += [home.path / name for name in _OTHERS]
+    identities = [home.of(slot) for slot in (Slot.NEXT, Slot.PREVIOUS, Slot.CURRENT)]
+    listed = [path for one in identities for path in (one.settings, one.key, one.certificate)]
+    listed += [*slots.changes(home), home.roots, home.path / enrolling.FILE]
+    listed += [home.path / f"{home.outbox.name}{end}" for end in _OF_SQLITE]
+    listed.append(home.path / place.NAME)
     return [path for path in listed if path.is_symlink() or path.exists()]
 
 

@@ -70,6 +70,13 @@ class Identity:
         """The wall clock, unless a later time has been proved."""
         return max(wall, self.proved_time)
 
+    @property
+    def renews_at(self) -> datetime:
+        """When this certificate is to be renewed; a publisher does not load what says so."""
+        from keyborn.domain.renewal_date import renew_at
+
+        return renew_at(self.thing, self.not_before, self.not_after)
+
     def doubts(self, wall: datetime) -> bool:
         """Whether the clock is not to be believed, and there is a root of one's own that allows that.
 

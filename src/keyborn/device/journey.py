@@ -24,7 +24,6 @@ from keyborn.domain.errors import FileNotPrivate, KeybornError, KeyUnusable, Ses
 from keyborn.domain.journey import Effect, Event, Happened, Journey, Slot, Stage, advance, begin, span_of
 from keyborn.domain.journey import effects as e
 from keyborn.domain.profile import BACKDATE
-from keyborn.domain.renewal_date import renew_at
 
 FIRST_CHECK = 3600.0
 """Seconds after a start in which a device asks the service once what time it is, at a moment of its own."""
@@ -246,7 +245,7 @@ class Runner:
             return of_service(wrong)
         self._told = Told(there, wall, self._around.pace.monotonic())
         own = self._own = self._believer.look(own, there)
-        left = (renew_at(own.thing, own.not_before, own.not_after) - there).total_seconds()
+        left = (own.renews_at - there).total_seconds()
         if left <= 0 or self._asked_for:
             return Event(Happened.TIMELY)
         return Event(Happened.EARLY, retry_after=left)
@@ -363,7 +362,7 @@ class Runner:
             return rest
         check_in = self._check_from - mono if told is None else told.at + CHECK_EVERY - mono
         believed = wall if told is None else told.now(wall, mono)
-        left = (renew_at(own.thing, own.not_before, own.not_after) - believed).total_seconds()
+        left = (own.renews_at - believed).total_seconds()
         return max(rest, min(left, check_in))
 
     def _current(self) -> Identity:

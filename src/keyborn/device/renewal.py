@@ -89,9 +89,8 @@ class RenewalClient:
         if own.pinned:
             self._exchange(own, https.Request("GET", BUNDLE_PATH), roots_pem=kept_pem)
         context = tls.verifying_context(kept_pem, instead=own.peer_dates(self.clock.now()))
-        FileKeyStore(self.home.key).authenticate(
-            context, self.home.certificate
-        )  # TLS 1.2 wants it in between
+        # TLS 1.2 wants the device's certificate in the middle of the handshake
+        FileKeyStore(self.home.key).authenticate(context, self.home.certificate)
         prove_broker(own, context, self.seconds)
 
     def tell_roots(self, own: Identity) -> None:

@@ -24,9 +24,6 @@ from keyborn.domain.errors import FileNotPrivate, WrongAnswer, WrongCertificate
 if TYPE_CHECKING:
     from cryptography import x509
 
-MAX_ROOTS = 8
-"""Members of a bundle; a switch needs two."""
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -67,9 +64,8 @@ def weigh(bundle: bytes, present_pem: str, moment: datetime, *, url: str) -> Cha
     roots_pem = verify.to_pem(usable)
     try:
         tls.verifying_context(roots_pem)
-    except (
-        ssl.SSLError
-    ):  # whatever else reads it: it could not be undone, for nobody would be believed any more
+    except ssl.SSLError:
+        # whatever else reads it: it could not be undone, for nobody would be believed any more
         detail = "its trust bundle: TLS itself cannot read it"
         raise WrongAnswer(url=url, detail=detail) from None
     return Change(

@@ -88,9 +88,12 @@ def settle(home: Home, checkpoint: files.Checkpoint = files.no_checkpoint) -> tu
 
 def is_settled(home: Home) -> bool:
     """Whether no identity is just being replaced, by a process that is at it or was stopped in it."""
-    return not any(
-        os.path.lexists(path) for path in (*(_mark(home, slot) for slot in _MARKS), home.next_roots)
-    )
+    return not any(os.path.lexists(path) for path in changes(home))
+
+
+def changes(home: Home) -> list[Path]:
+    """What lies in a home while an identity, or its roots, are just being replaced."""
+    return [*(_mark(home, slot) for slot in _MARKS), home.next_roots]
 
 
 def ensure_settled(home: Home) -> None:

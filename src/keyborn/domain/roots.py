@@ -1,7 +1,6 @@
 """Which roots a device believes, as it tells the registry: a digest of the set, and since when."""
 
 import hashlib
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +10,6 @@ from keyborn.domain.names import ThingName
 
 RootSet = NewType("RootSet", str)
 """A set of roots: lower-case hex SHA-256 of the sorted SHA-256 digests of their DER, one after the other."""
-_ROOT_SET = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +26,3 @@ def root_set(ders: Iterable[bytes]) -> RootSet:
     """The set of these roots, in any order and number."""
     digests = sorted({hashlib.sha256(der).digest() for der in ders})
     return RootSet(hashlib.sha256(b"".join(digests)).hexdigest())
-
-
-def is_root_set(text: str) -> bool:
-    """Whether a text may be a set's digest."""
-    return _ROOT_SET.fullmatch(text) is not None

@@ -7,6 +7,7 @@ from keyborn.domain.access_policy.explain import Explanation, StatementNote
 from keyborn.domain.access_policy.lint import Finding
 from keyborn.domain.audit import AuditRecord
 from keyborn.domain.certificate import Certificate
+from keyborn.domain.moment import shown
 from keyborn.domain.roots import Belief
 from keyborn.domain.thing import Thing
 from keyborn.domain.token import EnrollmentToken
@@ -23,8 +24,8 @@ def token_row(token: EnrollmentToken, now: datetime, uses_taken: int = 0) -> dic
         "uses": token.uses,
         "usesTaken": uses_taken,
         "replace": token.replace,
-        "issued": time_text(token.issued_at),
-        "expires": time_text(token.expires_at),
+        "issued": shown(token.issued_at),
+        "expires": shown(token.expires_at),
     }
 
 
@@ -43,10 +44,10 @@ def thing_row(thing: Thing) -> dict[str, object]:
         "kind": thing.kind.value,
         "status": thing.status.value,
         "keyHash": thing.key_hash,
-        "created": time_text(thing.created_at),
+        "created": shown(thing.created_at),
         "attributes": dict(thing.attributes),
         "policies": [DEFAULT_POLICY] if thing.policies is None else list(thing.policies),
-        "graceUntil": None if thing.grace_until is None else time_text(thing.grace_until),
+        "graceUntil": None if thing.grace_until is None else shown(thing.grace_until),
     }
 
 
@@ -56,7 +57,7 @@ def belief_row(belief: Belief) -> dict[str, object]:
     return {
         "thingName": belief.thing,
         "roots": belief.roots,
-        "since": None if since is None else time_text(since),
+        "since": None if since is None else shown(since),
     }
 
 
@@ -87,9 +88,9 @@ def certificate_row(certificate: Certificate, now: datetime) -> dict[str, object
         "certificateId": certificate.id,
         "status": "expired" if expired else certificate.status.value,
         "slot": certificate.slot.value,
-        "notBefore": time_text(certificate.not_before),
-        "notAfter": time_text(certificate.not_after),
-        "firstConnected": time_text(connected) if connected else None,
+        "notBefore": shown(certificate.not_before),
+        "notAfter": shown(certificate.not_after),
+        "firstConnected": shown(connected) if connected else None,
         "renews": certificate.renews,
     }
 
@@ -117,7 +118,7 @@ def policy_row(policy: AccessPolicy) -> dict[str, object]:
         "policyName": policy.name,
         "version": policy.version,
         "statements": len(policy.document.statements),
-        "updated": time_text(policy.updated_at),
+        "updated": shown(policy.updated_at),
         "writtenBy": "keyborn" if policy.shipped else "operator",
     }
 
@@ -156,8 +157,3 @@ def _note_row(note: StatementNote) -> dict[str, object]:
         "matched": note.matched,
         "because": note.line,
     }
-
-
-def time_text(moment: datetime) -> str:
-    """A time as people and programs read it: ISO 8601, UTC, whole seconds."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

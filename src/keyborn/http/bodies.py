@@ -3,12 +3,12 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated
 
 import msgspec
 
 from keyborn.domain.certificate import Certificate
+from keyborn.domain.moment import shown
 from keyborn.domain.names import ThingName
 
 Name = Annotated[str, msgspec.Meta(min_length=1, description="1 to 64 of A-Z a-z 0-9 : _ -")]
@@ -149,7 +149,7 @@ def answer_enrollment(certificate: Certificate, broker: BrokerAddress) -> Enroll
         certificate_id=certificate.id,
         certificate_pem=pem_of(certificate.der),
         chain_pem=broker.chain_pem(certificate.der),
-        not_after=time_text(certificate.not_after),
+        not_after=shown(certificate.not_after),
         mqtt=MqttAnswer(
             endpoint=broker.endpoint,
             port=broker.port,
@@ -161,11 +161,6 @@ def answer_enrollment(certificate: Certificate, broker: BrokerAddress) -> Enroll
             roots_pem=broker.roots_pem(),
         ),
     )
-
-
-def time_text(moment: datetime) -> str:
-    """A moment as devices read it: UTC, whole seconds."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def fingerprint_text(digest: bytes) -> str:

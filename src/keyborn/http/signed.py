@@ -1,4 +1,4 @@
-"""The routes that take signed requests: a nonce, a renewal, its confirmation.
+"""The routes of signed requests: a nonce, a renewal, its confirmation, and which roots a device believes.
 
 Every answer of a signed route, refusals included, carries the nonce for the next request in Replay-Nonce
 (RFC 8555, 6.5.1), so that a device on a slow line asks once.
@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from keyborn.domain.errors import JwsMalformed, KeybornError, MalformedRequest
 from keyborn.domain.jws import MEDIA_TYPE
+from keyborn.domain.moment import shown
 from keyborn.domain.roots import RootSet
 from keyborn.http import guards, problems
 from keyborn.http.bodies import (
@@ -25,7 +26,6 @@ from keyborn.http.bodies import (
     RenewPayload,
     RootsPayload,
     answer_enrollment,
-    time_text,
 )
 from keyborn.service.renew import RenewalAuthority, SignedCaller
 
@@ -79,7 +79,7 @@ class SignedRoutes:
         payload = _parse_payload(caller, _confirm_payload)
         confirmed = await self._authority.confirm(caller)
         await self._note(caller, payload.roots)
-        answer = ConfirmAnswer(confirmed.thing, confirmed.id, time_text(confirmed.not_after))
+        answer = ConfirmAnswer(confirmed.thing, confirmed.id, shown(confirmed.not_after))
         return Response(msgspec.json.encode(answer), media_type=_JSON)
 
     async def roots(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The enrolment saga's steps, by name. The list is the plan: a test kills a real server at each of them."""
+"""The steps of an enrolment and of a renewal, by name: the plan of tests that kill a real server at each."""
 
 from collections.abc import Callable
 from enum import StrEnum

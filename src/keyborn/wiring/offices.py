@@ -11,6 +11,7 @@ from keyborn.adapters.data_folder import DataFolder
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import ServerNotRunning
+from keyborn.domain.moment import shown
 from keyborn.http.admin import Office
 from keyborn.http.bodies import fingerprint_text
 from keyborn.ports import Clock, RootKeeper
@@ -74,8 +75,8 @@ def authority_rows(folder: DataFolder) -> list[Mapping[str, Any]]:
             "issuer": certificate.issuer,
             "serial": certificate.serial,
             "fingerprint": fingerprint_text(bytes.fromhex(certificate.fingerprint)),
-            "notBefore": certificate.not_before.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "notAfter": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "notBefore": shown(certificate.not_before),
+            "notAfter": shown(certificate.not_after),
             "pem": certificate.pem,
         }
         for certificate in describe_authority(folder.authority)

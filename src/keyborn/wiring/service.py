@@ -7,7 +7,7 @@ parts know one another through ports alone, so that workers can move to processe
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -123,8 +123,8 @@ class LocalService:
             authority = self._open_authority()
             identity = self._open_identity(authority)
             live = Listening(authority, identity)
-            gateway, listening = await self._start_broker(stack, authority, live)
-            running = await self._start_http(stack, authority, live, gateway, listening)
+            gateway, brokers = await self._start_broker(stack, authority, live)
+            running = await self._start_http(stack, authority, live, gateway, brokers)
             stack.push_async_callback(self._end_tasks)
             self._spawn(identity.keep_fresh())
             self._spawn(self._sweep(gateway))
@@ -146,7 +146,7 @@ class LocalService:
 
     async def _start_broker(
         self, stack: AsyncExitStack, authority: EmbeddedAuthority, live: Listening
-    ) -> tuple[Gateway, "_Brokers"]:
+    ) -> tuple[Gateway, _Brokers]:
         path = live.certificate
         context = live.context(lambda: server_context(path, path, authority.client_ca_pem()))
         journal = await Journal.open(self._folder.broker)
@@ -170,7 +170,7 @@ class LocalService:
         authority: EmbeddedAuthority,
         live: Listening,
         gateway: Gateway,
-        brokers: "_Brokers",
+        brokers: _Brokers,
     ) -> Running:
         path = live.certificate
         context = live.context(lambda: https_context(path, path, authority.client_ca_pem()))
@@ -187,9 +187,7 @@ class LocalService:
         await control.listen_unix(self._folder.bind_control())
         return running
 
-    async def _service(
-        self, authority: EmbeddedAuthority, brokers: "_Brokers", sessions: Sessions
-    ) -> Service:
+    async def _service(self, authority: EmbeddedAuthority, brokers: _Brokers, sessions: Sessions) -> Service:
         registration = RegistrationAuthority(
             authenticator=await self._authenticator(),
             enrollments=self._registry,
@@ -298,7 +296,7 @@ def about_row(running: Running) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _listening(address: Address) -> Any:  # noqa: ANN401 - a context manager
+def _listening(address: Address) -> Iterator[None]:
     try:
         yield
     except OSError as error:

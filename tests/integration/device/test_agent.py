@@ -4,7 +4,6 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from keyborn.device.outbox import Outbox, open_outbox
 from keyborn.domain.errors import AgentRefused, AgentRunning, OutboxUnusable, PublishDenied
 from keyborn.domain.journey import Trouble
 from support.agent_stage import FAST, running, status_of, talking
-from support.device_home import DAY, eventually, home_in, identify, now
+from support.device_home import DAY, OWN, eventually, home_in, identify, now
 from support.device_pki import Wanted
 from support.mosquitto_broker import mosquitto
 from support.renewing_service import renewing_service
@@ -38,25 +37,15 @@ from support.rude_broker import (
     Packet,
     RudeBroker,
     accept,
-    rude_broker,
 )
 
-OWN = "certtest/gateway-1"
 TAKEN_OVER = b"\xe0\x02\x8e\x00"
 UNSUBSCRIBE = 10
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path, broker: RudeBroker) -> Home:
-    home = home_in(tmp_path)
-    identify(home, broker=(broker.host, broker.port))
-    return home
+def home(enrolled: Home) -> Home:
+    return enrolled
 
 
 def keep(home: Home, *payloads: bytes) -> None:

@@ -81,20 +81,6 @@ def fresh(world: World, options: Options = FIRST) -> Iterator[Running]:
         yield agent
 
 
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The agent's waits, each cut to a moment."""
-    told: list[float] = []
-    sleep = Agent._sleep
-
-    def short(self: Agent, seconds: float) -> None:
-        told.append(seconds)
-        sleep(self, min(seconds, 0.1))
-
-    monkeypatch.setattr(Agent, "_sleep", short)
-    return told
-
-
 def stages(agent: Running) -> list[str]:
     return [str(each["stage"]) for each in agent.events() if each["event"] == "stage"]
 

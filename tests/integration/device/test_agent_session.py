@@ -3,34 +3,23 @@
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from keyborn.device import connecting, session
-from keyborn.device.agent.run import Agent
 from keyborn.device.answer import Fallback
 from keyborn.device.home import Home
 from support.agent_stage import running, talking
-from support.device_home import eventually, home_in, identify
+from support.device_home import OWN, eventually, home_in, identify
 from support.rude_broker import CONNECT, PUBLISH, SUBSCRIBE, Packet, RudeBroker, accept, rude_broker
 
-OWN = "certtest/gateway-1"
 ALPN = "x-amzn-mqtt-ca"
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running_:
-        yield running_
-
-
-@pytest.fixture
-def home(tmp_path: Path, broker: RudeBroker) -> Home:
-    home = home_in(tmp_path)
-    identify(home, broker=(broker.host, broker.port))
-    return home
+def home(enrolled: Home) -> Home:
+    return enrolled
 
 
 def delivers(home: Home, text: str = "x") -> None:
@@ -133,17 +122,9 @@ def test_a_broker_that_answers_no_subscription_is_left_and_asked_again(
 
 
 def test_pauses_between_connections_are_drawn_from_nothing_to_twice_as_much_up_to_two_minutes(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    home: Home, pauses: list[float]
 ) -> None:
     """Full jitter: the whole pause is drawn, here always a twentieth, so that a fleet comes by and by."""
-    pauses: list[float] = []
-    sleep = Agent._sleep
-
-    def short(self: Agent, seconds: float) -> None:
-        pauses.append(seconds)
-        sleep(self, min(seconds, 0.02))
-
-    monkeypatch.setattr(Agent, "_sleep", short)
     identify(home, broker=("localhost", 1))
     with running(home):
         eventually(lambda: len(pauses) >= 10)
@@ -151,21 +132,14 @@ def test_pauses_between_connections_are_drawn_from_nothing_to_twice_as_much_up_t
 
 
 def test_who_takes_its_sessions_over_is_met_ever_more_seldom(
-    home: Home, broker: RudeBroker, monkeypatch: pytest.MonkeyPatch
+    home: Home, broker: RudeBroker, pauses: list[float]
 ) -> None:
     """A copy of this device: the pauses grow although every connection succeeds, so the fight is bounded."""
-    pauses: list[float] = []
-    sleep = Agent._sleep
-
-    def short(self: Agent, seconds: float) -> None:
-        pauses.append(seconds)
-        sleep(self, min(seconds, 0.02))
 
     def answer(packet: Packet, level: int) -> bytes | None:
         reply = accept(packet, level)
         return reply + b"\xe0\x02\x8e\x00" if packet.kind == CONNECT and reply else reply
 
-    monkeypatch.setattr(Agent, "_sleep", short)
     broker.answer = answer
     with running(home) as agent:
         eventually(lambda: len(pauses) >= 6)

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -19,24 +18,13 @@ from keyborn.device.outbox import open_outbox
 from keyborn.device.outbox_settings import OutboxSettings
 from keyborn.domain.errors import HomeBusy
 from support.agent_stage import running
-from support.device_home import eventually, home_in, identify
+from support.device_home import OWN, eventually, home_in, identify
 from support.rude_broker import CONNECT, DISCONNECT, PUBLISH, SUBSCRIBE, Packet, RudeBroker, accept
-from support.rude_broker import rude_broker as a_broker
-
-OWN = "certtest/gateway-1"
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with a_broker(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path, broker: RudeBroker) -> Home:
-    home = home_in(tmp_path)
-    identify(home, broker=(broker.host, broker.port))
-    return home
+def home(enrolled: Home) -> Home:
+    return enrolled
 
 
 @pytest.fixture

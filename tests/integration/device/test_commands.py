@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,34 +12,9 @@ import pytest
 from keyborn.device.home import Home
 from keyborn.domain.token import encode_secret
 from support.device import keyborn, keyborn_json
-from support.device_home import eventually, home_in, identify
-from support.rude_broker import PUBLISH, SUBSCRIBE, Packet, RudeBroker, accept, rude_broker
-from support.rude_service import SECRET, RudeService, changed, problem, rude_service
-
-OWN = "certtest/gateway-1"
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[RudeService]:
-    with rude_service(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
-
-
-@pytest.fixture
-def enrolled(home: Home, broker: RudeBroker) -> Home:
-    identify(home, broker=(broker.host, broker.port))
-    return home
+from support.device_home import OWN, eventually, identify
+from support.rude_broker import PUBLISH, SUBSCRIBE, Packet, RudeBroker, accept
+from support.rude_service import SECRET, RudeService, changed, problem
 
 
 def enroll_words(home: Home, *more: str | Path) -> tuple[str | Path, ...]:

@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 
@@ -23,14 +22,9 @@ from keyborn.domain import errors
 from support import ministack
 from support.aws_device import AwsDevice, enroll_at_aws
 from support.device import keyborn, keyborn_json
-from support.device_home import home_in, now
+from support.device_home import now
 
 _numbers = count(1)
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
 
 
 @pytest.fixture

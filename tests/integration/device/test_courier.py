@@ -19,23 +19,11 @@ from keyborn.device.outbox import Outbox, open_outbox
 from keyborn.device.session import Session
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import SessionLost
-from support.device_home import home_in, identify, now
+from support.device_home import OWN, identify, now
 from support.mosquitto_broker import mosquitto
-from support.rude_broker import PINGREQ, PUBLISH, RudeBroker, accept, rude_broker
+from support.rude_broker import PINGREQ, PUBLISH, RudeBroker, accept
 
-OWN = "certtest/gateway-1"
 DELIVERED = Fate(Outcome.DELIVERED)
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
 
 
 @pytest.fixture

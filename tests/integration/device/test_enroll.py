@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import stat
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from keyborn.device.identity import State, assess
 from keyborn.domain import errors
 from keyborn.domain.token import EnrollmentCode, encode_secret
 from support.csr_make import make_key
-from support.device_home import DAY, Machine, home_in, leaf_of
+from support.device_home import DAY, Machine, leaf_of
 from support.device_pki import Wanted, certify, public_der
 from support.pki import CLIENT, SERVER, new_pki, pem
 from support.rude_service import (
@@ -40,22 +39,6 @@ from support.rude_service import (
 ENROLL = "/v1/enroll"
 BUNDLE = "/v1/trust-bundle"
 THING = Wish(thing="gateway-1")
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[RudeService]:
-    with rude_service(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return Machine()
 
 
 def run(

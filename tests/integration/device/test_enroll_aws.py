@@ -6,7 +6,6 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,29 +24,18 @@ from keyborn.domain import errors
 from keyborn.domain.token import EnrollmentCode
 from support.aws_certificate import BACK, END, Shape, certify_as_aws
 from support.device import keyborn_json
-from support.device_home import Machine, home_in, leaf_of
+from support.device_home import Machine, leaf_of
 from support.pki import pem
-from support.rude_service import Exchange, Reply, RudeService, rude_service
+from support.rude_service import Exchange, Reply, RudeService
 
 ENROLL = "/v1/enroll"
 ENDPOINT = "a1b2c3d4e5f6g7-ats.iot.eu-central-1.amazonaws.com"
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[RudeService]:
-    with rude_service(tmp_path) as running:
-        running.script(ENROLL, aws())
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return Machine()
+def service(service: RudeService) -> RudeService:
+    service.script(ENROLL, aws())
+    return service
 
 
 def aws(shape: Shape | None = None, **changes: Any) -> Reply:  # noqa: ANN401 - JSON

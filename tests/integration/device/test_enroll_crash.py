@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from keyborn.device.keystore import FileKeyStore
 from keyborn.domain.token import EnrollmentCode
 from support.device_home import Crash, Machine, home_in, identify
 from support.device_slots import stage
-from support.rude_service import RudeService, rude_service
+from support.rude_service import RudeService
 
 THING = Wish(thing="gateway-1")
 ENROLL = "/v1/enroll"
@@ -57,12 +56,6 @@ STEPS = [
     "sync the folder of device.toml",
     "done",
 ]
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[RudeService]:
-    with rude_service(tmp_path) as running:
-        yield running
 
 
 def run(home: Home, service: RudeService, machine: Machine) -> Outcome:

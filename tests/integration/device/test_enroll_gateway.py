@@ -5,8 +5,6 @@ own has a Retry-After.
 """
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +12,8 @@ from keyborn.device.enroll import Outcome, Wish, enroll
 from keyborn.device.home import Home
 from keyborn.device.pace import FIRST_DELAY, LONGEST_DELAY
 from keyborn.domain import errors
-from support.device_home import Machine, home_in
-from support.rude_service import Reply, RudeService, plain, polite, problem, rude_service
+from support.device_home import Machine
+from support.rude_service import Reply, RudeService, plain, polite, problem
 
 ENROLL = "/v1/enroll"
 BUNDLE = "/v1/trust-bundle"
@@ -26,22 +24,6 @@ BUSY = {
     503: "Service Unavailable",
     504: "Gateway Timeout",
 }
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[RudeService]:
-    with rude_service(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
-
-
-@pytest.fixture
-def machine() -> Machine:
-    return Machine()
 
 
 def gateway(status: int, message: str) -> Reply:

@@ -5,7 +5,6 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,23 +16,12 @@ from keyborn.device.identity import State, assess
 from keyborn.domain import errors
 from keyborn.domain.token import EnrollmentCode
 from support.device import keyborn, keyborn_json
-from support.device_home import DAY, Machine, home_in
+from support.device_home import DAY, Machine
 from support.device_pki import Wanted
-from support.rude_service import RudeService, rude_service
+from support.rude_service import RudeService
 
 THING = Wish(thing="gateway-1")
 ELSEWHERE = "https://elsewhere.example:8443"
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[RudeService]:
-    with rude_service(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
 
 
 def words(home: Home, *more: str | Path) -> tuple[str | Path, ...]:

@@ -20,18 +20,13 @@ from keyborn.device.messages import Message
 from keyborn.device.messenger import Delivery, Messenger
 from keyborn.device.session import Session
 from keyborn.domain import errors
-from support.device_home import Machine, home_in, identify, now
+from support.device_home import OWN, Machine, identify, now
 from support.pki import new_pki
 from support.rude_broker import CONNECT, RudeBroker, accept, rude_broker
 
 ALPN = "x-amzn-mqtt-ca"
 PATIENCE = 2.0
-OWN = Message(1, "certtest/gateway-1", b"hello")
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
+HELLO = Message(1, OWN, b"hello")
 
 
 @pytest.fixture
@@ -120,7 +115,7 @@ def test_a_barred_port_leads_to_the_second_with_its_alpn(
 ) -> None:
     begun = time.monotonic()
     with barred() as port, session(home, between(home, port, second.port)) as made:
-        assert made.publish(OWN).code == 0
+        assert made.publish(HELLO).code == 0
     assert second.alpn == [ALPN]
     assert second.published() == ["certtest/gateway-1"]
     assert time.monotonic() - begun < 2 * PATIENCE
@@ -283,7 +278,7 @@ def test_a_session_that_ends_there_says_where_it_was(home: Home, second: RudeBro
         session(home, between(home, port, second.port)) as made,
         pytest.raises(errors.SessionLost, match=f"localhost:{second.port} ended"),
     ):
-        made.publish(OWN)
+        made.publish(HELLO)
 
 
 # ── a whole command ──

@@ -5,7 +5,6 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,15 +13,9 @@ import pytest
 from keyborn.device import https, tls
 from support.device_home import eventually, now
 from support.pki import new_pki
-from support.rude_service import Exchange, Reply, RudeService, endless, plain, rude_service, silent
+from support.rude_service import Exchange, Reply, RudeService, endless, plain, silent
 
 GET = https.Request("GET", "/x")
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[RudeService]:
-    with rude_service(tmp_path) as running:
-        yield running
 
 
 def ask(service: RudeService, request: https.Request = GET, *, seconds: float = 5) -> https.Answer:

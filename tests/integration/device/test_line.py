@@ -1,7 +1,6 @@
 """The journey's line to a real broker: one session, whose refusals are told from a network's."""
 
 import ssl
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -21,21 +20,10 @@ from keyborn.domain.errors import (
     SessionRefused,
 )
 from keyborn.domain.slots import Slot
-from support.device_home import DAY, FixedClock, home_in, identify, now
+from support.device_home import DAY, FixedClock, identify, now
 from support.device_slots import stage
 from support.pki import SERVER, new_pki, shared_pki
 from support.rude_broker import CONNECT, RudeBroker, accept, rude_broker
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
 
 
 def identity_at(home: Home, broker: RudeBroker, *, pinned: bool = True) -> Identity:

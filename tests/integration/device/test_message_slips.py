@@ -6,7 +6,6 @@ import pwd
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,28 +17,9 @@ from keyborn.device.home import Home
 from keyborn.device.messages import Fate, Outcome
 from keyborn.device.outbox import open_outbox
 from support.device import keyborn
-from support.device_home import eventually, home_in, identify, now
+from support.device_home import OWN, eventually, identify, now
 from support.device_pki import Wanted
 from support.rude_broker import PUBLISH, RudeBroker, accept, rude_broker
-
-OWN = "certtest/gateway-1"
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
-
-
-@pytest.fixture
-def enrolled(home: Home, broker: RudeBroker) -> Home:
-    identify(home, broker=(broker.host, broker.port))
-    return home
 
 
 def sent(broker: RudeBroker) -> bytes:

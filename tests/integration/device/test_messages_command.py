@@ -10,10 +10,8 @@ from keyborn.device.home import Home
 from keyborn.device.messages import Draft, Fate, Outcome
 from keyborn.device.outbox import open_outbox
 from support.device import keyborn, keyborn_json
-from support.device_home import home_in, identify, now
+from support.device_home import OWN, home_in, identify, now
 from support.rude_broker import PUBLISH, RudeBroker, accept, rude_broker
-
-OWN = "certtest/gateway-1"
 
 
 @pytest.fixture
@@ -81,7 +79,7 @@ def test_what_a_broker_answered_cannot_draw_on_the_terminal(home: Home) -> None:
 def test_one_is_retried_and_goes_with_the_next_publish(home: Home, broker: RudeBroker) -> None:
     first, second = refuse(home, 2)
     done = keyborn(*words(home, "retry", first))
-    assert done.stdout == "1 message: to be sent with the next publish or subscribe.\n"
+    assert done.stdout == "1 message: wait again, sent with the next publish or subscribe.\n"
     keyborn("publish", OWN, "x", "--home", home.path, "--rate", "0")
     assert broker.published() == [f"{OWN}/0", OWN, OWN]
     assert [each["id"] for each in keyborn_json(*words(home, "list"))["messages"]] == [second]

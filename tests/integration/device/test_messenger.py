@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,24 +13,15 @@ from keyborn.device.messenger import Delivery, Messenger
 from keyborn.device.outbox import open_outbox
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain import errors
-from support.device_home import Machine, eventually, home_in, identify, now
-from support.rude_broker import CONNECT, PUBLISH, SUBSCRIBE, Packet, RudeBroker, accept, rude_broker
+from support.device_home import OWN, Machine, eventually, home_in, identify, now
+from support.rude_broker import CONNECT, PUBLISH, SUBSCRIBE, Packet, RudeBroker, accept
 
-OWN = "certtest/gateway-1"
 SHUTTING_DOWN = b"\xe0\x02\x8b\x00"
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path, broker: RudeBroker) -> Home:
-    home = home_in(tmp_path)
-    identify(home, broker=(broker.host, broker.port))
-    return home
+def home(enrolled: Home) -> Home:
+    return enrolled
 
 
 @pytest.fixture

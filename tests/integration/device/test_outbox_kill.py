@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -27,9 +26,9 @@ from keyborn.device.outbox import Outbox, open_outbox
 from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import OutboxUnusable
 from support.child_process import TESTS
-from support.device_home import home_in, identify, now
+from support.device_home import now
 from support.outbox_child import TOPICS
-from support.rude_broker import PUBLISH, Packet, RudeBroker, accept, rude_broker
+from support.rude_broker import PUBLISH, Packet, RudeBroker, accept
 
 FULL = os.environ.get("KEYBORN_FULL") == "1"
 MESSAGES = 10_000 if FULL else 1500
@@ -38,15 +37,8 @@ PATIENCE = 600.0 if FULL else 100.0
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
-
-
-@pytest.fixture
-def broker(tmp_path: Path, home: Home) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running:
-        identify(home, broker=(running.host, running.port))
-        yield running
+def home(enrolled: Home) -> Home:
+    return enrolled
 
 
 @contextmanager

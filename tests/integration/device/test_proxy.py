@@ -26,21 +26,14 @@ from support.connect_proxy import (
     head,
     tinyproxy,
 )
-from support.device_home import Machine, eventually, home_in, identify, now
+from support.device_home import OWN, Machine, eventually, home_in, identify, now
 from support.pki import DISTANT
 from support.rude_broker import CONNECT, RudeBroker, rude_broker
 from support.rude_service import plain, rude_service
 
 ALPN = "x-amzn-mqtt-ca"
 PORT = 8883
-OWN = "certtest/gateway-1"
 PASSWORD = "hunter2-very-secret"
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running_:
-        yield running_
 
 
 @pytest.fixture

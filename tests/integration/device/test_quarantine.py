@@ -29,11 +29,10 @@ from keyborn.domain import errors
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.names import CertificateId, KeyHash
 from support.broker import World, running
-from support.device_home import home_in, identify, leaf_of, now
+from support.device_home import OWN, home_in, identify, leaf_of, now
 from support.mosquitto_broker import mosquitto
 from support.rude_broker import CONNECT, PINGREQ, PUBLISH, Packet, RudeBroker, accept, rude_broker
 
-OWN = "certtest/gateway-1"
 DENIED = "certtest/somebody-else"
 
 

@@ -1,10 +1,8 @@
 """The MQTT session against brokers that are ours, other people's, and rude."""
 
 import contextlib
-import shutil
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -23,8 +21,9 @@ from keyborn.device.opening import Limits
 from keyborn.device.reasons import Reason
 from keyborn.device.session import MQTT_3_1_1, MQTT_5, Session
 from keyborn.domain import errors
-from support.device_home import DAY, eventually, home_in, identify, now
+from support.device_home import DAY, OWN, eventually, identify, now
 from support.device_pki import Wanted
+from support.mosquitto_broker import mosquitto
 from support.pki import CLIENT, SERVER, Pki, new_pki, shared_pki
 from support.rude_broker import (
     ACCEPTED_5,
@@ -38,18 +37,7 @@ from support.rude_broker import (
     rude_broker,
 )
 
-OWN = Message(1, "certtest/gateway-1", b"hello")
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
+HELLO = Message(1, OWN, b"hello")
 
 
 def identity_at(
@@ -89,7 +77,7 @@ def test_a_broker_that_knows_only_3_1_1_gets_3_1_1(
     broker.answer = old
     with open_session(home, identity_at(home, broker)) as session:
         assert session.version == MQTT_3_1_1
-        assert session.publish(OWN).code == 0
+        assert session.publish(HELLO).code == 0
     assert [packet.level for packet in broker.seen if packet.kind == CONNECT] == [5, 4]
 
 
@@ -263,7 +251,7 @@ def on_publish(reply: bytes | None) -> object:
 def publish(home: Home, broker: RudeBroker, reply: bytes | None) -> Reason:
     broker.answer = on_publish(reply)  # type: ignore[assignment] # an Answer
     with open_session(home, identity_at(home, broker)) as session:
-        return session.publish(OWN)
+        return session.publish(HELLO)
 
 
 def test_an_acknowledged_message_is_delivered(home: Home, broker: RudeBroker) -> None:
@@ -383,7 +371,7 @@ def test_closing_twice_and_after_a_loss_is_harmless(home: Home, broker: RudeBrok
     broker.answer = lambda packet, level: accept(packet, level) if packet.kind == CONNECT else None
     with open_session(home, identity_at(home, broker)) as session:
         with pytest.raises(errors.SessionLost):
-            session.publish(OWN)
+            session.publish(HELLO)
         session.close()
 
 
@@ -402,42 +390,6 @@ def test_a_refusal_that_comes_with_the_acceptance_s_shape_is_still_one(
 # ── other people's broker ──
 
 
-@contextlib.contextmanager
-def mosquitto(folder: Path) -> Iterator[int]:
-    """Debian's mosquitto, which wants a client certificate."""
-    pki = shared_pki()
-    chain, key = pki.servers.leaf("broker", usage=SERVER, between=True).write(folder, "mosquitto")
-    (folder / "ca.pem").write_text(pki.client_ca_pem)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    settings = folder / "mosquitto.conf"
-    settings.write_text(
-        f"listener {port} 127.0.0.1\ncafile {folder}/ca.pem\ncertfile {chain}\nkeyfile {key}\n"
-        "require_certificate true\nuse_identity_as_username true\nallow_anonymous true\nuser root\n"
-    )
-    program = shutil.which("mosquitto", path="/usr/sbin:/usr/bin")
-    assert program is not None
-    process = subprocess.Popen([program, "-c", settings], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    try:
-        deadline = time.monotonic() + 10
-        while not _answers(port):
-            assert process.poll() is None, process.stdout and process.stdout.read()
-            assert time.monotonic() < deadline
-        yield port
-    finally:
-        process.terminate()
-        process.communicate(timeout=10)
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        time.sleep(0.02)
-        return False
-    return True
-
-
 @pytest.mark.needs("mosquitto")
 @pytest.mark.parametrize("version", [MQTT_5, MQTT_3_1_1])
 def test_mosquitto_takes_and_brings_messages(home: Home, tmp_path: Path, version: int) -> None:
@@ -449,7 +401,7 @@ def test_mosquitto_takes_and_brings_messages(home: Home, tmp_path: Path, version
         ) as session:
             assert session.open() == Reason(0, "Success")
             session.subscribe("certtest/#")
-            assert session.publish(OWN).code == 0
+            assert session.publish(HELLO).code == 0
             received = session.receive(5)
             assert received is not None
             assert (received.topic, received.payload) == ("certtest/gateway-1", b"hello")
@@ -501,7 +453,7 @@ def test_the_answer_to_a_subscription_acknowledges_no_message(
 
     broker.answer = answer
     with open_session(home, identity_at(home, broker)) as session, pytest.raises(errors.SessionLost):
-        session.publish(OWN)
+        session.publish(HELLO)
 
 
 @pytest.mark.parametrize("behind", [False, True])

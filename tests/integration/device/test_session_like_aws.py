@@ -7,8 +7,6 @@ a subscription, packets of 149,504 bytes, payloads of 128 KB, one CONNECT of a c
 
 import contextlib
 import struct
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -23,10 +21,10 @@ from keyborn.device.messenger import Delivery, Messenger
 from keyborn.device.outbox import open_outbox
 from keyborn.device.session import KEEP_ALIVE, MQTT_5, Session
 from keyborn.domain import errors
-from support.device_home import Machine, home_in, identify, now
-from support.rude_broker import CONNECT, PUBLISH, SUBSCRIBE, Packet, RudeBroker, accept, rude_broker
+from support.device_home import OWN, Machine, identify, now
+from support.rude_broker import CONNECT, PUBLISH, SUBSCRIBE, Packet, RudeBroker, accept
 
-OWN = Message(1, "certtest/gateway-1", b"hello")
+HELLO = Message(1, OWN, b"hello")
 REASON = b"\x1f\x00\x11AUTHORIZATION_ERR"
 """A reason string (MQTT 5 3.4.2.2.2)."""
 
@@ -53,15 +51,9 @@ def like_aws(packet: Packet, level: int) -> bytes | None:
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as running:
-        running.answer = like_aws
-        yield running
-
-
-@pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return home_in(tmp_path)
+def broker(broker: RudeBroker) -> RudeBroker:
+    broker.answer = like_aws
+    return broker
 
 
 def session(home: Home, broker: RudeBroker) -> contextlib.closing[Session]:
@@ -98,7 +90,7 @@ def test_the_keep_alive_is_one_that_aws_takes() -> None:
 
 def test_a_publish_is_qos_1_and_has_no_properties(home: Home, broker: RudeBroker) -> None:
     with session(home, broker) as made:
-        made.publish(OWN)
+        made.publish(HELLO)
     packet = first(broker, PUBLISH)
     assert packet.flags == 0b0010
     topic = b"\x00\x12certtest/gateway-1"
@@ -121,9 +113,9 @@ def test_no_more_than_a_window_of_messages_waits_for_acknowledgements(
     broker.answer = lambda packet, level: b"" if packet.kind == PUBLISH else like_aws(packet, level)
     identify(home, broker=(broker.host, broker.port))
     with open_outbox(home.outbox) as outbox:
-        outbox.append_many([Draft(OWN.topic, b"hello")] * 120, now())
+        outbox.append_many([Draft(HELLO.topic, b"hello")] * 120, now())
     messenger = Messenger(home, Machine().surroundings(), rate=0)
-    assert messenger.publish(OWN.topic, b"hello", wait=0.4).delivery is Delivery.KEPT
+    assert messenger.publish(HELLO.topic, b"hello", wait=0.4).delivery is Delivery.KEPT
     assert broker.kinds().count(PUBLISH) == WINDOW
     assert broker.kinds().count(CONNECT) == 1
 
@@ -145,7 +137,7 @@ def test_the_largest_message_that_is_kept_is_one_that_aws_takes(home: Home, brok
 def test_what_aws_tells_in_its_answer_is_understood(home: Home, broker: RudeBroker) -> None:
     with session(home, broker) as made:
         assert made.version == MQTT_5
-        assert made.publish(OWN).code == 0
+        assert made.publish(HELLO).code == 0
 
 
 def test_a_shorter_keep_alive_of_the_broker_s_is_kept(home: Home, broker: RudeBroker) -> None:
@@ -166,7 +158,7 @@ def test_a_refusal_with_its_reason_string_is_the_answer(home: Home, broker: Rude
 
     broker.answer = denying
     with session(home, broker) as made:
-        assert made.publish(OWN).permanent
+        assert made.publish(HELLO).permanent
 
 
 def test_a_refused_filter_says_so(home: Home, broker: RudeBroker) -> None:
@@ -214,7 +206,7 @@ def test_two_messages_in_one_second_both_leave(home: Home, broker: RudeBroker) -
     broker.answer = busy
     machine = Machine()
     identify(home, broker=(broker.host, broker.port))
-    published = Messenger(home, machine.surroundings()).publish(OWN.topic, b"hello")
+    published = Messenger(home, machine.surroundings()).publish(HELLO.topic, b"hello")
     assert published.delivery is Delivery.DELIVERED
     assert len(machine.slept) >= 2
 
@@ -229,4 +221,4 @@ def test_a_session_that_a_newer_one_took_says_so(home: Home, broker: RudeBroker)
 
     broker.answer = taken
     with session(home, broker) as made, pytest.raises(errors.SessionLost, match="Session taken over"):
-        made.publish(OWN)
+        made.publish(HELLO)

@@ -83,7 +83,7 @@ def test_an_altogether_other_set_keeps_nothing_and_says_so() -> None:
         OLD + root(basic=False),
         OLD + root(strange=True),
         root(start=now() - 9 * DAY, end=now() - DAY),
-        OLD * (roots.MAX_ROOTS + 1),
+        OLD * (verify.MAX_CHAIN + 1),
     ],
 )
 def test_a_bundle_that_no_device_should_believe_is_refused_whole(bundle: str) -> None:

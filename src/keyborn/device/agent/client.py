@@ -91,10 +91,21 @@ class AgentClient:
             told = None
         if not isinstance(told, dict):
             raise AgentGone(path=self._home.path)
-        wrong = told.get("error")
-        if isinstance(wrong, Mapping):
-            raise AgentRefused(detail=str(wrong.get("detail")), code=str(wrong.get("code")))
-        return told
+        return judged(told)
+
+
+def judged(told: dict[str, Any]) -> dict[str, Any]:
+    """An answer that is no refusal; raises AgentRefused, which has the agent's own code."""
+    if "error" in told:
+        raise refusal(told["error"])
+    return told
+
+
+def refusal(wrong: object) -> AgentRefused:
+    """The error that an agent told."""
+    if not isinstance(wrong, Mapping):
+        return AgentRefused(detail=str(wrong))
+    return AgentRefused(detail=str(wrong.get("detail")), code=str(wrong.get("code")))
 
 
 def rouse(home: Home) -> None:

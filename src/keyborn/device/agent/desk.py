@@ -29,6 +29,7 @@ from keyborn.domain.errors import (
     SlowReader,
     TooMuchAtOnce,
 )
+from keyborn.domain.journey import Stage
 
 MAX_GUESTS = 64
 MAX_FILTERS = 100
@@ -244,7 +245,7 @@ class Desk:
             self._refuse(batch, wrong)
 
     def _append(self, batch: Sequence[_Wish]) -> None:
-        if self._bridge.standing.stage == "unprovisioned":
+        if self._bridge.standing.stage == Stage.UNPROVISIONED:
             raise NoIdentity(path=self._box.path.parent, detail="it is not enrolled yet")
         drafts = [order.draft for _, _, order in batch]
         numbers = self._box.open().append_many(drafts, self._around.clock.now())

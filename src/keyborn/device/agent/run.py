@@ -41,7 +41,6 @@ _AGAIN = 1.0
 _HELPLESS = frozenset({Stage.UNPROVISIONED, Stage.WAITING, Stage.STRANDED})
 _JUST_BOOTED = 300.0
 """Seconds after the machine's start in which many others may have started with it."""
-_WITH_SESSION = frozenset({Stage.CONNECTED, Stage.PROVED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,12 +224,11 @@ class Agent:
         """Where the device stands now, for programs, people and systemd."""
         journey, own = runner.journey, runner.own
         trouble = journey.trouble
-        said = trouble and (f"{trouble.value} ({journey.detail})" if journey.detail else trouble.value)
         standing = Standing(
             stage=journey.stage.value,
             connected=isinstance(runner.next_effect, Serve),
             trouble=trouble.name.lower() if trouble else None,
-            error=said,
+            error=journey.error,
             thing=own.thing if own else None,
             certificate_id=own.certificate_id if own else None,
             renewed=self._renewed,

@@ -3,16 +3,13 @@
 import asyncio
 import itertools
 import json
-from collections.abc import Mapping
 from typing import Any
 
+from keyborn.device.agent.client import PATIENCE, judged, refusal
 from keyborn.device.agent.protocol import encode
 from keyborn.device.api.door import Streams
 from keyborn.device.home import Home
-from keyborn.domain.errors import AgentGone, AgentRefused, DeviceError
-
-PATIENCE = 10.0
-"""Seconds for an answer, beside those that the order itself may wait."""
+from keyborn.domain.errors import AgentGone, DeviceError
 
 
 class Conversation:
@@ -83,17 +80,3 @@ async def line_of(reader: asyncio.StreamReader) -> dict[str, Any] | None:
     except (OSError, ValueError, EOFError, asyncio.LimitOverrunError):
         return None
     return told if isinstance(told, dict) else None
-
-
-def judged(told: dict[str, Any]) -> dict[str, Any]:
-    """An answer that is no refusal; raises AgentRefused, which has the agent's own code."""
-    if "error" in told:
-        raise refusal(told["error"])
-    return told
-
-
-def refusal(wrong: object) -> AgentRefused:
-    """The error that an agent told."""
-    if not isinstance(wrong, Mapping):
-        return AgentRefused(detail=str(wrong))
-    return AgentRefused(detail=str(wrong.get("detail")), code=str(wrong.get("code")))

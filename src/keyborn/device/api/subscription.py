@@ -6,8 +6,9 @@ from collections import deque
 from math import inf
 from typing import Any, Self
 
+from keyborn.device.agent.client import PATIENCE, judged
 from keyborn.device.agent.protocol import encode, received_of
-from keyborn.device.api.conversation import PATIENCE, judged, line_of
+from keyborn.device.api.conversation import line_of
 from keyborn.device.api.door import Door, Streams
 from keyborn.device.session import Received
 from keyborn.domain.errors import AgentGone

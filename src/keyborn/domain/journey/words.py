@@ -139,6 +139,13 @@ class Journey:
     """What was said about the trouble."""
 
     @property
+    def error(self) -> str | None:
+        """The trouble for people, with what was said about it; None without one."""
+        if self.trouble is None:
+            return None
+        return f"{self.trouble.value} ({self.detail})" if self.detail else self.trouble.value
+
+    @property
     def barred(self) -> bool:
         """Whether the broker has refused so often that the clock, too, is in doubt."""
         return self.refusals >= LAST_REFUSAL
