@@ -307,7 +307,8 @@ def metrics(stack: str, at: float, done: Settled, left: Mapping[str, float]) -> 
 
     ``at``: Unix time, seconds.
     """
-    values = {**left, "Swept": done.dropped, "Told": done.told, "Strays": done.strays}
+    values = {**left, "Swept": done.dropped, "Withdrawn": done.withdrawn}
+    values |= {"Told": done.told, "Strays": done.strays}
     directive = {
         "Namespace": "Keyborn",
         "Dimensions": [["Stack"]],

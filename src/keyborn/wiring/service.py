@@ -212,6 +212,7 @@ class LocalService:
         return Service(registration, broker, readiness.check, renewal, lambda: self._url)
 
     def _renewal(self, authority: EmbeddedAuthority, sessions: Sessions) -> RenewalAuthority:
+        """Renewals have slots of their own: a crowd of newcomers keeps no device from renewing."""
         registry = self._registry
         return RenewalAuthority(
             RenewalPorts(registry, registry, registry, registry, registry),

@@ -1,6 +1,7 @@
 """The courier over real sessions: outcomes that a program can wait for, and what happens in between."""
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from keyborn.device.surroundings import Surroundings
 from keyborn.domain.errors import SessionLost
 from support.device_home import OWN, identify, now
 from support.mosquitto_broker import mosquitto
-from support.rude_broker import PINGREQ, PUBLISH, RudeBroker, accept
+from support.rude_broker import PINGREQ, PUBLISH, Packet, RudeBroker, accept
 
 DELIVERED = Fate(Outcome.DELIVERED)
 
@@ -80,6 +81,41 @@ def test_many_ends_are_recorded_together(
         courier.begin(over)
         empty(courier, outbox, over)
     assert statements.count("COMMIT") <= 2 * 300 // RECORDED_AT_ONCE + 30
+
+
+def test_who_is_done_waits_for_the_answers_that_are_due_and_sends_no_more(
+    home: Home, identity: Identity, outbox: Outbox, courier: Courier, broker: RudeBroker
+) -> None:
+    """What was sent and has no answer would be sent again by whoever comes next."""
+
+    def slowly(packet: Packet, level: int) -> bytes | None:
+        if packet.kind == PUBLISH:
+            time.sleep(0.1)
+        return accept(packet, level)
+
+    broker.answer = slowly
+    keep(outbox, 3)
+    with session(home, identity) as over:
+        courier.begin(over)
+        courier.pump(over)
+        keep(outbox, 1, f"{OWN}/later")
+        courier.linger(over, 10)
+        courier.finish(over)
+    assert broker.published() == [OWN] * 3
+    assert outbox.counts().waiting == 1
+
+
+def test_who_is_done_does_not_wait_for_ever(
+    home: Home, identity: Identity, outbox: Outbox, courier: Courier, broker: RudeBroker
+) -> None:
+    broker.answer = lambda packet, level: b"" if packet.kind == PUBLISH else accept(packet, level)
+    keep(outbox, 1)
+    with session(home, identity) as over:
+        courier.begin(over)
+        courier.pump(over)
+        courier.linger(over, 0.1)
+        courier.finish(over)
+    assert outbox.counts().waiting == 1
 
 
 def test_an_idle_session_does_not_wake_up(
