@@ -48,12 +48,16 @@ def pytest_xdist_auto_num_workers() -> int | None:
     return len(os.sched_getaffinity(0)) + 1
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect each test whose declared program is not on this machine, and remember why.
 
     Walks that cannot be sampled are for KEYBORN_FULL: without it they are not wanted, and nothing is missing.
     """
     table = needs()
+    for item in items:
+        if item.get_closest_marker("whole"):
+            item.add_marker("slow")
     if not os.environ.get("KEYBORN_FULL"):
         _deselect(config, items, {item for item in items if item.get_closest_marker("whole")})
     kept = []

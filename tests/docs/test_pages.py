@@ -43,7 +43,7 @@ ON_AWS = {name for name in RUN if "--aws keyborn" in BY_NAME[name].read_text()}
 """The pages that are given an account of AWS."""
 DEPLOYING = {"README.md", "docs/aws.md"}
 """Those of them that begin with nothing in it; others find the stack ``keyborn``."""
-LONG = {"docs/aws.md": [pytest.mark.slow, pytest.mark.whole]}
+LONG = {"docs/aws.md": [pytest.mark.whole], "docs/how-to/aws-run-it.md": [pytest.mark.whole]}
 """A deployment, from nothing to nothing: beside it the whole flow is walked by tests/e2e/aws."""
 GATEWAYS = {name for name in RUN if "$ systemctl " in BY_NAME[name].read_text()}
 """The pages that are given a Debian machine."""

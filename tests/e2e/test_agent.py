@@ -155,6 +155,7 @@ def test_renew_now_by_the_agent(server: Server, home: Home, agent: Process, thin
 # ── what survives ──
 
 
+@pytest.mark.whole
 def test_nothing_is_lost_where_agent_and_broker_are_killed(
     tmp_path: Path, figure: Callable[[str], None]
 ) -> None:

@@ -35,7 +35,7 @@ from support.kill_points import (
 
 FULL = bool(os.environ.get("KEYBORN_FULL"))
 PARTS = 3 if FULL else 1
-SAMPLE = 2
+SAMPLE = 1
 
 
 @dataclass

@@ -232,5 +232,6 @@ WAYS: dict[str, Callable[[Path], None]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", list(WAYS)[: len(WAYS) if FULL else 1])
+@pytest.mark.whole
 def test_a_device_that_was_away_comes_back(way: str, tmp_path: Path) -> None:
     WAYS[way](tmp_path)

@@ -46,6 +46,7 @@ def test_every_way_to_the_first_message_gets_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("curl")
+@pytest.mark.whole
 def test_the_agent_at_rest_is_small_and_is_not_woken(tmp_path: Path) -> None:
     table = bench("footprint", tmp_path / "page.md", "--only", "`keyborn agent`")
     for name in ("`keyborn agent`", "`keyborn agent`, after it has renewed its certificate"):
@@ -58,6 +59,7 @@ def test_the_agent_at_rest_is_small_and_is_not_woken(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("mosquitto", "mosquitto_pub")
+@pytest.mark.whole
 def test_the_outbox_is_measured_beside_its_peers(tmp_path: Path) -> None:
     table = bench("outbox", tmp_path / "page.md")
     for name in (

@@ -21,7 +21,7 @@ from support.journey_cloud import Cloud, Weather
 from support.journey_world import DAY, Life
 from support.office import folder
 
-SEEDS = range(1000) if os.environ.get("KEYBORN_FULL") else range(0, 1000, 250)
+SEEDS = range(1000) if os.environ.get("KEYBORN_FULL") else range(0, 1000, 500)
 if "KEYBORN_SEED" in os.environ:
     SEEDS = range(int(os.environ["KEYBORN_SEED"]), int(os.environ["KEYBORN_SEED"]) + 1)
 EACH = 50

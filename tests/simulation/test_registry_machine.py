@@ -30,6 +30,7 @@ from keyborn.domain.names import KeyHash, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken
 from keyborn.ports import Registry
+from support.examples import examples
 from support.registry_cases import LIFETIME, Desk, certificate_for, event, key, make_token
 from support.registry_model import Model, ModelIntent, ModelToken, Refused
 
@@ -383,13 +384,13 @@ class SqliteMachine(RegistryMachine):
 
 SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
-TestMemory = MemoryMachine.TestCase
+TestMemory = pytest.mark.slow(MemoryMachine.TestCase)
 TestMemory.settings = settings(
-    max_examples=100, stateful_step_count=40, deadline=None, suppress_health_check=SLOW_IS_FINE
+    max_examples=examples(100), stateful_step_count=40, deadline=None, suppress_health_check=SLOW_IS_FINE
 )
-TestSqlite = SqliteMachine.TestCase
+TestSqlite = pytest.mark.slow(SqliteMachine.TestCase)
 TestSqlite.settings = settings(
-    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=SLOW_IS_FINE
+    max_examples=examples(25), stateful_step_count=30, deadline=None, suppress_health_check=SLOW_IS_FINE
 )
 
 

@@ -14,8 +14,8 @@ from keyborn.testing.storm.cloud import Throttle, finish
 from support.figures import Figure
 
 FULL = bool(os.environ.get("KEYBORN_FULL"))
-SIZES = (1000, 20_000, 100_000, 1_000_000) if FULL else (1000, 20_000)
-SLOW = {100_000: [pytest.mark.slow, pytest.mark.timeout(600)]}
+SIZES = (1000, 20_000, 100_000, 1_000_000) if FULL else (1000, 5000)
+SLOW = {20_000: [pytest.mark.slow], 100_000: [pytest.mark.slow, pytest.mark.timeout(600)]}
 SLOW[1_000_000] = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 

@@ -21,7 +21,6 @@ def took(wall: float, cpu: float, *answers: Invocation) -> Start:
     return Start(wall, cpu, 50.4, frozenset(), answers)
 
 
-@pytest.mark.slow
 @pytest.mark.whole
 def test_the_function_is_measured_and_what_was_measured_goes_into_the_document(tmp_path: Path) -> None:
     document = tmp_path / "benchmarks.md"

@@ -143,6 +143,7 @@ def test_credentials_of_another_account_than_the_one_named_change_nothing(deploy
     deployer.deploy("--account", "000000000000")
 
 
+@pytest.mark.whole
 def test_no_answer_is_said_to_be_none(deployer: Deployer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("keyborn.adapters.aws.stack.orders._PATIENCE", Patience(whole=0.2, first=0.01))
     given = {**deployer.gate.settings("test", "test"), "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}

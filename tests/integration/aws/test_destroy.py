@@ -83,6 +83,7 @@ def test_it_says_what_it_leaves_and_the_registry_goes_last(deployer: Deployer) -
     assert gone.index("Table") > max(gone.index("EnrollFunction"), gone.index("SweepFunction"))
 
 
+@pytest.mark.whole
 def test_versions_of_the_default_policy_do_not_keep_the_stack(deployer: Deployer) -> None:
     deployer.deploy()
     for prefix in ("two", "three"):
@@ -93,6 +94,7 @@ def test_versions_of_the_default_policy_do_not_keep_the_stack(deployer: Deployer
     assert everything(deployer.aws)["policies"] == []
 
 
+@pytest.mark.whole
 def test_an_enrolment_that_was_broken_off_a_moment_ago_leaves_nothing(
     deployer: Deployer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +170,7 @@ def test_where_there_is_nothing_to_remove_nobody_is_asked(deployer: Deployer) ->
 # ── two stacks ────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.whole
 def test_another_stack_keeps_its_devices_and_the_code(deployer: Deployer) -> None:
     deployer.deploy()
     deployer.deploy(stack="kb2")
@@ -186,6 +189,7 @@ def test_another_stack_keeps_its_devices_and_the_code(deployer: Deployer) -> Non
 # ── broken off ────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.whole
 def test_broken_off_before_the_stack_goes_it_can_be_repeated(
     deployer: Deployer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +240,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
+@pytest.mark.whole
 def test_a_thing_of_ours_with_somebody_elses_certificate_stops_it_before_the_stack(
     deployer: Deployer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -269,6 +274,7 @@ def blocked(deployer: Deployer) -> Removal:
     return removal
 
 
+@pytest.mark.whole
 def test_five_minutes_after_the_thing_type_was_deprecated_the_stack_goes(
     deployer: Deployer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +312,7 @@ def test_what_fails_for_another_reason_is_not_waited_for(
 # ── the registry is gone, the stack is not ────────────────────────────────────────────────────────────
 
 
+@pytest.mark.whole
 def test_without_its_registry_a_stack_goes_with_the_things_of_its_type_and_no_others(
     deployer: Deployer,
 ) -> None:

@@ -43,7 +43,7 @@ UNCHECKED = {"logs:CreateLogStream", "logs:PutLogEvents"}
 """The stand-in writes the functions' logs by itself."""
 LATER, MUCH_LATER = timedelta(minutes=20), timedelta(minutes=27)
 """Past the sweeper's horizon; and past the time in which an answer may still be under way."""
-SHARE = 1 if os.environ.get("KEYBORN_FULL") else 3
+SHARE = 1 if os.environ.get("KEYBORN_FULL") else 5
 """Of a role's actions `make test` takes one of so many."""
 numbers = count(1)
 

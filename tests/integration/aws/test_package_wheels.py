@@ -69,7 +69,6 @@ def test_every_compiled_wheel_is_for_the_architecture(architecture: str) -> None
     assert {int.from_bytes(one, "little") for one in objects.values()} == {machine}
 
 
-@pytest.mark.slow
 @pytest.mark.whole
 def test_building_it_again_gives_the_same_zip(run: Path) -> None:
     target = packages.own_target()

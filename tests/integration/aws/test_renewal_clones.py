@@ -20,7 +20,7 @@ from support.figures import Figure
 from support.signing import NextKey, Signer
 
 FULL = bool(os.environ.get("KEYBORN_FULL"))
-SHARE = 1 if FULL else 6
+SHARE = 1 if FULL else 12
 
 
 @pytest.fixture

@@ -116,6 +116,7 @@ def unused_permissions(user: Smoker) -> set[str]:
 # ── the command ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.whole
 def test_where_all_holds_the_command_says_so_and_succeeds(user: Smoker) -> None:
     done = user.smoke("--only", "certificate-id", "--only", "thing-repeat", "--only", "connect")
     lines = done.stdout.splitlines()
@@ -138,6 +139,7 @@ def test_what_differs_is_explained_and_fails_the_command(user: Smoker) -> None:
     assert "[aws_assumptions_differ]" in done.stderr
 
 
+@pytest.mark.whole
 def test_programs_get_json_and_the_error_s_code(user: Smoker) -> None:
     done = user.smoke("--only", "will-unlisted", "--only", "clock", "--json", expect=1)
     said = json.loads(done.stdout)
@@ -177,6 +179,7 @@ def test_without_a_permission_the_check_is_not_decided_and_the_permission_is_nam
     assert "1 holds, 0 differs, 1 not decided." in done.stdout
 
 
+@pytest.mark.whole
 def test_a_broker_that_the_given_roots_do_not_cover_is_not_decided(user: Smoker) -> None:
     other = user.folder / "other.pem"
     other.write_text(pem(user.party.front.root.certificate))
@@ -194,6 +197,7 @@ LONG = ("--only", "revoked-session", "--patience", "60")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM] if FULL else [signal.SIGTERM])
+@pytest.mark.whole
 def test_a_run_that_is_interrupted_removes_what_it_made(user: Smoker, how: signal.Signals) -> None:
     before = snapshot(user.party)
     with user.smoking(*LONG) as running:
@@ -205,6 +209,7 @@ def test_a_run_that_is_interrupted_removes_what_it_made(user: Smoker, how: signa
     assert user.ledgers == []
 
 
+@pytest.mark.whole
 def test_what_a_killed_run_left_is_removed_by_clean_alone(user: Smoker) -> None:
     before = snapshot(user.party)
     with user.smoking(*LONG) as running:
@@ -219,6 +224,7 @@ def test_what_a_killed_run_left_is_removed_by_clean_alone(user: Smoker) -> None:
     assert user.ledgers == []
 
 
+@pytest.mark.whole
 def test_what_a_living_run_made_is_left_alone(user: Smoker) -> None:
     with user.smoking(*LONG) as running:
         until(lambda: "REVOKED" in user.party.certificates().values())
@@ -259,6 +265,7 @@ def ids_by_name(party: Party, name: str) -> set[str]:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.whole
 def test_what_cannot_be_removed_is_told_with_its_command(party: Party, tmp_path: Path) -> None:
     poor = smoker(party, tmp_path, without="iot:DeleteThing")
     done = poor.smoke("--only", "thing-repeat", expect=1)

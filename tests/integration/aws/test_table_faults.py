@@ -127,11 +127,11 @@ SPANS = {"once": 1, "lasting": ENDLESS}
 
 
 def faults_at(number: int, name: str) -> list[Fault]:
-    """All that may befall a call; `make test` takes two of them, other ones for each call and request."""
+    """All that may befall a call; `make test` takes one of them, another one for each call and request."""
     if os.environ.get("KEYBORN_FULL"):
         return list(Fault)
     first = number + list(REQUESTS).index(name)
-    return [FAULTS[first % len(FAULTS)], FAULTS[(first + 2) % len(FAULTS)]]
+    return [FAULTS[first % len(FAULTS)]]
 
 
 # ── the walk ──────────────────────────────────────────────────────────────────────────────────────────

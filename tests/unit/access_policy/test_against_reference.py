@@ -12,6 +12,7 @@ from functools import cache
 from itertools import product
 from typing import Any, TypeVar
 
+import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
 from hypothesis import HealthCheck, event, given, settings
@@ -21,6 +22,7 @@ from keyborn.domain.access import Action, Circumstances, ConnectAttribute
 from keyborn.domain.access_policy.evaluate import rights_of
 from keyborn.domain.access_policy.explain import Verdict, explain
 from keyborn.domain.thing import ThingKind
+from support.examples import examples
 from support.figures import Figure
 from support.policy_case import ARN, CERTIFICATE, CLIENT, COMMON_NAME, THING, Who, attribute, badge, leaf_for
 from support.policy_cases import cases
@@ -31,7 +33,7 @@ T = TypeVar("T")
 Statement = dict[str, Any]
 VARIABLES = [THING, CLIENT, attribute("s"), attribute("t"), COMMON_NAME, CERTIFICATE]
 TYPES = {Action.CONNECT: "client", Action.SUBSCRIBE: "topicfilter"}
-SOME = settings(deadline=None, max_examples=500, suppress_health_check=[HealthCheck.too_slow])
+SOME = settings(deadline=None, max_examples=examples(500), suppress_health_check=[HealthCheck.too_slow])
 
 
 class Tape:
@@ -331,24 +333,28 @@ def test_evaluator_and_reference_never_disagree(figure: Figure) -> None:
     )
 
 
+@pytest.mark.slow
 @settings(SOME)
 @given(QUESTIONS)
 def test_the_explanation_comes_to_the_same_verdict(question: Question) -> None:
     assert question.explained() is question.allowed()
 
 
+@pytest.mark.slow
 @settings(SOME)
 @given(QUESTIONS, DENIES)
 def test_one_more_deny_never_allows_more(question: Question, statement: Statement) -> None:
     assert question.allowed() or not question.with_statement(statement).allowed()
 
 
+@pytest.mark.slow
 @settings(SOME)
 @given(QUESTIONS, ALLOWS)
 def test_one_more_allow_never_denies_more(question: Question, statement: Statement) -> None:
     assert question.with_statement(statement).allowed() or not question.allowed()
 
 
+@pytest.mark.slow
 @settings(SOME)
 @given(QUESTIONS)
 def test_without_an_allow_nothing_is_allowed(question: Question) -> None:
@@ -358,6 +364,7 @@ def test_without_an_allow_nothing_is_allowed(question: Question) -> None:
     assert not replace(question, policies=denies).allowed()
 
 
+@pytest.mark.slow
 @settings(SOME)
 @given(QUESTIONS, st.randoms(use_true_random=False))
 def test_order_and_repetition_mean_nothing(question: Question, dice: Any) -> None:  # noqa: ANN401 - random.Random
@@ -367,6 +374,7 @@ def test_order_and_repetition_mean_nothing(question: Question, dice: Any) -> Non
     assert replace(question, policies=one).allowed() is question.allowed()
 
 
+@pytest.mark.slow
 @settings(SOME)
 @given(QUESTIONS, st.sampled_from([*ConnectAttribute]))
 def test_asking_for_more_never_gets_more_out_of_an_unconditional_allow(

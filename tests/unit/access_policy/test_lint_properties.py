@@ -14,6 +14,7 @@ from keyborn.domain.access_policy.lint import Severity, lint, refused
 from keyborn.domain.access_policy.lint_shapes import covers, overlap, resource, tokens, topics_of, variables
 from keyborn.domain.access_policy.lint_words import listed, write_statement
 from keyborn.domain.access_policy.patterns import Bound, Wildcard, matcher, parse_template
+from support.examples import examples
 from support.lint_stage import (
     ARN,
     ATTACHED,
@@ -93,7 +94,8 @@ few = st.lists(
 
 
 @given(documents)
-@settings(max_examples=150, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(150), deadline=None)
 def test_a_corrected_statement_parses_and_has_its_trap_no_more(written: PolicyDocument) -> None:
     for finding in lint(written):
         if finding.corrected is None:
@@ -103,7 +105,8 @@ def test_a_corrected_statement_parses_and_has_its_trap_no_more(written: PolicyDo
 
 
 @given(documents)
-@settings(max_examples=200, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(200), deadline=None)
 def test_taking_the_errors_corrections_one_after_the_other_ends_without_errors(
     written: PolicyDocument,
 ) -> None:
@@ -160,7 +163,8 @@ def decisions(*written: Statement) -> list[bool]:
 
 
 @given(few)
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(300), deadline=None)
 def test_a_statement_that_is_called_needless_changes_no_decision(written: PolicyDocument) -> None:
     for finding in lint(written):
         if finding.code in {"shadowed", "duplicate"}:
@@ -181,7 +185,8 @@ TOPICS = [each for each in PROBES if not {"+", "#"} & set(each)]
 
 
 @given(st.builds(allow, actions.filter(lambda each: "*" not in each), arns, conditions))
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(300), deadline=None)
 def test_a_statement_that_is_called_dead_allows_nothing(statement: dict[str, object]) -> None:
     """One action and one resource, so that the error is about all of it."""
     written = document(statement)
@@ -209,21 +214,24 @@ def takes(pattern: str, text: str) -> bool:
 
 
 @given(patterns, patterns)
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(300), deadline=None)
 def test_what_is_covered_matches_nothing_more(wide: str, narrow: str) -> None:
     if covers(wide, narrow):
         assert all(takes(wide, text) for text in SHORT if takes(narrow, text))
 
 
 @given(patterns, patterns)
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(300), deadline=None)
 def test_patterns_that_share_a_text_overlap(left: str, right: str) -> None:
     if any(takes(left, text) and takes(right, text) for text in SHORT):
         assert overlap(left, right)
 
 
 @given(st.text("ab/*?", max_size=3), st.text("ab/*?", max_size=3))
-@settings(max_examples=200, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=examples(200), deadline=None)
 def test_patterns_that_overlap_share_a_text(left: str, right: str) -> None:
     if overlap(left, right):
         longer = ("".join(each) for size in range(7) for each in itertools.product("ab/", repeat=size))
