@@ -58,6 +58,8 @@ def renew(*, home: Path | None, now: bool, timeout: float, as_json: bool) -> Non
         next_step = f"To renew it now: keyborn renew --now{home_words(place)}"
         if agent is not None:
             next_step = "The agent renews it then."
+        elif not (renewed or now) and _is_due(place, around):
+            next_step = f"This device's clock is ahead of the service's. {next_step}"
         _report(before, own, next_step, renewed=renewed, as_json=as_json)
 
 

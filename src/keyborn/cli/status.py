@@ -192,7 +192,8 @@ def _advice(report: dict[str, Any], home: "Home") -> "Iterator[str]":
         yield f"The identity is not complete. To complete it run: keyborn enroll -{place}"
     elif state == "expired":
         yield (
-            "The certificate has expired, if this device's clock is right. Ask the operator for a new code "
+            "The certificate has expired, if this device's clock is right. Ask the operator for grace "
+            f"(keyborn thing grace {report['thing']}) and run: keyborn renew{place}. Or for a new code, "
             f"and run: keyborn enroll -{place} (the key stays)"
         )
     if state == "ready" and report.get("journey") == _STRANDED:
