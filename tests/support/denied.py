@@ -97,7 +97,7 @@ class Stage:
     def retries(self) -> None:
         """The agent hears of it at once, the broker denies it again, and that is all."""
         said = keyborn("messages", "retry", "--all", "--home", self.home.path).stdout
-        assert said == "1 message: wait again, the agent sends them now.\n"
+        assert said == "Messages that wait again: 1. The agent sends them now.\n"
         eventually(lambda: status_of(self.home)["outbox"] | {"dropped": 0} == _SET_ASIDE)
 
 

@@ -31,8 +31,6 @@ class Renewing:
     believed: list[str] = field(default_factory=list)
     signed: list[SignedRequest] = field(default_factory=list)
     """Every request whose signature held."""
-    dates: list[str] = field(default_factory=list)
-    """What the Date header says of the answers to come, where it is not the truth."""
 
     def know(self, pem_text: bytes) -> str:
         """Make a certificate known; returns its id."""

@@ -178,6 +178,7 @@ class Talker:
         """Say goodbye and stop the thread."""
         self.client.disconnect()
         self.client.loop_stop()
+        self.client._reset_sockets()  # paho leaves the pair that wakes its thread to the garbage collector
 
 
 class Party:

@@ -20,6 +20,7 @@ def look(*, home: Path | None, as_json: bool) -> None:
     """Have this device look at the service's roots now: take over other ones, and tell which ones it has.
 
     Where an agent runs, it is told to, as by SIGHUP, and does so in a moment; it looks at its files, too.
+    Whether the roots have `changed` is not known then, and null in JSON.
 
     Example: keyborn look
     """
@@ -31,7 +32,7 @@ def look(*, home: Path | None, as_json: bool) -> None:
     with agent_of(place) as agent:
         if agent is not None:
             agent.ask("look")
-    changed = agent is None and _by_ourselves(place, around) != before.roots_hash
+    changed = None if agent is not None else _by_ourselves(place, around) != before.roots_hash
     if as_json:
         show({"thing": before.thing, "agent": agent is not None, "changed": changed}, as_json=True)
     elif agent is not None:

@@ -275,8 +275,8 @@ def retry(*, ids: tuple[int, ...], every: bool, home: Path | None, as_json: bool
     with _outbox(home) as outbox:
         count = outbox.retry(chosen)
     told = wake(find_home(home)) if count else False
-    when = "the agent sends them now" if told else "sent with the next publish or subscribe"
-    _report(count, "retried", f"wait again, {when}", as_json=as_json)
+    when = "The agent sends them now." if told else "They go with the next publish or subscribe."
+    _report(count, "retried", f"Messages that wait again: {count}. {when}", as_json=as_json)
 
 
 @messages.command()
@@ -294,7 +294,7 @@ def drop(*, ids: tuple[int, ...], every: bool, home: Path | None, as_json: bool)
     chosen = _chosen(ids, every=every)
     with _outbox(home) as outbox:
         count = outbox.drop(chosen)
-    _report(count, "dropped", "dropped", as_json=as_json)
+    _report(count, "dropped", f"Messages dropped: {count}.", as_json=as_json)
 
 
 @contextmanager
@@ -319,4 +319,4 @@ def _report(count: int, name: str, words: str, *, as_json: bool) -> None:
     if as_json:
         show({name: count}, as_json=True)
     else:
-        click.echo(f"{count} {'message' if count == 1 else 'messages'}: {words}.")
+        click.echo(words if count else "Nothing is set aside.")

@@ -1,6 +1,7 @@
 """``keyborn renew``: the next certificate, for timers and for people."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from keyborn.cli.device import Number, find_home, home_option, home_words, surro
 from keyborn.cli.output import json_option, show
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from keyborn.device.agent.client import AgentClient
     from keyborn.device.home import Home
     from keyborn.device.identity import Identity
@@ -32,7 +35,8 @@ def renew(*, home: Path | None, now: bool, timeout: float, as_json: bool) -> Non
     """Renew this device's certificate with a new key, if it is due; a renewal that was interrupted goes on.
 
     Where an agent runs it renews by itself, and --now has it do so at once. Exit code 1 where the certificate
-    was due and could not be renewed; the current one goes on, and the same command goes on with the rest.
+    was due and could not be renewed: one that is still good goes on, and the same command goes on with the
+    rest.
 
     Example: keyborn renew
 
@@ -54,6 +58,8 @@ def renew(*, home: Path | None, now: bool, timeout: float, as_json: bool) -> Non
         next_step = f"To renew it now: keyborn renew --now{home_words(place)}"
         if agent is not None:
             next_step = "The agent renews it then."
+        elif not (renewed or now) and _is_due(place, around):
+            next_step = f"This device's clock is ahead of the service's. {next_step}"
         _report(before, own, next_step, renewed=renewed, as_json=as_json)
 
 
@@ -73,14 +79,16 @@ def _by_agent(agent: "AgentClient", timeout: float) -> bool:
     """Call it, and look until it has done so; raises RenewalNotDone."""
     from keyborn.domain.errors import RenewalNotDone
 
-    before = agent.ask("status")["status"]["renewed"]
+    before = agent.ask("status")["status"]
     agent.ask("renew")
     deadline, status = time.monotonic() + timeout, {}
     while time.monotonic() < deadline:
         time.sleep(_GLANCE)
         status = agent.ask("status")["status"]
-        if status["renewed"] > before:
+        if status["renewed"] > before["renewed"]:
             return True
+        if status.get("unrenewed", 0) > before.get("unrenewed", 0):  # an agent before an update has none
+            raise RenewalNotDone(detail=status["renewalError"])
     raise RenewalNotDone(detail=status.get("error") or _NO_TIME)
 
 
@@ -92,13 +100,34 @@ def _by_ourselves(home: "Home", around: "Surroundings", timeout: float, *, now: 
     from keyborn.domain.errors import RenewalNotDone
 
     with home.session():
-        service = RenewalClient(home, around.clock)
-        runner = Runner(home, around, BrokerLine(around.clock), service, now=now)
+        service, notes = RenewalClient(home, around.clock), _Notes(around.say)
+        aware = replace(around, say=notes)
+        runner = Runner(home, aware, BrokerLine(around.clock), service, now=now)
         watch = _Watch(runner, time.monotonic() + timeout)
         journey = runner.run(watch)
+    notes.end(journey.error)
     if runner.renewed or watch.too_early:
         return bool(runner.renewed)
     raise RenewalNotDone(detail=journey.error or _NO_TIME)
+
+
+class _Notes:
+    """Says each note once the next one comes: the last may be the answer, which is said once."""
+
+    def __init__(self, say: "Callable[[str], None]") -> None:
+        self._say = say
+        self._last: str | None = None
+
+    def __call__(self, text: str) -> None:
+        """Take a note."""
+        self.end(None)
+        self._last = text
+
+    def end(self, answer: str | None) -> None:
+        """Say the last one, unless it is the answer."""
+        if self._last is not None and self._last != answer:
+            self._say(self._last)
+        self._last = None
 
 
 class _Watch:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _DAY = 86400
 _LISTED = 20
+_UNUSABLE = "unusable"
+"""The state of a home that this user may not look into, or that others can enter."""
+_STRANDED = "stranded"
 
 
 @click.command()
@@ -26,7 +29,10 @@ _LISTED = 20
 @json_option
 @click.pass_context
 def status(context: click.Context, *, home: Path | None, listed: bool, as_json: bool) -> None:
-    """Show this device's identity, its files and its outbox; exit code 1 unless it is ready.
+    """Show this device's identity, its files and its outbox.
+
+    Exit code 1 unless it is ready, and where an agent runs that is `stranded`: broker or service turn the
+    device away, and a person has to see to it.
 
     It looks at local files, and asks the agent where one runs, but no service. `outboxRefused` counts
     messages that the broker will never take, such as those for another thing's topic: they are set aside, and
@@ -43,8 +49,10 @@ def status(context: click.Context, *, home: Path | None, listed: bool, as_json: 
     try:
         place.check()
     except HomeUnusable as wrong:
-        missing = place.missing()
-        report |= {"state": State.NONE.value, "problems": [] if missing else [str(wrong)]}
+        if place.missing():
+            report |= {"state": State.NONE.value, "problems": []}
+        else:
+            report |= {"state": _UNUSABLE, **_by_agent(place), "problems": [str(wrong)]}
     else:
         standing = assess(place, now)
         report["state"] = standing.state.value
@@ -54,7 +62,7 @@ def status(context: click.Context, *, home: Path | None, listed: bool, as_json: 
         counts, troubles = _outbox(place, listed=listed)
         report |= {"keyMode": _mode(place), **counts, "problems": [*standing.problems, *troubles]}
     _print(report, place, as_json=as_json)
-    if report["state"] != State.READY.value or report["problems"]:
+    if report["state"] != State.READY.value or report["problems"] or report.get("journey") == _STRANDED:
         context.exit(1)
 
 
@@ -77,16 +85,11 @@ def _identity(identity: "Identity", now: "datetime") -> dict[str, Any]:
 
 def _journey(home: "Home", now: "datetime") -> dict[str, Any]:
     """Where the device stands: the agent says so, or what lies there does."""
-    from keyborn.device.agent.client import agent_of
     from keyborn.device.slots import survey
-    from keyborn.domain.errors import DeviceError
     from keyborn.domain.journey import Stage
 
-    with contextlib.suppress(DeviceError), agent_of(home) as agent:
-        if agent is not None:
-            told = agent.ask("status")["status"]
-            running = {"agent": True, "journey": told["stage"], "connected": told["connected"]}
-            return running | ({"lastError": told["error"]} if told["error"] else {})
+    if told := _told(home):
+        return _running(told)
     seen = survey(home, now)
     if seen.next_usable:
         stage = Stage.STAGED
@@ -97,6 +100,36 @@ def _journey(home: "Home", now: "datetime") -> dict[str, Any]:
     return {"agent": False, "journey": stage.value}
 
 
+def _told(home: "Home") -> dict[str, Any] | None:
+    """What the agent says, where one runs."""
+    from keyborn.device.agent.client import agent_of
+    from keyborn.domain.errors import DeviceError
+
+    with contextlib.suppress(DeviceError), agent_of(home) as agent:
+        if agent is not None:
+            told: dict[str, Any] = agent.ask("status")["status"]
+            return told
+    return None
+
+
+def _running(told: dict[str, Any]) -> dict[str, Any]:
+    running = {"agent": True, "journey": told["stage"], "connected": told["connected"]}
+    errors = {"lastError": told["error"], "renewalError": told.get("renewalError")}
+    if errors["renewalError"] == errors["lastError"]:
+        del errors["renewalError"]
+    return running | {name: said for name, said in errors.items() if said}
+
+
+def _by_agent(home: "Home") -> dict[str, Any]:
+    """All that there is to say of a home whose files are not for this user: root may talk to its agent."""
+    told = _told(home)
+    if told is None:
+        return {}
+    counts = told["outbox"] or {}
+    outbox = {"outboxWaiting": counts.get("waiting"), "outboxRefused": counts.get("refused")}
+    return {"thing": told["thing"], "certificateId": told["certificateId"], **_running(told), **outbox}
+
+
 def _mode(home: "Home") -> str | None:
     try:
         return f"{home.key.lstat().st_mode & 0o7777:04o}"
@@ -105,13 +138,18 @@ def _mode(home: "Home") -> str | None:
 
 
 def _outbox(home: "Home", *, listed: bool) -> tuple[dict[str, Any], list[str]]:
-    """Counts, without making an outbox where there is none, and what is wrong with it."""
-    if not home.outbox.exists():
-        return {"outboxWaiting": 0, "outboxRefused": 0, **({"refused": []} if listed else {})}, []
+    """Counts, without making an outbox where there is none, and what is wrong with it or its settings."""
     from keyborn.device.outbox import open_outbox
-    from keyborn.domain.errors import FileNotPrivate, OutboxUnusable
+    from keyborn.device.outbox_settings import outbox_settings
+    from keyborn.domain.errors import FileNotPrivate, KeybornError, OutboxUnusable
     from keyborn.domain.moment import shown
 
+    try:
+        outbox_settings(home)
+    except KeybornError as wrong:  # every other command would say so, and do nothing
+        return {"outboxWaiting": None, "outboxRefused": None}, [str(wrong)]
+    if not home.outbox.exists():
+        return {"outboxWaiting": 0, "outboxRefused": 0, **({"refused": []} if listed else {})}, []
     try:
         with open_outbox(home.outbox) as outbox:
             counts, refused = outbox.counts(), outbox.set_aside(_LISTED) if listed else None
@@ -154,8 +192,11 @@ def _advice(report: dict[str, Any], home: "Home") -> "Iterator[str]":
         yield f"The identity is not complete. To complete it run: keyborn enroll -{place}"
     elif state == "expired":
         yield (
-            "The certificate has expired, if this device's clock is right. Ask the operator for a new code "
+            "The certificate has expired, if this device's clock is right. Ask the operator for grace "
+            f"(keyborn thing grace {report['thing']}) and run: keyborn renew{place}. Or for a new code, "
             f"and run: keyborn enroll -{place} (the key stays)"
         )
+    if state == "ready" and report.get("journey") == _STRANDED:
+        yield f"The agent tries again within an hour, or at once with: keyborn look{place}"
     who = "the agent and the files here say" if report.get("agent") else "the files here say"
     yield f"This is what {who}; no service was asked."

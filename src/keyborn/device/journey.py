@@ -32,6 +32,8 @@ CHECK_EVERY = 7 * 86400.0
 _SHORTEST = 1.0
 """Seconds; for less a session is not looked at again, whatever is due in a moment."""
 
+_AT_RENEWAL = frozenset({Stage.RENEWING, Stage.STAGED})
+
 
 class Line(Protocol):
     """The way to the broker: at most one session at a time."""
@@ -107,7 +109,8 @@ class Runner:
         self._rest_until = around.pace.monotonic()
         self._check_from = self._rest_until + (0.0 if check else FIRST_CHECK * around.pace.fraction())
         self._told: Told | None = None
-        self._renewed = 0
+        self._renewed = self._unrenewed = 0
+        self._renewal_error: str | None = None
         self._performers: Mapping[type[Effect], Callable[..., Event]] = {
             e.Look: self._look,
             e.Enroll: self._enroll_now,
@@ -145,6 +148,16 @@ class Runner:
         """Renewals that were confirmed since this process started."""
         return self._renewed
 
+    @property
+    def unrenewed(self) -> int:
+        """Renewals that came to nothing since then."""
+        return self._unrenewed
+
+    @property
+    def renewal_error(self) -> str | None:
+        """Why the last one did, in a sentence; None where it did not."""
+        return self._renewal_error
+
     def step(self) -> Journey:
         """Perform what the journey asks for, and go on to what follows from its outcome."""
         *notes, effect = self._effects
@@ -155,6 +168,7 @@ class Runner:
         event = self._perform(effect)
         before = self._journey
         self._journey, self._effects = advance(before, event)
+        self._count(before)
         self._tell(before)
         return self._journey
 
@@ -309,6 +323,7 @@ class Runner:
     def _retire(self, _effect: e.RetirePrevious) -> Event:
         files.run_steps(slots.retirement(self._home), self._around.checkpoint)
         self._renewed += 1
+        self._renewal_error = None
         self._asked_for = False
         return Event(Happened.RETIRED)
 
@@ -372,4 +387,11 @@ class Runner:
     def _tell(self, before: Journey) -> None:
         now = self._journey
         if now.trouble is not None and (now.trouble, now.detail) != (before.trouble, before.detail):
-            self._around.say(f"{now.trouble.value} ({now.detail})" if now.detail else now.trouble.value)
+            self._around.say(str(now.error))
+
+    def _count(self, before: Journey) -> None:
+        """The broker's next answer would hide why nothing came of a renewal."""
+        ended = before.stage in _AT_RENEWAL and self._journey.stage is Stage.ENROLLED
+        if ended and self._journey.trouble is not None:
+            self._unrenewed += 1
+            self._renewal_error = self._journey.error

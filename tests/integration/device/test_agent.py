@@ -21,13 +21,14 @@ from keyborn.device.messages import Counts
 from keyborn.device.messenger import Delivery, Published
 from keyborn.device.opening import Will
 from keyborn.device.outbox import Outbox, open_outbox
-from keyborn.domain.errors import AgentRefused, AgentRunning, OutboxUnusable, PublishDenied
+from keyborn.domain.errors import AgentRefused, AgentRunning, OutboxUnusable, PublishDenied, SessionRefused
 from keyborn.domain.journey import Trouble
 from support.agent_stage import FAST, running, status_of, talking
+from support.device import keyborn
 from support.device_home import DAY, OWN, eventually, home_in, identify, now
 from support.device_pki import Wanted
 from support.mosquitto_broker import mosquitto
-from support.renewing_service import renewing_service
+from support.renewing_service import RENEW, renewing_service
 from support.rude_broker import (
     CONNECT,
     DISCONNECT,
@@ -39,6 +40,8 @@ from support.rude_broker import (
     accept,
 )
 
+BY_AN_ADMINISTRATOR = b"\xe0\x02\x98\x00"
+NOT_AUTHORIZED = b"\x20\x03\x00\x87\x00"
 TAKEN_OVER = b"\xe0\x02\x8e\x00"
 UNSUBSCRIBE = 10
 
@@ -134,11 +137,11 @@ def test_a_disk_that_refuses_ends_neither_session_nor_agent(
     with running(home) as agent:
         agent.connects()
         refuse.set()
-        assert send(home, "x", wait=0.3).delivery is Delivery.KEPT
+        assert send(home, "x", wait=0.8).delivery is Delivery.KEPT  # long enough to be tried twice
         refuse.clear()
         eventually(lambda: agent.status()["outbox"]["waiting"] == 0)
     assert broker.kinds().count(CONNECT) == 1
-    assert any("disk is full" in event.get("text", "") for event in agent.events())
+    assert [event["event"] for event in agent.events() if "disk is full" in event.get("text", "")] == ["note"]
 
 
 def test_an_agent_that_is_told_to_end_sends_what_waits_first(home: Home, broker: RudeBroker) -> None:
@@ -332,6 +335,57 @@ def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
     with running(home) as agent:
         eventually(lambda: agent.status()["trouble"] == "broker")
         assert agent.status()["error"] == f"{Trouble.BROKER} (localhost:1: Connection refused)"
+
+
+def test_a_renewal_that_is_refused_is_remembered_when_the_broker_has_answered(
+    tmp_path: Path, broker: RudeBroker
+) -> None:
+    """Of a revoked device broker and service speak in turn: who asked for the renewal wants the second."""
+    home = home_in(tmp_path)
+    with renewing_service(tmp_path) as service:
+        identify(home, broker=(broker.host, broker.port), code=service.service.code())
+        service.know(home.certificate.read_bytes())
+        service.service.script(RENEW, service.refuse(403, "thing_revoked", detail="it is revoked"))
+        with running(home) as agent:
+            agent.connects()
+            broker.answer = barred
+            agent.agent.call(Call.RENEW)
+            eventually(lambda: agent.status()["unrenewed"] == 1)
+            eventually(lambda: agent.status()["trouble"] == "turned_away")
+            said = agent.status()["renewalError"]
+            done = keyborn("renew", "--now", "--home", home.path, "--timeout", "30", expect=1).stderr
+    assert said.startswith(Trouble.RENEWAL)
+    assert "it is revoked" in said
+    assert done.count("it is revoked") == 1
+    assert "goes on" not in done
+
+
+def barred(packet: Packet, level: int) -> bytes | None:
+    return NOT_AUTHORIZED if packet.kind == CONNECT else accept(packet, level)
+
+
+def test_a_publish_that_waits_for_a_device_that_is_turned_away_says_so_and_keeps_it(
+    home: Home, broker: RudeBroker
+) -> None:
+    broker.answer = barred
+    with running(home) as agent:
+        eventually(lambda: agent.status()["trouble"] == "turned_away")
+        with pytest.raises(SessionRefused, match=f"{broker.port} refused the session: Not authorized"):
+            send(home, "x", wait=0.1)
+        assert send(home, "y", wait=0).delivery is Delivery.KEPT
+        assert agent.status()["outbox"]["waiting"] == 2
+
+
+def test_a_session_that_the_broker_ends_was_no_broker_out_of_reach(home: Home, broker: RudeBroker) -> None:
+    with running(home) as agent:
+        agent.connects()
+        broker.answer = lambda packet, _level: BY_AN_ADMINISTRATOR if packet.kind == PUBLISH else None
+        keep(home, b"x")
+        assert wake(home)
+        eventually(lambda: agent.status()["trouble"] == "turned_away")
+    notes = [event["text"] for event in agent.events() if event["event"] == "note"]
+    assert notes[0].startswith(f"{Trouble.LOST} (")
+    assert "dministrative action" in notes[0]
 
 
 # ── one per home ──

@@ -16,6 +16,7 @@ from keyborn.cli.main import cli
 from keyborn.device.home import Home
 from keyborn.device.messages import Fate, Outcome
 from keyborn.device.outbox import open_outbox
+from support.agent_stage import running
 from support.device import keyborn
 from support.device_home import OWN, eventually, identify, now
 from support.device_pki import Wanted
@@ -163,6 +164,38 @@ def test_status_of_an_expired_identity_says_what_to_do(home: Home) -> None:
     assert f"run: keyborn enroll - --home {home.path}" in told
     assert "if this device's clock is right" in told
     assert "T" in told.partition("problem: device.crt: it is valid from ")[2][:20]
+
+
+def test_root_sees_by_status_what_the_agent_of_another_user_says(
+    enrolled: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may talk to any agent, and publishes through it."""
+    mine = os.geteuid()
+    with running(enrolled) as agent:
+        agent.connects()
+        monkeypatch.setattr(os, "geteuid", lambda: mine + 4242)
+        done = CliRunner().invoke(cli, ["status", "--json", "--home", str(enrolled.path)])
+        monkeypatch.undo()
+    report = json.loads(done.output)
+    assert (report["state"], report["thing"], report["connected"]) == ("unusable", "gateway-1", True)
+    assert done.exit_code == 1
+    assert "belongs to the user" in report["problems"][0]
+
+
+def test_status_of_a_stranded_device_is_no_success_and_says_how_to_try_again(
+    enrolled: Home, broker: RudeBroker
+) -> None:
+    broker.answer = lambda _packet, _level: b"\x20\x03\x00\x87\x00"
+    with running(enrolled) as agent:
+        agent.comes_to("stranded")
+        told = keyborn("status", "--home", enrolled.path, expect=1).stdout
+    assert f"at once with: keyborn look --home {enrolled.path}" in told
+
+
+def test_status_names_settings_of_the_outbox_that_no_command_takes(enrolled: Home) -> None:
+    (enrolled.path / "outbox.toml").write_text("mesages = 3\n")
+    told = json.loads(keyborn("status", "--home", enrolled.path, "--json", expect=1).stdout)
+    assert "outbox.toml mesages is not usable" in told["problems"][0]
 
 
 @pytest.mark.parametrize("words", [["status"], ["publish", OWN, "x"], ["enroll", "kb1.x", "--thing", "a"]])

@@ -79,7 +79,7 @@ def test_what_a_broker_answered_cannot_draw_on_the_terminal(home: Home) -> None:
 def test_one_is_retried_and_goes_with_the_next_publish(home: Home, broker: RudeBroker) -> None:
     first, second = refuse(home, 2)
     done = keyborn(*words(home, "retry", first))
-    assert done.stdout == "1 message: wait again, sent with the next publish or subscribe.\n"
+    assert done.stdout == "Messages that wait again: 1. They go with the next publish or subscribe.\n"
     keyborn("publish", OWN, "x", "--home", home.path, "--rate", "0")
     assert broker.published() == [f"{OWN}/0", OWN, OWN]
     assert [each["id"] for each in keyborn_json(*words(home, "list"))["messages"]] == [second]
@@ -100,9 +100,10 @@ def test_a_retry_of_what_is_still_denied_comes_back(home: Home, broker: RudeBrok
 
 def test_one_or_all_are_dropped_and_counted(home: Home) -> None:
     first, *_ = refuse(home, 3)
-    assert keyborn(*words(home, "drop", first)).stdout == "1 message: dropped.\n"
+    assert keyborn(*words(home, "drop", first)).stdout == "Messages dropped: 1.\n"
     assert keyborn_json(*words(home, "drop", "--all")) == {"dropped": 2}
     assert keyborn_json(*words(home, "drop", "--all")) == {"dropped": 0}
+    assert keyborn(*words(home, "drop", "--all")).stdout == "Nothing is set aside.\n"
     report = keyborn_json(*words(home, "list"))
     assert (report["refused"], report["dropped"]) == (0, 4)
 

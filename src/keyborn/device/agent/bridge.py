@@ -74,10 +74,16 @@ class Standing:
     """The word of the journey's table."""
     error: str | None = None
     """A sentence about it."""
+    detail: str | None = None
+    """What was said about it, by whom: the end of that sentence."""
     thing: str | None = None
     certificate_id: str | None = None
     renewed: int = 0
     """Renewals since the agent started."""
+    unrenewed: int = 0
+    """Those that came to nothing."""
+    renewal_error: str | None = None
+    """Why the last one did, in a sentence; None where it did not."""
 
 
 class Bridge:

@@ -280,6 +280,9 @@ class Desk:
         outcome["outbox"] = self._counts()
         if reason := self._why() if fate.waiting else fate.reason:
             outcome["reason"] = reason
+        standing = self._bridge.standing
+        if fate.waiting and not standing.connected and standing.trouble:
+            outcome |= {"trouble": standing.trouble, "detail": standing.detail}
         self._answer(waiting.guest, waiting.ref, outcome)
 
     def _forget(self, waiting: _Waiting) -> None:
@@ -328,6 +331,7 @@ class Desk:
     def _status(self) -> dict[str, Any]:
         report = asdict(self._bridge.standing)
         report["certificateId"] = report.pop("certificate_id")
+        report["renewalError"] = report.pop("renewal_error")
         return {**report, "outbox": self._counts(), "programs": len(self._guests)}
 
     def _counts(self) -> dict[str, int] | None:

@@ -53,6 +53,7 @@ class AgentLine:
         self._begun = False
         self._sick_until = 0.0
         self._sick_for = _SICK[0]
+        self._sick_of = ""
         self._ping_at = inf
         self._pinged = False
         self._granted: dict[str, int] = {}
@@ -128,11 +129,13 @@ class AgentLine:
                 self._begun = True
             pause = self._courier.pump(session)
         except (OutboxUnusable, FileNotPrivate) as wrong:
-            self._around.say(str(wrong))
+            if str(wrong) != self._sick_of:
+                self._sick_of = str(wrong)
+                self._around.say(self._sick_of)
             pause = self._sick_for
             self._sick_until, self._sick_for = time.monotonic() + pause, min(2 * pause, _SICK[1])
         else:
-            self._sick_for = _SICK[0]
+            self._sick_for, self._sick_of = _SICK[0], ""
         return pause
 
     def _lost(self, session: Session, wrong: SessionLost) -> None:

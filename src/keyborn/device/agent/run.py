@@ -41,6 +41,8 @@ _AGAIN = 1.0
 _HELPLESS = frozenset({Stage.UNPROVISIONED, Stage.WAITING, Stage.STRANDED})
 _JUST_BOOTED = 300.0
 """Seconds after the machine's start in which many others may have started with it."""
+_UNLOGGED = frozenset({"error", "detail", "unrenewed", "renewal_error"})
+"""Each is in a note, once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ class Agent:
         self._hold = ExitStack()
         self._watching = False
         self._seen: list[tuple[int, int] | None] = []
-        self._renewed = 0
+        self._renewed = self._unrenewed = 0
         self._enroller = Enroller(home, self._around, options.first)
 
     def call(self, what: Call) -> None:
@@ -165,13 +167,13 @@ class Agent:
             now=Call.RENEW in calls,
             check=Call.LOOK in calls,
         )
-        before = self._renewed
+        before, unrenewed = self._renewed, self._unrenewed
         try:
             while not self._bridge.called:
                 self._step(runner)
                 if runner.own is not None:
                     enroller.spend(runner.own, self._around.clock.now())
-                self._renewed = before + runner.renewed
+                self._renewed, self._unrenewed = before + runner.renewed, unrenewed + runner.unrenewed
                 self._tell(runner)
             with contextlib.suppress(SessionLost):
                 line.drain(DRAINING)
@@ -229,13 +231,17 @@ class Agent:
             connected=isinstance(runner.next_effect, Serve),
             trouble=trouble.name.lower() if trouble else None,
             error=journey.error,
+            detail=journey.detail or None,
             thing=own.thing if own else None,
             certificate_id=own.certificate_id if own else None,
             renewed=self._renewed,
+            unrenewed=self._unrenewed,
+            renewal_error=runner.renewal_error,
         )
         before, self._bridge.standing = self._bridge.standing, standing
         if (standing.stage, standing.renewed) != (before.stage, before.renewed):
-            self._log("stage", **{name: value for name, value in asdict(standing).items() if name != "error"})
+            told = {name: value for name, value in asdict(standing).items() if name not in _UNLOGGED}
+            self._log("stage", **told)
             self._notifier.status(standing.error or standing.stage)
 
 

@@ -11,13 +11,18 @@ from keyborn.device.home import Home
 from keyborn.device.messages import Counts, Outcome
 from keyborn.device.messenger import NO_TIME, TOO_SHORT, Delivery, Published
 from keyborn.device.session import Received
-from keyborn.domain.errors import AgentGone, OutboxFull, PublishDenied
+from keyborn.domain.errors import AgentGone, OutboxFull, PublishDenied, SessionRefused
 
 LATER = "sent by the agent"
+_TURNED_AWAY = frozenset({"turned_away", "both"})
+"""What the agent says of a device whose certificate the broker refuses."""
 
 
 def publish(agent: AgentClient, home: Home, topic: str, payload: bytes, *, wait: float) -> Published:
-    """As ``Messenger.publish``; raises AgentGone where nobody can say whether the message was kept."""
+    """As ``Messenger.publish``, SessionRefused with the message kept, too.
+
+    Raises AgentGone where nobody can say whether it was kept.
+    """
     topics.check_topic(topic)
     topics.check_payload(payload)
     body = {"payloadBase64": base64.b64encode(payload).decode()}
@@ -33,9 +38,17 @@ def publish(agent: AgentClient, home: Home, topic: str, payload: bytes, *, wait:
     if outcome is Outcome.DROPPED:
         raise OutboxFull(path=home.outbox)
     if outcome is Outcome.WAITING:
+        if wait and answer.get("trouble") in _TURNED_AWAY:
+            raise _refusal(home, str(answer.get("detail")))
         why = str(answer.get("reason"))
         return Published(Delivery.KEPT, counts, why if wait or why != TOO_SHORT else NO_TIME, LATER)
     return Published(Delivery.DELIVERED, counts)
+
+
+def _refusal(home: Home, detail: str) -> SessionRefused:
+    own = identity.read_settings(home)
+    broker = f"{own.broker.endpoint}:{own.broker.port}"
+    return SessionRefused(broker=broker, detail=detail.removeprefix(f"{broker}: "), thing=own.thing)
 
 
 def listen(

@@ -64,4 +64,4 @@ class RenewalNotDone(DeviceError):
     """``keyborn renew`` ended without a new certificate."""
 
     code = "renewal_not_done"
-    sentence = "The certificate was not renewed: {detail} The current one goes on."
+    sentence = "The certificate was not renewed: {detail}"

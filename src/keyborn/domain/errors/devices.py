@@ -255,7 +255,10 @@ class OutboxUnusable(DeviceError):
     """``outbox.db`` cannot be read or written."""
 
     code = "outbox_unusable"
-    sentence = "The outbox {path} cannot be used: {detail}. Free disk space, or move the file away."
+    sentence = (
+        "The outbox {path} cannot be used: {detail}. Free disk space, make the disk writable, or move the "
+        "file away."
+    )
 
 
 class OutboxFull(DeviceError):

@@ -102,7 +102,7 @@ _ENROLLED: Mapping[H, Row] = {
 }
 
 _CONNECTED: Mapping[H, Row] = {
-    H.LOST: _row(Stage.ENROLLED, Wait(CONNECTING), trouble=Trouble.BROKER),
+    H.LOST: _row(Stage.ENROLLED, Wait(CONNECTING), trouble=Trouble.LOST),
     H.TICK: _row(None, Serve(ROUND)),
     H.DUE: _row(Stage.RENEWING, CheckTime()),
 }
@@ -148,7 +148,7 @@ _CONFIRMING: Mapping[H, Row] = {
     H.REFUSED: _row(Stage.RETURNING, _WITH_PREVIOUS, trouble=Trouble.RENEWAL),
     H.KEY_REFUSED: _row(Stage.RETURNING, _WITH_PREVIOUS, trouble=Trouble.RENEWAL),
     H.UP: _row(None, Serve(ASKING)),
-    H.LOST: _row(None, Wait(CONNECTING), trouble=Trouble.BROKER),
+    H.LOST: _row(None, Wait(CONNECTING), trouble=Trouble.LOST),
     H.NO_BROKER: _row(None, Wait(CONNECTING), trouble=Trouble.BROKER),
     H.TURNED_AWAY: _row(None, Wait(CONNECTING), trouble=Trouble.TURNED_AWAY),
     H.BARRED: _row(Stage.RETURNING, _WITH_PREVIOUS, trouble=Trouble.TURNED_AWAY),
@@ -163,7 +163,7 @@ _RETURNING: Mapping[H, Row] = {
     H.RETURNED: _row(Stage.ENROLLED, Rest(ASKING), _WITH_CURRENT),
     H.TROUBLE: _row(None, Serve(DISK), trouble=Trouble.DISK),
     H.NO_BROKER: _row(None, Wait(CONNECTING), trouble=Trouble.BROKER),
-    H.LOST: _row(None, Wait(CONNECTING), trouble=Trouble.BROKER),
+    H.LOST: _row(None, Wait(CONNECTING), trouble=Trouble.LOST),
     H.TURNED_AWAY: _row(None, Wait(CONNECTING), trouble=Trouble.BOTH),
     H.BARRED: _NEITHER,
     H.UNUSABLE: _NEITHER,

@@ -91,13 +91,12 @@ class Trouble(StrEnum):
     )
     SERVICE = "The service does not answer. Everything else goes on; it is asked again."
     BROKER = "The broker cannot be reached. Messages wait in the outbox. Check the network."
+    LOST = "The session with the broker has ended, and is made again. Messages wait in the outbox."
     TURNED_AWAY = (
         "The broker refuses this device's certificate. Ask the operator whether the device is suspended or "
         "revoked, and whether its certificate has expired: keyborn thing show NAME"
     )
-    RENEWAL = (
-        "The service refuses to renew the certificate, for now. The current one is used as long as it lasts."
-    )
+    RENEWAL = "The service does not renew the certificate, for now."
     SUCCESSOR = (
         "The broker does not take the new certificate yet. The current one goes on; it is tried again."
     )
