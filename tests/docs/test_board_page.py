@@ -77,6 +77,7 @@ def test_a_power_cut_before_or_after_any_effect_leaves_a_working_identity(
 
 
 @walks
+@pytest.mark.whole
 def test_ten_renewals_in_a_row_go_from_slot_to_slot(server: Server, tmp_path: Path) -> None:
     board = make_board(server, "ten", tmp_path)
     for count in range(1, 11):

@@ -126,6 +126,7 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
+@pytest.mark.whole
 def test_running_out_of_descriptors_does_not_flood_the_log(tmp_path: Path) -> None:
     with running(tmp_path) as server:
         assert server.process is not None

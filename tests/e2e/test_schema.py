@@ -10,7 +10,9 @@ import pytest
 from support.figures import Figure
 from support.server import Server, running
 
-EXAMPLES = 40 if os.environ.get("KEYBORN_FULL") else 8
+FULL = bool(os.environ.get("KEYBORN_FULL"))
+EXAMPLES = 40 if FULL else 8
+PHASES = "examples,coverage,fuzzing,stateful" if FULL else "examples,fuzzing"
 UNDESCRIBED = "positive_data_acceptance"
 """Left out: no JSON schema can say which strings are a signed CSR, so random ones are rightly refused."""
 
@@ -33,6 +35,7 @@ def explore(server: Server, root: Path) -> subprocess.CompletedProcess[str]:
         "--tls-verify", str(root),
         "--exclude-checks", UNDESCRIBED,
         "--max-examples", str(EXAMPLES),
+        "--phases", PHASES,
         "--seed", "1",
         "--no-color",
     ]  # fmt: skip

@@ -40,6 +40,7 @@ def bench(folder: Path, *words: str) -> tuple[str, list[dict[str, Any]]]:
     return done.stdout, cells
 
 
+@pytest.mark.whole
 def test_keyborn_is_measured_on_every_wire_and_each_certificate_is_in_its_registry(tmp_path: Path) -> None:
     document = tmp_path / "benchmarks.md"
     begin, end = "<!-- bench/enroll.py writes from here -->", "<!-- bench/enroll.py writes to here -->"
@@ -58,6 +59,7 @@ def test_keyborn_is_measured_on_every_wire_and_each_certificate_is_in_its_regist
 
 
 @pytest.mark.needs("cfssl")
+@pytest.mark.whole
 def test_cfssl_is_measured_with_and_without_a_database(tmp_path: Path) -> None:
     kinds = ["cfssl", "cfssl-sqlite", "cfssl-sqlite-wal"]
     printed, cells = bench(tmp_path, "--systems", ",".join(kinds), "--wires", "http,fresh")

@@ -100,6 +100,7 @@ def test_the_bucket_of_the_code_is_private_encrypted_and_takes_only_tls(deployer
     assert s3.get_bucket_versioning(Bucket=BUCKET).get("Status") is None
 
 
+@pytest.mark.whole
 def test_a_bucket_that_an_interrupted_deploy_left_bare_is_completed(deployer: Deployer) -> None:
     deployer.aws.root("s3").create_bucket(
         Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-central-1"}
@@ -129,6 +130,7 @@ def test_a_second_deploy_changes_nothing(deployer: Deployer) -> None:
     assert policy_text(deployer) == text
 
 
+@pytest.mark.whole
 def test_a_deploy_without_options_keeps_every_value(deployer: Deployer, tmp_path: Path) -> None:
     root = tmp_path / "root.pem"
     root.write_text(pem(new_pki().root.certificate))
@@ -155,6 +157,7 @@ def test_a_deploy_without_options_keeps_every_value(deployer: Deployer, tmp_path
     assert deployer.aws.root("s3").list_objects_v2(Bucket=BUCKET)["Contents"] == code
 
 
+@pytest.mark.whole
 def test_the_roots_of_a_custom_broker_go_with_the_code_and_stay(deployer: Deployer, tmp_path: Path) -> None:
     root = tmp_path / "root.pem"
     root.write_text(pem(new_pki().root.certificate))
@@ -170,6 +173,7 @@ def test_the_roots_of_a_custom_broker_go_with_the_code_and_stay(deployer: Deploy
     assert deployer.parameters()["CodeKey"] == tiny(deployer.built[-1]).key
 
 
+@pytest.mark.whole
 def test_a_new_url_has_the_root_that_is_said_to_be_its_own_or_a_public_one(
     deployer: Deployer, tmp_path: Path
 ) -> None:
@@ -184,6 +188,7 @@ def test_a_new_url_has_the_root_that_is_said_to_be_its_own_or_a_public_one(
     assert deployer.outputs().api_id in deployer.outputs().url
 
 
+@pytest.mark.whole
 def test_a_change_of_an_option_changes_what_hangs_on_it_and_replaces_nothing(deployer: Deployer) -> None:
     deployer.deploy()
     said = deployer.deploy("--memory", "256", "--json")
@@ -296,6 +301,7 @@ def test_the_default_policy_is_in_the_registry_as_the_shipped_one(deployer: Depl
     assert json.loads(policy_text(deployer)) == json.loads(device_policy("plant/one"))
 
 
+@pytest.mark.whole
 def test_another_topic_prefix_is_a_new_version_of_the_shipped_policy(deployer: Deployer) -> None:
     deployer.deploy()
     deployer.deploy("--topic-prefix", "plant/two")
@@ -314,6 +320,7 @@ def test_an_operators_own_default_policy_outlives_every_deploy(deployer: Deploye
     assert (kept(deployer).document.text, kept(deployer).shipped) == (own, False)
 
 
+@pytest.mark.whole
 def test_what_somebody_changed_in_aws_iot_alone_is_brought_back_to_the_registry(deployer: Deployer) -> None:
     deployer.deploy()
     own = put_own(deployer)

@@ -18,6 +18,8 @@ from support.pki import new_pki, pem
 
 FUNCTIONS = (f"{STACK}-enroll", f"{STACK}-sweep")
 
+pytestmark = pytest.mark.whole
+
 
 def test_who_calls_off_a_first_deploy_leaves_the_stack_that_another_one_made_meanwhile(
     deployer: Deployer,

@@ -1,7 +1,6 @@
 """The real zip: wheels for the platform that was asked for, and everything that the functions import."""
 
 import io
-import os
 import re
 import subprocess
 import sys
@@ -45,8 +44,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return packages.run_folder(tmp_path_factory)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("architecture", MACHINES if os.environ.get("KEYBORN_FULL") else ["arm64"])
+@pytest.mark.whole
+@pytest.mark.parametrize("architecture", MACHINES)
 def test_every_compiled_wheel_is_for_the_architecture(architecture: str) -> None:
     target = Target(architecture, "python3.13")
     with zipfile.ZipFile(io.BytesIO(packages.built(target).data)) as archive:

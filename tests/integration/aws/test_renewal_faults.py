@@ -26,7 +26,7 @@ from support.figures import Figure
 from support.signing import NextKey, Signer
 
 FULL = bool(os.environ.get("KEYBORN_FULL"))
-SHARE = 1 if FULL else 7
+SHARE = 1 if FULL else 14
 HOUR, PAUSE = timedelta(hours=1), timedelta(seconds=30)
 FAULTS = (Fault.THROTTLED, Fault.BROKEN, Fault.UNSENT, Fault.UNHEARD, Fault.KILLED)
 RENEW, CONFIRM = "renew", "confirm"

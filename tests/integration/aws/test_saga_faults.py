@@ -27,7 +27,7 @@ from support.aws_saga import IMPATIENT, LAMP, LEASE, Stage
 from support.figures import Figure
 
 FULL = bool(os.environ.get("KEYBORN_FULL"))
-SHARE = 1 if FULL else 7
+SHARE = 1 if FULL else 14
 HOUR, MINUTE, PAUSE = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=10)
 HOLD = 0.3
 EVERY = "every"

@@ -80,7 +80,7 @@ async def test_an_order_before_or_after_any_call_of_an_enrollment_is_what_counts
     figure: Figure,
 ) -> None:
     every = await moments(stage)
-    walked = every if FULL else every[(2 * dies + (status is ThingStatus.REVOKED)) :: 8]
+    walked = every if FULL else every[(2 * dies + (status is ThingStatus.REVOKED)) :: 5]
     obeyed = 0
     for moment in walked:
         try:
