@@ -49,6 +49,7 @@ def test_a_folder_that_is_not_empty_is_not_used(tmp_path: Path) -> None:
 
 
 @pytest.mark.needs("openssl")
+@pytest.mark.whole
 def test_without_keep_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     keyborn("demo")

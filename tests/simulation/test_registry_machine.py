@@ -453,7 +453,8 @@ def test_a_long_walk_in_memory(seed: int) -> None:
     machine.teardown()
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(examples(30) // 3))
 def test_a_long_walk_on_sqlite(seed: int) -> None:
     machine = SqliteMachine()
     wander(machine, Random(seed), 120)

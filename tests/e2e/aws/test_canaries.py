@@ -63,6 +63,7 @@ class Canaries:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.whole
 def test_no_secret_is_in_anything_that_a_run_left(stack: Party, tmp_path: Path, figure: Figure) -> None:
     canaries = Canaries()
     told = a_day(stack, tmp_path, canaries)

@@ -55,6 +55,7 @@ def test_the_change_set_is_shown_before_and_every_resource_while_it_is_made(depl
     assert after.rstrip().endswith(f"AWS::CloudFormation::Stack        {STACK}")
 
 
+@pytest.mark.whole
 def test_before_each_long_piece_of_work_a_line_says_what_is_done(deployer: Deployer) -> None:
     size = len(tiny(packages.own_target()).data)
     lines = deployer.deploy().stderr.splitlines()
@@ -66,6 +67,7 @@ def test_before_each_long_piece_of_work_a_line_says_what_is_done(deployer: Deplo
     assert "Sending" not in deployer.deploy().stderr
 
 
+@pytest.mark.whole
 def test_code_that_lies_in_the_bucket_is_not_sent_again(deployer: Deployer) -> None:
     deployer.deploy()
     deployer.aws.root("cloudformation").delete_stack(StackName=STACK)
@@ -109,6 +111,7 @@ def test_a_bucket_that_an_interrupted_deploy_left_bare_is_completed(deployer: De
     assert deployer.aws.root("s3").get_bucket_policy(Bucket=BUCKET)["Policy"]
 
 
+@pytest.mark.whole
 def test_tags_are_on_the_stack_beside_its_own(deployer: Deployer) -> None:
     deployer.deploy("--tag", "team=edge", "--tag", "cost=42")
     tags = {one["Key"]: one["Value"] for one in deployer.stack()["Tags"]}
@@ -310,6 +313,7 @@ def test_another_topic_prefix_is_a_new_version_of_the_shipped_policy(deployer: D
     assert deployer.parameters()["FirstTopicPrefix"] == "certtest"
 
 
+@pytest.mark.whole
 def test_an_operators_own_default_policy_outlives_every_deploy(deployer: Deployer) -> None:
     deployer.deploy()
     own = put_own(deployer)
@@ -356,6 +360,7 @@ def test_a_plan_that_nobody_carried_out_is_in_nobodys_way(deployer: Deployer) ->
     assert deployer.stack()["StackStatus"] == "CREATE_COMPLETE"
 
 
+@pytest.mark.whole
 def test_a_deploy_without_bytecode_says_so_and_what_would_help(deployer: Deployer) -> None:
     said = deployer.deploy().stderr
     assert "The code goes without bytecode, for there is no Python 3." in said

@@ -71,6 +71,7 @@ def test_the_printed_policy_is_all_it_takes_to_deploy_operate_and_destroy(deploy
         "s3:PutObject",
     ],
 )
+@pytest.mark.whole
 def test_a_deploy_without_a_permission_names_it_and_leaves_no_stack(deployer: Deployer, action: str) -> None:
     deployer.sign_in(*without(action), GAPS, name="limited")
     error = deployer.refusal(*ORDER)
@@ -90,6 +91,7 @@ def test_a_deploy_without_a_permission_names_it_and_leaves_no_stack(deployer: De
         "dynamodb:Query",
     ],
 )
+@pytest.mark.whole
 def test_a_destroy_without_a_permission_leaves_the_registry(deployer: Deployer, action: str) -> None:
     deployer.monkeypatch.setattr("keyborn.adapters.aws.stack.clearing.ROUNDS", 1)
     deployer.deploy()

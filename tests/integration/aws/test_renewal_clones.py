@@ -20,7 +20,7 @@ from support.figures import Figure
 from support.signing import NextKey, Signer
 
 FULL = bool(os.environ.get("KEYBORN_FULL"))
-SHARE = 1 if FULL else 12
+SHARE = 1 if FULL else 36
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ async def test_of_a_device_and_its_clone_one_is_left(
     dies: bool,
 ) -> None:
     every = await moments(stage)
-    walked = every[(2 * dies + confirms) % SHARE :: SHARE]
+    walked = every[9 * (2 * dies + confirms) % SHARE :: SHARE]
     ends: Counter[str] = Counter()
     for moment in walked:
         try:

@@ -66,6 +66,7 @@ async def test_a_token_of_five_uses_serves_five_of_thirty(desks: list[Desk]) -> 
     assert len(await desks[0].registry.things()) == 5
 
 
+@pytest.mark.whole
 async def test_of_fifteen_attached_at_once_a_thing_gets_ten(desks: list[Desk]) -> None:
     await desks[0].enroll(await desks[0].token("secret"), "lamp-1", "k1")
     for number in range(15):
@@ -128,6 +129,7 @@ async def test_whatever_comes_first_a_revoked_thing_has_nothing_active(desks: li
     assert await desks[0].registry.leftovers(before=desks[0].now + LIFETIME) == []
 
 
+@pytest.mark.whole
 async def test_processes_that_chain_at_once_make_one_chain(desks: list[Desk]) -> None:
     for number in range(120):
         await desks[number % PROCESSES].registry.append(desks[0].done(f"lamp-{number}"))
