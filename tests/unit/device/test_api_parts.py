@@ -39,6 +39,7 @@ STATUS = {
     "thing": "gateway-1",
     "certificateId": "ab" * 32,
     "renewed": 2,
+    "renewalError": "The service refuses.",
     "outbox": {"waiting": 1, "refused": 0, "dropped": 0, "expired": 0},
     "programs": 1,
 }
@@ -121,6 +122,7 @@ def test_a_status_is_read_as_it_is_told() -> None:
         thing="gateway-1",
         certificate_id="ab" * 32,
         renewed=2,
+        renewal_error="The service refuses.",
         outbox=Counts(1, 0),
         own=False,
     )

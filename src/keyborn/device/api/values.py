@@ -32,6 +32,8 @@ class Status:
     certificate_id: str | None
     renewed: int
     """Renewals since the agent started."""
+    renewal_error: str | None
+    """Why the last one came to nothing, in a sentence; None once one has gone well."""
     outbox: Counts | None
     """None where the outbox cannot be read."""
     own: bool
@@ -48,6 +50,7 @@ def status_of(told: Mapping[str, Any], *, own: bool) -> Status:
         thing=_text(told, "thing"),
         certificate_id=_text(told, "certificateId"),
         renewed=int(told["renewed"]),
+        renewal_error=_text(told, "renewalError"),
         outbox=None if told["outbox"] is None else Counts(**told["outbox"]),
         own=own,
     )
