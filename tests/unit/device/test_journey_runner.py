@@ -26,6 +26,7 @@ from keyborn.domain.errors import (
 )
 from keyborn.domain.journey import Journey, Slot, Stage, Trouble
 from keyborn.domain.journey.effects import AskRenewal
+from keyborn.domain.journey.words import LAST_REFUSAL
 from keyborn.domain.renewal_date import renew_at
 from support.device_home import DAY, Crash, identify, now
 from support.device_pki import Wanted
@@ -211,9 +212,10 @@ def test_where_neither_is_accepted_both_are_kept(scene: Scene) -> None:
     made = stage(scene.home)
     run(slots.promotion(scene.home))
     scene.service.troubles.extend([refused("thing_revoked")] * 6)
-    scene.broker.troubles.extend([REFUSED] * 5)
+    scene.broker.troubles.extend([REFUSED] * LAST_REFUSAL)
     runner = scene.start()
     assert until(runner, Stage.STRANDED).trouble is Trouble.BOTH
+    assert not scene.broker.troubles
     assert "keyborn thing show" in scene.machine.said[-1]
     assert scene.survey().previous_usable
     scene.service.troubles.clear()

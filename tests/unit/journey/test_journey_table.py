@@ -295,6 +295,15 @@ def after(*happened: Happened, stage: Stage = Stage.ENROLLED) -> tuple[Journey, 
     return journey, effects
 
 
+def test_each_identity_is_refused_for_itself() -> None:
+    """A broker that hangs up once on the previous identity is not the last word on it."""
+    one = (Happened.TURNED_AWAY, Happened.TICK, Happened.NO_SERVICE)
+    journey, _ = after(*(one * LAST_REFUSAL)[:-2], stage=Stage.CONFIRMING)
+    assert journey.stage is Stage.RETURNING
+    journey, _ = advance(journey, Event(Happened.TURNED_AWAY))
+    assert (journey.stage, journey.refusals) == (Stage.RETURNING, 1)
+
+
 def test_a_refusal_becomes_the_last_one_by_being_counted() -> None:
     one = (Happened.TURNED_AWAY, Happened.TICK)
     journey, _ = after(*one * (LAST_REFUSAL - 1))

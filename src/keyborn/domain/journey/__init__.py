@@ -19,7 +19,7 @@ The table is in ``table``; docs/reference/journey.md shows it. What holds, and i
 from dataclasses import replace
 
 from keyborn.domain.journey.effects import Effect, Look, Pause, Rest, Serve, Span, Timed, Wait
-from keyborn.domain.journey.table import row_of
+from keyborn.domain.journey.table import Row, row_of
 from keyborn.domain.journey.words import LAST_REFUSAL, Event, Happened, Journey, Slot, Stage, Trouble
 
 __all__ = [
@@ -54,7 +54,7 @@ def advance(journey: Journey, event: Event) -> tuple[Journey, tuple[Effect, ...]
     happened = _counted(journey, event.kind)
     row = row_of(journey.stage, happened)
     after = replace(
-        _tally(journey, happened),
+        _tally(journey, happened, row),
         stage=row.stage or journey.stage,
         trouble=row.trouble or _remaining(journey, happened),
     )
@@ -69,11 +69,11 @@ def _counted(journey: Journey, happened: Happened) -> Happened:
     return happened
 
 
-def _tally(journey: Journey, happened: Happened) -> Journey:
+def _tally(journey: Journey, happened: Happened, row: Row) -> Journey:
     return replace(
         journey,
         misses=_misses(journey, happened),
-        refusals=_refusals(journey, happened),
+        refusals=_refusals(journey, happened, row),
         asked=_asked(journey, happened),
     )
 
@@ -86,7 +86,10 @@ def _misses(journey: Journey, happened: Happened) -> int:
     return 0 if lasted else journey.misses
 
 
-def _refusals(journey: Journey, happened: Happened) -> int:
+def _refusals(journey: Journey, happened: Happened, row: Row) -> int:
+    """In a row, of one identity: of another one that is tried next the broker has refused nothing yet."""
+    if happened is Happened.BARRED and row.stage is Stage.RETURNING:
+        return 0
     if happened in (Happened.TURNED_AWAY, Happened.BARRED):
         return journey.refusals + 1
     return 0 if happened is Happened.UP else journey.refusals

@@ -165,6 +165,7 @@ _RETURNING: Mapping[H, Row] = {
     H.NO_BROKER: _row(None, Wait(CONNECTING), trouble=Trouble.BROKER),
     H.LOST: _row(None, Wait(CONNECTING), trouble=Trouble.LOST),
     H.TURNED_AWAY: _row(None, Wait(CONNECTING), trouble=Trouble.BOTH),
+    H.TICK: _row(None, _WITH_PREVIOUS),
     H.BARRED: _NEITHER,
     H.UNUSABLE: _NEITHER,
 }
