@@ -13,11 +13,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `bench.support`, wherever this is started
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # and for the tests' `support`
 
-from bench.support import counting, prices
+from bench.support import counting, pages, prices
 
 from support import ministack
 
-BEGIN, END = "<!-- bench/aws_costs.py writes from here -->", "<!-- bench/aws_costs.py writes to here -->"
+NAME = "bench/aws_costs.py"
 FLEETS = (1_000, 100_000)
 
 
@@ -33,10 +33,7 @@ def main() -> int:
         written = text(counting.count(aws))
     finally:
         aws.stop()
-    print(written)
-    if options.docs:
-        before, _, rest = options.docs.read_text().partition(BEGIN)
-        options.docs.write_text(f"{before}{BEGIN}\n\n{written}\n\n{END}{rest.partition(END)[2]}")
+    pages.put(written, options.docs, NAME)
     return 0
 
 

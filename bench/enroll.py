@@ -23,14 +23,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `bench.support`, wherever this is started
 
-from bench.support import machine, table
+from bench.support import machine, pages, table
 from bench.support.driver import PATIENCE, Plan
 from bench.support.systems import System, systems
 from bench.support.table import Cell
 from bench.support.verdict import drive, prepare
 
 WIRES = ("http", "tls", "fresh")
-BEGIN, END = "<!-- bench/enroll.py writes from here -->", "<!-- bench/enroll.py writes to here -->"
 
 
 def main() -> int:
@@ -149,9 +148,7 @@ def _keep(options: argparse.Namespace, facts: Sequence[str], cells: Sequence[Cel
             rows.append(row)
         options.json.write_text(json.dumps({"machine": list(facts), "cells": rows}, indent=1))
     if options.docs:
-        before, _, rest = options.docs.read_text().partition(BEGIN)
-        after = rest.partition(END)[2]
-        options.docs.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+        pages.write(text, options.docs, "bench/enroll.py")
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:

@@ -21,9 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `bench.support`, wherever this is started
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # and for the tests' `support`
 
-from bench.support import function, machine
-
-BEGIN, END = "<!-- bench/lambda.py writes from here -->", "<!-- bench/lambda.py writes to here -->"
+from bench.support import function, machine, pages
 
 
 def main() -> int:
@@ -51,10 +49,7 @@ def main() -> int:
             *(["", function.sizes_table(function.sizes(options.runtime))] if options.sizes else []),
         ]
     )
-    print(text)
-    if options.docs:
-        before, _, rest = options.docs.read_text().partition(BEGIN)
-        options.docs.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}")
+    pages.put(text, options.docs, "bench/lambda.py")
     return 0 if function.right(invoked) else 1
 
 

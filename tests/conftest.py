@@ -11,6 +11,7 @@ import pytest
 
 from bootstrap import Need, needs
 from support.kill_points import PROPERTY, Recorder, Table
+from support.walks import FULL
 
 LEFT_OUT = pytest.StashKey[list[str]]()
 
@@ -58,7 +59,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if item.get_closest_marker("whole"):
             item.add_marker("slow")
-    if not os.environ.get("KEYBORN_FULL"):
+    if not FULL:
         _deselect(config, items, {item for item in items if item.get_closest_marker("whole")})
     kept = []
     for item in items:
@@ -152,7 +153,7 @@ def _walks_whole(config: pytest.Config) -> bool:
     """Whether every long walk ran: nothing less was asked for, and each walk in whole."""
     everywhere = config.args_source is pytest.Config.ArgsSource.TESTPATHS
     all_walks = not config.getoption("keyword") and config.getoption("markexpr") in {"", "slow"}
-    return everywhere and all_walks and bool(os.environ.get("KEYBORN_FULL"))
+    return everywhere and all_walks and FULL
 
 
 def _tell_kills(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # for `bench`
 
 from bench import aws_costs  # noqa: E402 - only now can it be found
-from bench.support import counting, prices  # noqa: E402 - the same
+from bench.support import counting, pages, prices  # noqa: E402 - the same
 
 from support import ministack  # noqa: E402 - in the order of the rest
 
@@ -29,7 +29,8 @@ def counted() -> counting.Counted:
 
 def test_the_page_shows_what_is_counted_now(counted: counting.Counted) -> None:
     """A certificate is a few bytes longer or shorter each time, and a kilobyte begins or does not."""
-    shown = PAGE.partition(aws_costs.BEGIN)[2].partition(aws_costs.END)[0].strip()
+    begin, end = pages.marks(aws_costs.NAME)
+    shown = PAGE.partition(begin)[2].partition(end)[0].strip()
     now = aws_costs.text(counted)
     assert NUMBER.sub("0", shown) == NUMBER.sub("0", now)
     assert numbers(shown) == pytest.approx(numbers(now), rel=0.1, abs=0.02)

@@ -1,6 +1,5 @@
 """The scripts of the page for boards without Python: they survive what the page says they survive."""
 
-import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -19,13 +18,14 @@ from support.csr_make import make_csr
 from support.figures import Figure
 from support.server import Server, running
 from support.signing import Signer
+from support.walks import FULL
 
 LATER = 75
 N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """The order of P-256: r and s are below (FIPS 186-5)."""
 NUMBERS = [1, 0x7F, 0x80, 0xFF00, 2**239, 2**247 - 1, 2**248 - 1, 2**248, 2**255 - 1, 2**255, N - 1]
 walks = pytest.mark.needs("openssl", "curl", "mosquitto_pub")
-EVERY = 1 if os.environ.get("KEYBORN_FULL") else 4
+EVERY = 1 if FULL else 4
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ from support.device import keyborn, keyborn_json
 from support.device_home import eventually, home_in
 from support.pki import DISTANT
 from support.server import Server
+from support.walks import FULL
 
 CODE, THING = "enroll.code", "fresh-1"
-FULL = os.environ.get("KEYBORN_FULL") == "1"
 MOMENTS = (0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6, 0.4)
 PASSWORD = "hunter2-very-secret"
 

@@ -8,7 +8,6 @@ On AWS the broker is the stand-in's: it takes a certificate by its status and po
 AWS IoT itself keeps a session, or when it ends one, cannot be shown here.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -32,8 +31,8 @@ from support.kill_points import (
     sample,
     share,
 )
+from support.walks import FULL
 
-FULL = bool(os.environ.get("KEYBORN_FULL"))
 PARTS = 3 if FULL else 1
 SAMPLE = 1
 

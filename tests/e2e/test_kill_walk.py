@@ -5,7 +5,6 @@ The list of steps is the code's own (``SagaStep``): a step without a case would 
 """
 
 import http.client
-import os
 import ssl
 from pathlib import Path
 
@@ -15,11 +14,12 @@ from keyborn.service.saga import SagaStep
 from support.csr_make import make_csr
 from support.figures import Figure
 from support.server import MODULE, Server
+from support.walks import FULL
 
 CRASHING = ("-m", "support.crashing")
 NAME = "walker"
 CASES = tuple(SagaStep)
-EVERY = 1 if os.environ.get("KEYBORN_FULL") else 3
+EVERY = 1 if FULL else 3
 
 
 def test_every_step_of_the_saga_has_a_case(figure: Figure) -> None:

@@ -23,8 +23,8 @@ from support.rough_network import RoughNetwork, rough_network
 from support.server import Server, running
 from support.survival import Account, Agent, Place, Recorder, Voice, World, account, led_through, suffer
 from support.talker import LISTENS, V5, Identity, Party, Talker
+from support.walks import FULL
 
-FULL = os.environ.get("KEYBORN_FULL") == "1"
 SEED = int(os.environ.get("KEYBORN_SEED", "5"))
 MESSAGES = 10_600 if FULL else 300
 """What programs try to publish; some of it is sent to an agent that dies before it has answered."""

@@ -6,7 +6,6 @@ tests/e2e/test_kill_points.py, where real devices come.
 """
 
 import http.client
-import os
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,13 +18,14 @@ from support.csr_make import make_csr
 from support.figures import Figure
 from support.server import MODULE, Answer, Server
 from support.signing import NextKey, Signer
+from support.walks import FULL
 
 CRASHING = ("-m", "support.crashing")
 NAME = "walker"
 JOSE = {"Content-Type": "application/jose+json"}
 RENEW, CONFIRM = "/v1/renew", "/v1/renew/confirm"
 OF_CONFIRMATION = (SagaStep.AUTHENTICATED, SagaStep.ADMITTED, SagaStep.ACTIVATED)
-EVERY = 1 if os.environ.get("KEYBORN_FULL") else 3
+EVERY = 1 if FULL else 3
 CASES = [(RENEW, step) for step in SagaStep] + [(CONFIRM, step) for step in OF_CONFIRMATION]
 
 

@@ -3,7 +3,6 @@
 Four devices in `make test`, a hundred in the whole set; real processes, a real server, nothing stands still.
 """
 
-import os
 import signal
 import socket
 import ssl
@@ -21,8 +20,8 @@ from support.agent_stage import Process, status_of
 from support.agents import Chatter, Crowd, Ear, eventually, listening
 from support.device import keyborn, keyborn_json
 from support.server import Server, running
+from support.walks import FULL
 
-FULL = bool(os.environ.get("KEYBORN_FULL"))
 COUNT = 100 if FULL else 4
 PAUSE = 2.0 if FULL else 0.3
 """Seconds between two rounds of messages."""

@@ -1,6 +1,5 @@
 """schemathesis on the running service: what OpenAPI allows and forbids is answered as it says."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +8,8 @@ import pytest
 
 from support.figures import Figure
 from support.server import Server, running
+from support.walks import FULL
 
-FULL = bool(os.environ.get("KEYBORN_FULL"))
 EXAMPLES = 40 if FULL else 8
 PHASES = "examples,coverage,fuzzing,stateful" if FULL else "examples,fuzzing"
 UNDESCRIBED = "positive_data_acceptance"

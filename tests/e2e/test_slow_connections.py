@@ -1,7 +1,6 @@
 """Ten thousand slow or silent connections do not stop a healthy device, and cost bounded memory."""
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any, Self
 import pytest
 
 from keyborn.adapters.broker.limits import KIB, MIB, Limits
+from support import walks
 from support.figures import Figure
 from support.server import Server, running
 from support.talker import V311, Identity, Party, Talker, until
@@ -23,7 +23,7 @@ from support.talker import V311, Identity, Party, Talker, until
 FULL = "queue full, message dropped"
 SCRIPT = Path(__file__).with_name("clients") / "slow_crowd.py"
 WHOLE, SAMPLE = 10_000, 1_500
-COUNT = WHOLE if os.environ.get("KEYBORN_FULL") else SAMPLE
+COUNT = WHOLE if walks.FULL else SAMPLE
 RATE = 500.0
 """Newcomers a second: below Limits.pending a second, beyond which the broker refuses newcomers unseen."""
 LIMITS = Limits()

@@ -4,7 +4,6 @@ Every point at which an enrolment could die is enumerated from the journal of a 
 """
 
 import asyncio
-import os
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -34,8 +33,9 @@ from keyborn.testing import Crash, Moment, Point, Rudeness, SteppedLoop, World, 
 from support.csr_make import csr_for, make_key, shared_key
 from support.figures import Figure
 from support.office import folder
+from support.walks import FULL
 
-SEEDS = 2000 if os.environ.get("KEYBORN_FULL") else 60
+SEEDS = 2000 if FULL else 60
 RUDE = Rudeness(latency=0.3, refusal=0.08, lost_reply=0.08, duplicate=0.05, crash=0.04)
 PATIENCE = 200
 EXPECTED = (Conflict, ThingRevoked, KeyRevoked)

@@ -30,9 +30,9 @@ from keyborn.domain.names import KeyHash, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken
 from keyborn.ports import Registry
-from support.examples import examples
 from support.registry_cases import LIFETIME, Desk, certificate_for, event, key, make_token
 from support.registry_model import Model, ModelIntent, ModelToken, Refused
+from support.walks import examples
 
 T = TypeVar("T")
 

@@ -5,7 +5,6 @@ Whatever happens, the device has a certificate that works, and after the confirm
 `make test` walks a third of the points on AWS's table, whose calls take their time, and lives some seeds.
 """
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -39,13 +38,13 @@ from support.figures import Figure
 from support.office import folder
 from support.renewing_cases import RENEWING
 from support.signing import NextKey, Signer
+from support.walks import FULL
 
 T = TypeVar("T")
 
 AT = "https://gateway.example/v1/renew"
 SOURCE = "192.0.2.1"
 WALKER = ThingName("walker")
-FULL = bool(os.environ.get("KEYBORN_FULL"))
 SEEDS = 1000 if FULL else 40
 KINDS = [pytest.param(kind, marks=[pytest.mark.slow] * (kind == "dynamodb")) for kind in RENEWING]
 ROUNDS = 10

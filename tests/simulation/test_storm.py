@@ -4,16 +4,14 @@ The figures promised: all enrolled, nobody starved, at most 1.05 times devices /
 the calls of AWS throttled. ``bench/storm.py`` runs a million.
 """
 
-import os
-
 import pytest
 
 from keyborn.domain.quota import Pacing
 from keyborn.testing.storm import Account, Report, Storm, simulate
 from keyborn.testing.storm.cloud import Throttle, finish
 from support.figures import Figure
+from support.walks import FULL
 
-FULL = bool(os.environ.get("KEYBORN_FULL"))
 SIZES = (1000, 20_000, 100_000, 1_000_000) if FULL else (1000, 5000)
 SLOW = {20_000: [pytest.mark.slow], 100_000: [pytest.mark.slow, pytest.mark.timeout(600)]}
 SLOW[1_000_000] = [pytest.mark.slow, pytest.mark.timeout(3600)]

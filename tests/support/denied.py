@@ -1,6 +1,5 @@
 """A message that policy denies, through a real ``keyborn agent``: what becomes of it, and of the others."""
 
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from keyborn.device.home import Home
 from support.agent_stage import Process, status_of, talking
 from support.device import keyborn, keyborn_json
 from support.device_home import eventually
+from support.walks import FULL
 
 OTHERS = 10
 """Messages on each side of the denied one, on its own topics."""
-FULL = os.environ.get("KEYBORN_FULL") == "1"
 VERSIONS = {"5": False, **({"3.1.1": True} if FULL else {})}
 """Whether the agent knows MQTT 3.1.1 alone, by the name of the test; that takes the longer."""
 QUIET = 3.0 if FULL else 0.5

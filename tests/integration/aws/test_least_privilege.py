@@ -7,7 +7,6 @@ must say so in the right place, give nobody an active certificate, and work agai
 
 import asyncio
 import json
-import os
 import ssl
 import time
 import urllib.error
@@ -38,12 +37,13 @@ from support.figures import Figure
 from support.pki import pem
 from support.registry_cases import document, event
 from support.signing import Signer
+from support.walks import FULL
 
 UNCHECKED = {"logs:CreateLogStream", "logs:PutLogEvents"}
 """The stand-in writes the functions' logs by itself."""
 LATER, MUCH_LATER = timedelta(minutes=20), timedelta(minutes=27)
 """Past the sweeper's horizon; and past the time in which an answer may still be under way."""
-SHARE = 1 if os.environ.get("KEYBORN_FULL") else 5
+SHARE = 1 if FULL else 5
 """Of a role's actions `make test` takes one of so many."""
 numbers = count(1)
 

@@ -4,7 +4,6 @@ Walked by the code: the clone renews, and confirms or not, before and after each
 renewal and confirmation make, and the device's process goes on or dies there.
 """
 
-import os
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,8 +17,8 @@ from support.aws_moments import Moment, inserted, moments_of
 from support.aws_saga import LAMP, LEASE, Process, Stage
 from support.figures import Figure
 from support.signing import NextKey, Signer
+from support.walks import FULL
 
-FULL = bool(os.environ.get("KEYBORN_FULL"))
 SHARE = 1 if FULL else 36
 
 

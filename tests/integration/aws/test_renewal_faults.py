@@ -8,7 +8,6 @@ counts is what AWS IoT itself lists.
 `make test` samples the walk so that each call and each fault is met; `make test-full` walks all of it.
 """
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ from support.aws_faults import ENDLESS, Fault, Faults, Killed, Plan
 from support.aws_saga import IMPATIENT, LAMP, Process, Stage
 from support.figures import Figure
 from support.signing import NextKey, Signer
+from support.walks import FULL
 
-FULL = bool(os.environ.get("KEYBORN_FULL"))
 SHARE = 1 if FULL else 14
 HOUR, PAUSE = timedelta(hours=1), timedelta(seconds=30)
 FAULTS = (Fault.THROTTLED, Fault.BROKEN, Fault.UNSENT, Fault.UNHEARD, Fault.KILLED)

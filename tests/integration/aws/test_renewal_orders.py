@@ -4,7 +4,6 @@ Walked by the code: the order is given before and after each call of a renewal a
 process goes on or dies there. Predecessor and successor are both of a thing that may not be there.
 """
 
-import os
 from contextlib import suppress
 from datetime import timedelta
 
@@ -17,8 +16,8 @@ from support.aws_moments import Moment, Operator, inserted, moments_of
 from support.aws_saga import LAMP, LEASE, Process, Stage
 from support.figures import Figure
 from support.signing import NextKey, Signer
+from support.walks import FULL
 
-FULL = bool(os.environ.get("KEYBORN_FULL"))
 SHARE = 1 if FULL else 9
 HOUR = timedelta(hours=1)
 ORDERS = (ThingStatus.REVOKED, ThingStatus.SUSPENDED)

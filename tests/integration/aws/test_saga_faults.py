@@ -9,7 +9,6 @@ while the sweeper runs every minute; or it never comes again. All that counts is
 `make test` samples the walk so that each call and each fault is met; `make test-full` walks all of it.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,8 +24,8 @@ from keyborn.domain.errors import Queued, Unavailable
 from support.aws_faults import ENDLESS, Call, Fault, Faults, Killed, Plan
 from support.aws_saga import IMPATIENT, LAMP, LEASE, Stage
 from support.figures import Figure
+from support.walks import FULL
 
-FULL = bool(os.environ.get("KEYBORN_FULL"))
 SHARE = 1 if FULL else 14
 HOUR, MINUTE, PAUSE = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=10)
 HOLD = 0.3

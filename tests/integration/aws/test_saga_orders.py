@@ -4,7 +4,6 @@ The walk is enumerated by the code: the order is given before and after each cal
 process goes on or dies there. A request to activate that AWS IoT carries out late is walked on its own.
 """
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -20,8 +19,8 @@ from support.aws_faults import ENDLESS, Killed
 from support.aws_moments import Moment, Operator, inserted, moments_of
 from support.aws_saga import IMPATIENT, LAMP, LEASE, Stage
 from support.figures import Figure
+from support.walks import FULL
 
-FULL = bool(os.environ.get("KEYBORN_FULL"))
 HOUR = timedelta(hours=1)
 ORDERS = (ThingStatus.REVOKED, ThingStatus.SUSPENDED)
 

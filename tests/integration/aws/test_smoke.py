@@ -5,7 +5,6 @@ documents call it "not proved live". A stand-in that learns one of these makes t
 """
 
 import json
-import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -35,6 +34,7 @@ from support.csr_make import make_csr
 from support.figures import Figure
 from support.ministack import REGION
 from support.pki import pem
+from support.walks import FULL
 
 ACTIONS = {
     ("dynamodb", "TransactWriteItems"): {"dynamodb:ConditionCheckItem", "dynamodb:PutItem"},
@@ -58,9 +58,6 @@ def user(party: Party, tmp_path: Path) -> Smoker:
 
 
 # ── the whole ─────────────────────────────────────────────────────────────────────────────────────────
-
-
-FULL = bool(os.environ.get("KEYBORN_FULL"))
 
 
 def sample() -> tuple[Check, ...]:

@@ -5,7 +5,6 @@ each fault. "Once": the fault befalls that call alone. "Lasting": that call and 
 gives up or dies; then the same request comes again, to another process.
 """
 
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
@@ -27,6 +26,7 @@ from support import ministack
 from support.aws_faults import ENDLESS, Fault, Faults, Killed, Plan
 from support.figures import Figure
 from support.registry_cases import LIFETIME, Desk, event, make_token
+from support.walks import FULL
 
 Step = Callable[[Desk], Awaitable[object]]
 
@@ -128,7 +128,7 @@ SPANS = {"once": 1, "lasting": ENDLESS}
 
 def faults_at(number: int, name: str) -> list[Fault]:
     """All that may befall a call; `make test` takes one of them, another one for each call and request."""
-    if os.environ.get("KEYBORN_FULL"):
+    if FULL:
         return list(Fault)
     first = number + list(REQUESTS).index(name)
     return [FAULTS[first % len(FAULTS)]]

@@ -1,6 +1,5 @@
 """Outside judges of every profile: pkilint at NOTICE, and ``openssl verify -x509_strict``."""
 
-import os
 import random
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from support.ca_world import (
     write_pem,
 )
 from support.csr_make import DeviceKey, make_key, shared_key
+from support.walks import FULL
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_-"
 KEY_TYPES = ("p256", "p384", "p521", "rsa2048", "rsa3072", "rsa4096")
@@ -165,6 +165,6 @@ def judge(folder: Folder, scratch: Path, leaves: list[x509.Certificate]) -> None
 @pytest.mark.needs("openssl")
 def test_random_issues_satisfy_both_judges(folder: Folder, tmp_path: Path) -> None:
     """Sixty, or ten thousand in the whole walk (about a minute)."""
-    rounds, size = (20, 500) if os.environ.get("KEYBORN_FULL") else (1, 60)
+    rounds, size = (20, 500) if FULL else (1, 60)
     for seed in range(rounds):
         judge(folder, tmp_path, issued_at_random(folder.authority, size, seed))

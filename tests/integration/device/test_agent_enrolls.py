@@ -1,6 +1,5 @@
 """An agent that enrolls by itself, over real sockets: a fresh image with a code on its disk, nobody near."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,11 +28,11 @@ from support.agent_stage import Running, running, talking
 from support.device_home import Crash, Machine, eventually, home_in, identify, now
 from support.rude_broker import RudeBroker, rude_broker
 from support.rude_service import SECRET, Exchange, Reply, RudeService, plain, polite, problem, rude_service
+from support.walks import FULL
 
 ENROLL = "/v1/enroll"
 THING = "gateway-1"
 OWN = f"certtest/{THING}"
-FULL = os.environ.get("KEYBORN_FULL") == "1"
 FIRST = Options(rate=0, first=FirstWish(thing=THING))
 
 

@@ -3,7 +3,6 @@
 And a disk that is full in the middle: a clear refusal, nothing corrupt, everything drains afterwards.
 """
 
-import os
 import random
 import resource
 import subprocess
@@ -29,8 +28,8 @@ from support.child_process import TESTS
 from support.device_home import now
 from support.outbox_child import TOPICS
 from support.rude_broker import PUBLISH, Packet, RudeBroker, accept
+from support.walks import FULL
 
-FULL = os.environ.get("KEYBORN_FULL") == "1"
 MESSAGES = 10_000 if FULL else 1500
 SEEDS = range(10) if FULL else range(2)
 PATIENCE = 600.0 if FULL else 100.0

@@ -14,15 +14,9 @@ from support.device import keyborn, keyborn_json
 from support.device_home import DAY, home_in, identify, now
 from support.device_pki import Wanted
 from support.renewing_service import RENEW, Renewing, renewing_service
-from support.rude_broker import CONNECT, Packet, RudeBroker, accept, rude_broker
+from support.rude_broker import CONNECT, Packet, RudeBroker, accept
 
 NOT_AUTHORIZED = b"\x20\x03\x00\x87\x00"
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[RudeBroker]:
-    with rude_broker(tmp_path) as standing:
-        yield standing
 
 
 @pytest.fixture

@@ -22,12 +22,12 @@ from keyborn.domain.access import Action, Circumstances, ConnectAttribute
 from keyborn.domain.access_policy.evaluate import rights_of
 from keyborn.domain.access_policy.explain import Verdict, explain
 from keyborn.domain.thing import ThingKind
-from support.examples import examples
 from support.figures import Figure
 from support.policy_case import ARN, CERTIFICATE, CLIENT, COMMON_NAME, THING, Who, attribute, badge, leaf_for
 from support.policy_cases import cases
 from support.policy_certificate import RICH, SAYS
 from support.policy_reference import Context, context_of, permitted
+from support.walks import examples
 
 T = TypeVar("T")
 Statement = dict[str, Any]

@@ -14,7 +14,6 @@ from keyborn.domain.access_policy.lint import Severity, lint, refused
 from keyborn.domain.access_policy.lint_shapes import covers, overlap, resource, tokens, topics_of, variables
 from keyborn.domain.access_policy.lint_words import listed, write_statement
 from keyborn.domain.access_policy.patterns import Bound, Wildcard, matcher, parse_template
-from support.examples import examples
 from support.lint_stage import (
     ARN,
     ATTACHED,
@@ -29,6 +28,7 @@ from support.lint_stage import (
     mended,
 )
 from support.policy_stage import NOW, badge, connected
+from support.walks import examples
 
 # ── documents ─────────────────────────────────────────────────────────────────────────────────────────
 
