@@ -13,8 +13,7 @@ import pytest
 import keyborn
 from keyborn.device.home import Home
 from support.agent_stage import Process
-from support.device import keyborn as command
-from support.device import keyborn_json
+from support.device import keyborn as command, keyborn_json
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "python"
 

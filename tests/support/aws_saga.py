@@ -15,8 +15,10 @@ from keyborn.adapters.aws.authority import IotAuthority
 from keyborn.adapters.aws.calls import Patience
 from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.nonces import TableNonces
-from keyborn.adapters.aws.registry import LEASE as LEASE  # noqa: PLC0414 - for the tests
-from keyborn.adapters.aws.registry import AwsRegistry
+from keyborn.adapters.aws.registry import (
+    LEASE as LEASE,  # noqa: PLC0414 - for the tests
+    AwsRegistry,
+)
 from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.settle import Settled, Settlement
 from keyborn.adapters.aws.tempo import Tempo

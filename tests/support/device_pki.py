@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding as Form
-from cryptography.hazmat.primitives.serialization import PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding as Form, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from support.csr_make import DeviceKey

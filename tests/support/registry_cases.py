@@ -14,6 +14,7 @@ from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.enrollment import Attempt, Issue, Repeat
 from keyborn.domain.intent import Intent, IntentId
+from keyborn.domain.method import Method
 from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, digest, token_id
@@ -74,7 +75,7 @@ def document(action: str = "*") -> PolicyDocument:
 def applicant(token: EnrollmentToken) -> Applicant:
     """Who holds ``token``."""
     return Applicant(
-        "token",
+        Method.TOKEN,
         token.id,
         token.scope,
         token.uses,

@@ -4,8 +4,7 @@ import json
 
 import click
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.cli.device import Number
 from keyborn.cli.output import show, table

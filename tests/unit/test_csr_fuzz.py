@@ -3,8 +3,7 @@
 from base64 import b64decode
 from functools import cache
 
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from keyborn.domain.csr import CertificateRequest, parse_csr
 from keyborn.domain.csr_der import Element, read_der

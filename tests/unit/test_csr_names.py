@@ -6,6 +6,7 @@ from keyborn.domain.applicant import Applicant
 from keyborn.domain.csr import CertificateRequest, parse_csr
 from keyborn.domain.errors import CsrForeignName, CsrNameMismatch, GenericNameRefused
 from keyborn.domain.issuance import GENERIC_COMMON_NAME, require_own_name
+from keyborn.domain.method import Method
 from keyborn.domain.names import NameScope, ThingName
 from keyborn.domain.token import TokenId
 from support.csr_build import CN, asking, extension, info_der, part, pem, request_der, seq, tlv, utf8
@@ -14,7 +15,7 @@ NAME = ThingName("sensor-1")
 
 
 def _applicant(pattern: str = "sensor-1") -> Applicant:
-    return Applicant("token", TokenId("t1"), NameScope(pattern))
+    return Applicant(Method.TOKEN, TokenId("t1"), NameScope(pattern))
 
 
 def _request(common_name: str, *own_names: str) -> CertificateRequest:

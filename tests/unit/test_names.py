@@ -4,8 +4,7 @@ import hashlib
 import string
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.domain.errors import InvalidThingName, ReservedThingName
 from keyborn.domain.names import (

@@ -1,8 +1,7 @@
 """The words themselves: made and read back under one key, and under no other."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.domain.errors import BadNonce
 from keyborn.domain.nonce import NONCE_RANDOM_BYTES, issued_at, make_nonce, nonce_key, read_nonce

@@ -1,8 +1,7 @@
 """Arithmetic of the line: rates, floors, and how long to send somebody away."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.device.pace import LONGEST_REQUESTED, Pace
 from keyborn.domain.quota import (

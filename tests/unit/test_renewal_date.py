@@ -4,8 +4,7 @@ import statistics
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.domain.names import ThingName
 from keyborn.domain.profile import MAX_DEVICE_LIFETIME

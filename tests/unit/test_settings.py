@@ -2,8 +2,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.domain.errors import InvalidSetting
 from keyborn.settings import Address, ServerSettings, parse_settings, read_settings, write_settings

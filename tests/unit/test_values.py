@@ -9,6 +9,7 @@ from keyborn.domain.applicant import Applicant
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.errors import ThingRevoked
 from keyborn.domain.lifecycle import moves
+from keyborn.domain.method import Method
 from keyborn.domain.names import CertificateId, NameScope, ThingName
 from keyborn.domain.thing import Thing, ThingStatus
 from keyborn.domain.token import TokenId
@@ -31,20 +32,20 @@ CERTIFICATE = Certificate(
 
 
 def test_an_applicant_is_bound_only_by_an_exact_scope() -> None:
-    bound = Applicant("token", TokenId("t"), NameScope("lamp-1"))
+    bound = Applicant(Method.TOKEN, TokenId("t"), NameScope("lamp-1"))
     assert bound.bound_to == LAMP
     assert replace(bound, scope=NameScope("lamp-?")).bound_to is None
 
 
 def test_an_applicant_is_fresh_until_its_credential_ends() -> None:
-    applicant = Applicant("token", TokenId("t"), NameScope("*"), expires_at=START)
+    applicant = Applicant(Method.TOKEN, TokenId("t"), NameScope("*"), expires_at=START)
     assert applicant.fresh(START - TICK)
     assert not applicant.fresh(START)
     assert replace(applicant, expires_at=None).fresh(START + timedelta(days=10**4))
 
 
 def test_an_applicant_has_one_use_and_no_powers_unless_it_says_so() -> None:
-    applicant = Applicant("open", TokenId("open"), NameScope("*"))
+    applicant = Applicant(Method.OPEN, TokenId("open"), NameScope("*"))
     assert (applicant.uses, applicant.may_replace) == (1, False)
 
 

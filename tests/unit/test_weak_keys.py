@@ -7,8 +7,7 @@ from random import Random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from keyborn.domain.errors import (
     ClosePrimes,

@@ -72,8 +72,7 @@ def enroll(
 
     Example: keyborn enroll - --publish hello < code.txt
     """
-    from keyborn.device.enroll import Wish
-    from keyborn.device.enroll import enroll as enroll_device
+    from keyborn.device.enroll import Wish, enroll as enroll_device
     from keyborn.device.keystore import open_store
 
     if adopt_key is not None and key_type is not None:

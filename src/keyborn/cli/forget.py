@@ -21,8 +21,7 @@ def forget(*, home: Path | None, yes: bool, as_json: bool) -> None:
 
     Example: keyborn forget --yes
     """
-    from keyborn.device.forget import forget as forget_device
-    from keyborn.device.forget import holdings
+    from keyborn.device.forget import forget as forget_device, holdings
 
     place = find_home(home)
     if not place.missing():

@@ -21,8 +21,18 @@ from keyborn.device.subject import remembered
 from keyborn.device.surroundings import Surroundings
 from keyborn.device.told import Told
 from keyborn.domain.errors import FileNotPrivate, KeybornError, KeyUnusable, SessionLost
-from keyborn.domain.journey import Effect, Event, Happened, Journey, Slot, Stage, advance, begin, span_of
-from keyborn.domain.journey import effects as e
+from keyborn.domain.journey import (
+    Effect,
+    Event,
+    Happened,
+    Journey,
+    Slot,
+    Stage,
+    advance,
+    begin,
+    effects as e,
+    span_of,
+)
 from keyborn.domain.profile import BACKDATE
 
 FIRST_CHECK = 3600.0

@@ -4,11 +4,13 @@ An ``Authenticator`` turns a credential into an ``Applicant``; nothing behind it
 """
 
 import hmac
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
 
 from keyborn.domain.access_policy.document import PolicyName
+from keyborn.domain.group import Terms
+from keyborn.domain.method import Method
 from keyborn.domain.names import NameScope, ThingName
 from keyborn.domain.thing import ThingKind
 from keyborn.domain.token import TokenId
@@ -18,9 +20,9 @@ from keyborn.domain.token import TokenId
 class Applicant:
     """The proven caller of one enrolment."""
 
-    method: Literal["token", "open"]
+    method: Method
     token: TokenId
-    """The credential's public id (``open`` for open enrolment); redemptions are bound to it."""
+    """The credential's public id; redemptions are bound to it."""
     scope: NameScope
     uses: int | None = 1
     """How many (thing, key) pairs the credential may serve; None is unlimited."""
@@ -31,6 +33,13 @@ class Applicant:
     """What the credential enrols."""
     policies: tuple[PolicyName, ...] | None = None
     """Access policies that a name gets when it is claimed; None is the default policy."""
+    is_known: bool = True
+    """Whether the registry has to know the credential: then one that it does not know counts as withdrawn.
+    False for one that proves itself, as a certificate does; its uses are counted all the same."""
+    terms: Terms | None = None
+    """Of the group under whose rule this is; None for a token without a group."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What the audit trail says of the proof, beside method and id: no secret, few characters."""
     digest: bytes | None = field(default=None, repr=False)
     """SHA-256 of a secret that nobody has looked up yet: a claim has to, and counts another one's or none as
     withdrawn. None: it was looked up."""

@@ -4,6 +4,7 @@ Design PROTOCOL "Enroll", rules 1 to 6. Pure: every registry adapter gathers a `
 uniqueness guarantee (one transaction, or conditional writes) and asks ``decide``.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,6 +14,9 @@ from keyborn.domain.applicant import Applicant
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import (
     CredentialRefused,
+    GroupFull,
+    GroupRateExceeded,
+    GroupUnknown,
     KeyInUse,
     KeyRevoked,
     NameNotPermitted,
@@ -27,6 +31,7 @@ from keyborn.domain.intent import Intent
 from keyborn.domain.moment import shown
 from keyborn.domain.names import KeyHash, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
+from keyborn.domain.token import TokenId
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +78,16 @@ class Standing:
     uses_taken: int = 0
     """How many (thing, key) pairs have redeemed the token."""
     token_withdrawn: bool = False
-    """Whether the token was withdrawn, perhaps after the caller authenticated, is not known at all, or is not
-    the caller's (``Applicant.showed``)."""
+    """Whether the token was withdrawn, perhaps after the caller authenticated, is not known at all although
+    it has to be (``Applicant.is_known``), or is not the caller's (``Applicant.showed``)."""
+    group_removed: bool = False
+    """Whether the group of the applicant's terms is not there any more."""
+    group_redeemed: bool = False
+    """Whether the group's account has already been paid for this thing and this key."""
+    group_taken: int = 0
+    """How many (thing, key) pairs the group's account has."""
+    rate_taken: int = 0
+    """How many the account of the terms' rate has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +112,15 @@ class Issue:
 Verdict = Repeat | Issue
 
 
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What enrolments are counted against: a credential, a group, a group's period."""
+
+    id: TokenId
+    limit: int | None
+    """How many (thing, key) pairs may be charged to it; None is unlimited."""
+
+
 def decide(standing: Standing, attempt: Attempt) -> Verdict:
     """Apply the rules in order; raises the leaf of the error tree that names the first rule broken."""
     _require_permission(standing, attempt)
@@ -114,6 +136,8 @@ def decide(standing: Standing, attempt: Attempt) -> Verdict:
 def _require_permission(standing: Standing, attempt: Attempt) -> None:
     if standing.token_withdrawn:
         raise CredentialRefused
+    if standing.group_removed and attempt.applicant.terms is not None:
+        raise GroupUnknown(group=attempt.applicant.terms.group)
     if not standing.redeemed:
         _require_fresh(attempt)  # from here on, an expired token has redeemed exactly this thing and key
     if not attempt.applicant.scope.covers(attempt.thing):
@@ -149,7 +173,8 @@ def _same_key(standing: Standing, attempt: Attempt) -> Verdict:
 
 
 def _other_key(standing: Standing, attempt: Attempt) -> Verdict:
-    if not _may_replace(attempt):
+    released = standing.thing is not None and standing.thing.is_released(attempt.now)
+    if not (_may_replace(attempt) or released):
         raise _taken(attempt)
     waiting = standing.successor
     if waiting is not None and waiting.renews is not None:
@@ -219,7 +244,10 @@ def claimed(attempt: Attempt, gone: Thing | None = None) -> Thing:
     applicant = attempt.applicant
     if gone is not None:
         policies = after_replacement(gone, applicant.policies)
-        return replace(gone, status=ThingStatus.CLAIMED, key_hash=attempt.key, policies=policies)
+        return replace(
+            gone, status=ThingStatus.CLAIMED, key_hash=attempt.key, policies=policies, release_until=None
+        )
+    terms = applicant.terms
     return Thing(
         attempt.thing,
         ThingStatus.CLAIMED,
@@ -228,6 +256,8 @@ def claimed(attempt: Attempt, gone: Thing | None = None) -> Thing:
         dict(attempt.attributes),
         applicant.kind,
         applicant.policies,
+        group=None if terms is None else terms.group,
+        thing_type=None if terms is None else terms.thing_type,
     )
 
 
@@ -256,6 +286,23 @@ def _require_fresh(attempt: Attempt) -> None:
 
 
 def _require_use(standing: Standing, attempt: Attempt) -> None:
-    uses = attempt.applicant.uses
+    uses, terms = attempt.applicant.uses, attempt.applicant.terms
     if not standing.redeemed and uses is not None and standing.uses_taken >= uses:
         raise TokenExhausted
+    if terms is None or standing.group_redeemed:
+        return
+    if terms.limit is not None and standing.group_taken >= terms.limit:
+        raise GroupFull(group=terms.group)
+    if terms.rate is not None and standing.rate_taken >= terms.rate.limit:
+        left = (terms.rate.ends_at - attempt.now).total_seconds()
+        raise GroupRateExceeded(group=terms.group, seconds=max(1, math.ceil(left)))
+
+
+def owed(standing: Standing, attempt: Attempt) -> tuple[Account, ...]:
+    """What an ``Issue`` still has to pay for: each account is charged with the thing and the key, once."""
+    applicant, terms = attempt.applicant, attempt.applicant.terms
+    accounts = () if standing.redeemed else (Account(applicant.token, applicant.uses),)
+    if terms is None or standing.group_redeemed:
+        return accounts
+    rate = () if terms.rate is None else (Account(terms.rate.account, terms.rate.limit),)
+    return (*accounts, Account(terms.account, terms.limit), *rate)

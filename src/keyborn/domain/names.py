@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NewType
 
-from keyborn.domain.errors import InvalidThingName, ReservedThingName
+from keyborn.domain.errors import InvalidGroupName, InvalidThingName, ReservedThingName
 
 ThingName = NewType("ThingName", str)
 """1-64 of ``A-Z a-z 0-9 : _ -``; compared byte for byte."""
+
+GroupName = NewType("GroupName", str)
+"""Of an enrolment group: 1-64 of ``a-z 0-9 . _ -``, a letter or digit first; compared byte for byte."""
 
 KeyHash = NewType("KeyHash", str)
 """Lower-case hex SHA-256 of the DER SubjectPublicKeyInfo: 64 characters."""
@@ -24,6 +27,7 @@ CertificateId = NewType("CertificateId", str)
 MAX_THING_NAME = 64
 _THING_NAME = re.compile(r"[A-Za-z0-9:_-]{1,64}")
 _GLOB = re.compile(r"[A-Za-z0-9:_*?-]{1,64}")
+_GROUP_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _ADDRESS = re.compile(r"(?=.*:.*:)[0-9A-Fa-f:.]{2,45}")
@@ -51,6 +55,13 @@ def parse_thing_name(
     if text != granted and (text.lower().startswith(RESERVED_PREFIX) or text.lower() in reserved):
         raise ReservedThingName(name=text)
     return ThingName(text)
+
+
+def parse_group_name(text: object) -> GroupName:
+    """Return ``text`` as the name of an enrolment group; raises InvalidGroupName."""
+    if not isinstance(text, str) or not _GROUP_NAME.fullmatch(text):
+        raise InvalidGroupName
+    return GroupName(text)
 
 
 def _first_unfit(text: str, also: str = "") -> str:

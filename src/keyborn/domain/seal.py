@@ -14,7 +14,7 @@ from typing import Any
 
 from keyborn.domain.access_policy.document import PolicyName, parse_policy_name
 from keyborn.domain.errors import CredentialRefused, InvalidSetting, KeybornError
-from keyborn.domain.names import NameScope
+from keyborn.domain.names import GroupName, NameScope, parse_group_name
 from keyborn.domain.thing import ThingKind
 from keyborn.domain.token import MAX_SECRET_BYTES
 
@@ -39,6 +39,8 @@ class TokenFacts:
     kind: ThingKind = ThingKind.DEVICE
     policies: tuple[PolicyName, ...] | None = None
     """Access policies that a name gets when it is claimed with it; None is the default policy."""
+    group: GroupName | None = None
+    """Under whose rule its holders enrol; None: under that of the token alone."""
 
 
 def seal(key: bytes, random: bytes, facts: TokenFacts) -> bytes:
@@ -70,13 +72,15 @@ def _written(facts: TokenFacts) -> bytes:
     named = None if facts.policies is None else list(facts.policies)
     expires = (facts.expires_at - _EPOCH) // _MILLISECOND
     said = [facts.scope.pattern, expires, facts.uses, facts.replace, facts.kind.value, named]
+    if facts.group is not None:
+        said.append(facts.group)
     return json.dumps(said, separators=(",", ":")).encode()
 
 
 def _read(said: bytes) -> TokenFacts:
     """Read what a service of ours has sealed; one of another version may have said it differently."""
     try:
-        pattern, expires, uses, replace, kind, named = _shaped(json.loads(said))
+        pattern, expires, uses, replace, kind, named, *group = _shaped(json.loads(said))
         facts = TokenFacts(
             NameScope(pattern),
             uses,
@@ -84,6 +88,7 @@ def _read(said: bytes) -> TokenFacts:
             replace,
             ThingKind(kind),
             None if named is None else tuple(map(parse_policy_name, named)),
+            parse_group_name(group[0]) if group else None,
         )
     except (ValueError, TypeError, OverflowError, KeybornError):
         raise CredentialRefused from None
@@ -91,10 +96,10 @@ def _read(said: bytes) -> TokenFacts:
 
 
 def _shaped(said: Any) -> Any:  # noqa: ANN401 - JSON
-    """The array, if each of its six parts is of its type; raises ValueError."""
-    shapes = (str, int, int | None, bool, str, list | None)
-    if not isinstance(said, list) or len(said) != len(shapes):
-        raise ValueError("it is no array of six")
-    if not all(isinstance(one, shape) for one, shape in zip(said, shapes, strict=True)):
+    """The array, if each of its six or seven parts is of its type; raises ValueError."""
+    shapes = (str, int, int | None, bool, str, list | None, str)
+    if not isinstance(said, list) or len(shapes) - len(said) not in (0, 1):
+        raise ValueError("it is no array of six or seven")
+    if not all(isinstance(one, shape) for one, shape in zip(said, shapes, strict=False)):
         raise ValueError("a part is of another type")
     return said

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from keyborn.domain.access_policy.document import PolicyName
-from keyborn.domain.names import KeyHash, ThingName
+from keyborn.domain.names import GroupName, KeyHash, ThingName
 
 
 class ThingStatus(StrEnum):
@@ -50,3 +50,13 @@ class Thing:
     """Access policies attached to it; None is the default policy, empty is none at all."""
     grace_until: datetime | None = None
     """Until then an expired certificate may still renew, with its own key; an operator's grant."""
+    group: GroupName | None = None
+    """The enrolment group whose rule counts for it: where it enrolled, or was moved to."""
+    thing_type: str | None = None
+    """What it is, in the operator's words."""
+    release_until: datetime | None = None
+    """Until then whoever may enrol under its name may bring another key; an operator's grant, for once."""
+
+    def is_released(self, now: datetime) -> bool:
+        """Whether another key may be brought."""
+        return self.release_until is not None and now < self.release_until

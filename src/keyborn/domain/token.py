@@ -10,14 +10,14 @@ import hashlib
 import hmac
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NewType
 from urllib.parse import urlsplit
 
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.errors import CredentialRefused, InvalidCode
-from keyborn.domain.names import NameScope, is_host
+from keyborn.domain.names import GroupName, NameScope, is_host
 from keyborn.domain.thing import ThingKind
 
 TokenId = NewType("TokenId", str)
@@ -59,6 +59,10 @@ class EnrollmentToken:
     """What may be enrolled with it."""
     policies: tuple[PolicyName, ...] | None = None
     """Access policies that a name gets when it is claimed with it; None is the default policy."""
+    group: GroupName | None = None
+    """Under whose rule its holders enrol; None: under that of the token alone."""
+    key: bytes | None = field(default=None, repr=False)
+    """Of a group key, the key itself: the service computes with it. Nobody may enrol by showing it."""
 
     def proves(self, secret: bytes) -> bool:
         """Whether ``secret`` is this token's, compared in constant time."""

@@ -20,6 +20,7 @@ MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger("keyborn.http")
 
 STATUS: tuple[tuple[type[errors.KeybornError], HTTPStatus], ...] = (
+    (errors.AwaitsApproval, HTTPStatus.ACCEPTED),
     (errors.InputError, HTTPStatus.BAD_REQUEST),
     (errors.TooLarge, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     (errors.Unauthenticated, HTTPStatus.UNAUTHORIZED),

@@ -1,13 +1,14 @@
 """What is around the registry: time and chance, who asks, who signs, who is connected, whose turn it is."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.issuance import ApprovedRequest
-from keyborn.domain.names import ThingName
+from keyborn.domain.jws_enroll import SignedEnrollment
+from keyborn.domain.names import KeyHash, ThingName
 from keyborn.domain.quota import Place, Slice
 
 
@@ -28,6 +29,16 @@ class Entropy(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a caller asks for, decoded and nothing more: every value may be anything."""
+
+    thing_name: object
+    csr: object = field(repr=False)
+    group: object = None
+    """Under the rule of which enrolment group; None: the credential says."""
+
+
+@dataclass(frozen=True, slots=True)
 class Credential:
     """What a caller showed, before anything is proved."""
 
@@ -37,6 +48,10 @@ class Credential:
     """The caller's network address, as the transport knows it."""
     proxied: bool = False
     """Whether a forwarding header or a foreign Host appeared."""
+    asked: Asked | None = None
+    """What is asked for with it, for methods that depend on that."""
+    signed: SignedEnrollment | None = None
+    """The signature over the request, where it has one; nothing is known of it yet."""
 
     def __repr__(self) -> str:
         """Leave the secret out of logs and tracebacks."""
@@ -48,6 +63,32 @@ class Authenticator(Protocol):
 
     async def authenticate(self, credential: Credential) -> Applicant:
         """Prove the caller; raises a leaf of Unauthenticated or Forbidden."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A parsed request, whose CSR has proved possession of its key."""
+
+    thing: ThingName
+    key_hash: KeyHash
+    source: str
+    """Network address of the caller."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    """As the device set them; what its group gives, comes on top."""
+    taken: bool = False
+    """Whether another key has the name, and the group leaves it to a person to decide."""
+
+
+class Conditions(Protocol):
+    """What a group demands beside a credential, asked when the request has been parsed."""
+
+    async def met(self, applicant: Applicant, request: Request) -> Applicant:
+        """Return the applicant with what the conditions added: whose key it is, attributes, policies.
+
+        Raises AwaitsApproval while a person has to decide, a leaf of Forbidden, or of Unavailable where
+        something that has to be asked does not answer. Asking again is harmless.
+        """
         ...
 
 

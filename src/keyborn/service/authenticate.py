@@ -1,10 +1,10 @@
 """Authenticators: a credential becomes an applicant, or a refusal that tells an attacker nothing."""
 
 import hmac
-from typing import Literal
 
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.errors import CredentialMissing, CredentialRefused, OpenEnrollmentRefused
+from keyborn.domain.method import Method
 from keyborn.domain.seal import TokenFacts
 from keyborn.domain.token import EnrollmentToken, TokenId, decode_secret, digest, token_id
 from keyborn.ports import Credential, Tokens
@@ -54,14 +54,14 @@ class OpenEnrollment:
         token = await self._tokens.find(self._shared)
         if token is None or token.withdrawn_at is not None:
             raise OpenEnrollmentRefused(detail="its shared token was withdrawn")
-        return applicant_of(token.id, token, method="open")
+        return applicant_of(token.id, token, method=Method.OPEN)
 
 
 def applicant_of(
     token: TokenId,
     permits: EnrollmentToken | TokenFacts,
     *,
-    method: Literal["token", "open"] = "token",
+    method: Method = Method.TOKEN,
     digest: bytes | None = None,
 ) -> Applicant:
     """Who holds ``token``, and what it permits; ``digest`` of a secret that nobody has looked up yet."""

@@ -13,8 +13,7 @@ from keyborn.device.drain import STRIKES
 from keyborn.device.home import Home
 from support.aws_crowd import Crowd, crowd
 from support.aws_party import Party
-from support.denied import VERSIONS as VERSIONS_OF_AGENT
-from support.denied import started
+from support.denied import VERSIONS as VERSIONS_OF_AGENT, started
 from support.figures import Figure
 from support.talker import V5, V311, Identity, Talker
 

@@ -19,9 +19,9 @@ from keyborn.adapters.broker.packets import (
     Publish,
     SubAck,
     Subscribe,
+    Subscription as Filter,
     Will,
 )
-from keyborn.adapters.broker.packets import Subscription as Filter
 from keyborn.domain.access import Action
 from support.broker import Device, Listener, Raw, World, running, until
 from support.figures import Figure

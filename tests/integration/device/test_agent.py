@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from keyborn.device.agent import line as lines
-from keyborn.device.agent import run as runs
+from keyborn.device.agent import line as lines, run as runs
 from keyborn.device.agent.bridge import Call
 from keyborn.device.agent.client import wake
 from keyborn.device.agent.place import NAME

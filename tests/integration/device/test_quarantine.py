@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from keyborn.adapters.system import SystemClock
-from keyborn.device import messenger as messengers
-from keyborn.device import session as sessions
+from keyborn.device import messenger as messengers, session as sessions
 from keyborn.device.drain import STRIKES
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity

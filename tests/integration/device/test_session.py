@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keyborn.device import connecting
-from keyborn.device import session as sessions
+from keyborn.device import connecting, session as sessions
 from keyborn.device.connecting import connect, tls_context
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity

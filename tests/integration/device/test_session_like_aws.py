@@ -10,8 +10,7 @@ import struct
 
 import pytest
 
-from keyborn.device import session as sessions
-from keyborn.device import topics
+from keyborn.device import session as sessions, topics
 from keyborn.device.connecting import connect, tls_context
 from keyborn.device.drain import WINDOW
 from keyborn.device.home import Home

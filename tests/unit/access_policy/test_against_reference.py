@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 import pytest
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import NameOID
-from hypothesis import HealthCheck, event, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, event, given, settings, strategies as st
 
 from keyborn.domain.access import Action, Circumstances, ConnectAttribute
 from keyborn.domain.access_policy.evaluate import rights_of

@@ -3,8 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.domain.access_policy.attaching import attached, detached, in_force, revised
 from keyborn.domain.access_policy.document import (

@@ -1,8 +1,7 @@
 """Condition operators: the IAM User Guide's tables, on the keys of a connection."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.domain.access import ConnectAttribute
 from keyborn.domain.access_policy.conditions import OPERATORS, check, holds

@@ -1,8 +1,7 @@
 """Explanations: they agree with the decision, and say of each statement why."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.domain.access import Action, ConnectAttribute
 from keyborn.domain.access_policy.document import AccessPolicy, Effect

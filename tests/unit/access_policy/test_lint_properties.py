@@ -4,8 +4,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from keyborn.domain.access import Action, ConnectAttribute
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyDocument, PolicyName, Statement

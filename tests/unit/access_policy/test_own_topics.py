@@ -1,8 +1,7 @@
 """The default policy holds a device to its own client id and topics, whatever it asks for."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.domain.access import Action
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName

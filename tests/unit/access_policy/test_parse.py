@@ -4,8 +4,7 @@ import json
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.domain.access_policy.conditions import OPERATORS
 from keyborn.domain.access_policy.document import Condition, Effect, PolicyDocument, Statement

@@ -1,8 +1,7 @@
 """Templates, resource ARNs and matching."""
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
+from hypothesis import example, given, strategies as st
 
 from keyborn.domain.access import Action
 from keyborn.domain.access_policy.patterns import (

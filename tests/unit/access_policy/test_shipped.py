@@ -6,8 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.domain.access import Action, ConnectAttribute
 from keyborn.domain.access_policy.document import MAX_DOCUMENT, AccessPolicy, PolicyName

@@ -7,8 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.adapters.aws.table import items, keys
 from keyborn.adapters.aws.table.draft import Beliefs, Draft, Unknown

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest_asyncio
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.adapters.broker.answers import Answers
 from keyborn.adapters.broker.journal import Waiter

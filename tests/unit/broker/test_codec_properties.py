@@ -4,8 +4,7 @@ import random
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from keyborn.adapters.broker.decode import Decoder
 from keyborn.adapters.broker.encode import encode

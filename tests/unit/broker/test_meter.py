@@ -1,8 +1,7 @@
 """The rate of one connection, with time as a number: bursts pass, and the rest is paid for with waiting."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.adapters.broker.limits import Limits
 from keyborn.adapters.broker.meter import Meter

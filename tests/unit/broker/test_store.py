@@ -1,8 +1,7 @@
 """The stores in memory keep what fits and know what it costs."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.adapters.broker.limits import Limits
 from keyborn.adapters.broker.message import Message

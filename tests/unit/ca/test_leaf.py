@@ -8,8 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
-from hypothesis import strategies as some
+from hypothesis import given, settings, strategies as some
 
 from keyborn.adapters.ca.certificates import Contents, Signer, Stamp, self_signed
 from keyborn.adapters.ca.der import SEQUENCE, content, der, integer, key_bits, moment

@@ -5,8 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.device.agent import protocol
 from keyborn.device.agent.protocol import Ask, Look, Publish, Renew, Status, Subscribe, Unsubscribe, Wake

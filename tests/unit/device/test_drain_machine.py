@@ -1,7 +1,6 @@
 """Emptying the outbox, whatever happens: nothing lost, order kept, the guilty found, the innocent spared."""
 
-from hypothesis import settings
-from hypothesis import strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from keyborn.device.drain import STRIKES, WINDOW, Ending, Terms

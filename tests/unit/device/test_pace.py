@@ -1,8 +1,7 @@
 """Waiting: full jitter, caps, deadlines."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.device.pace import LONGEST_DELAY, LONGEST_REQUESTED, Deadline, Pace
 

@@ -7,8 +7,7 @@ from ssl import DER_cert_to_PEM_cert, PEM_cert_to_DER_cert
 
 import pytest
 from cryptography import x509
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.device import files, identity, roots, slots, verify
 from keyborn.device.forget import forget

@@ -4,8 +4,7 @@ import shutil
 import subprocess
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.device.subject import ATTRIBUTES, parse_subject, remembered
 from keyborn.domain.errors import InvalidSubject

@@ -1,8 +1,7 @@
 """Topics, filters and payloads: MQTT's rules and AWS IoT's limits."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.device.topics import check_filter, check_payload, check_topic, is_shared, unshared
 from keyborn.domain.errors import InvalidTopic, MessageTooLarge

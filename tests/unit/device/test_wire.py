@@ -8,8 +8,7 @@ from collections import deque
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from keyborn.device import mqtt
 from keyborn.device.mqtt import Wire

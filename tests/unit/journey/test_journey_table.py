@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from itertools import product
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from keyborn.domain.journey import Event, Happened, Journey, Slot, Stage, Trouble, advance, begin, span_of
 from keyborn.domain.journey.effects import (

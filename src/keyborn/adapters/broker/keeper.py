@@ -14,8 +14,7 @@ from keyborn.adapters.broker.journal_rows import (
 )
 from keyborn.adapters.broker.message import Message
 from keyborn.adapters.broker.packets import Subscription
-from keyborn.adapters.broker.session import Delivery, Session
-from keyborn.adapters.broker.session import Page as SessionPage
+from keyborn.adapters.broker.session import Delivery, Page as SessionPage, Session
 from keyborn.ports import Clock
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -11,9 +11,10 @@ from keyborn.adapters.memory.state import State
 from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.attaching import attached, detached, in_force, revised
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
+from keyborn.domain.applicant import Applicant
 from keyborn.domain.audit import AuditEvent, AuditRecord, succession
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
-from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, claimed, decide, staged
+from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, claimed, decide, owed, staged
 from keyborn.domain.errors import (
     EnrollmentInterrupted,
     NotFound,
@@ -48,7 +49,8 @@ class MemoryRegistry:
         if not verdict.resumed:
             self._record(standing, attempt, verdict.intent)
         pair = (attempt.thing, attempt.key)
-        self._state.redemptions.setdefault(attempt.applicant.token, {}).setdefault(pair, verdict.intent.id)
+        for account in owed(standing, attempt):
+            self._state.redemptions.setdefault(account.id, {})[pair] = verdict.intent.id
         return verdict
 
     def _standing(self, attempt: Attempt) -> Standing:
@@ -57,7 +59,9 @@ class MemoryRegistry:
         same = existing == attempt.thing
         bound = state.keys.get(attempt.key)
         token = state.tokens.get(attempt.applicant.token)
-        pairs = state.redemptions.get(attempt.applicant.token, {})
+        pairs, terms = state.redemptions.get(attempt.applicant.token, {}), attempt.applicant.terms
+        members = state.redemptions.get(terms.account, {}) if terms else {}
+        lately = state.redemptions.get(terms.rate.account, {}) if terms and terms.rate else {}
         return Standing(
             thing=state.things[attempt.thing] if same else None,
             case_twin=None if same else existing,
@@ -68,9 +72,11 @@ class MemoryRegistry:
             open_intent=state.open_intent(attempt.thing),
             redeemed=(attempt.thing, attempt.key) in pairs,
             uses_taken=len(pairs),
-            token_withdrawn=token is None
-            or token.withdrawn_at is not None
-            or not attempt.applicant.showed(token.digest),
+            token_withdrawn=not _stands(token, attempt.applicant),
+            group_removed=terms is not None and terms.group not in state.groups,
+            group_redeemed=(attempt.thing, attempt.key) in members,
+            group_taken=len(members),
+            rate_taken=len(lately),
         )
 
     def _record(self, standing: Standing, attempt: Attempt, intent: Intent) -> None:
@@ -395,3 +401,10 @@ class MemoryRegistry:
     async def records(self, *, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:
         """See ``AuditTrail.records``."""
         return self._state.audit[after : after + page_size(limit)]
+
+
+def _stands(token: EnrollmentToken | None, applicant: Applicant) -> bool:
+    """Whether the credential counts: as the registry knows it, or by itself where it need not know it."""
+    if token is None:
+        return not applicant.is_known
+    return token.withdrawn_at is None and applicant.showed(token.digest)

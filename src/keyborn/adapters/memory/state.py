@@ -8,8 +8,16 @@ from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import RegistryUnavailable
+from keyborn.domain.group import GroupDocument
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.names import RESERVED_PREFIX, CertificateId, KeyHash, ThingName, fold_name
+from keyborn.domain.names import (
+    RESERVED_PREFIX,
+    CertificateId,
+    GroupName,
+    KeyHash,
+    ThingName,
+    fold_name,
+)
 from keyborn.domain.roots import Belief
 from keyborn.domain.thing import Thing, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
@@ -48,6 +56,7 @@ class State:
     open_by_thing: dict[ThingName, IntentId] = field(default_factory=dict)
     serials: set[int] = field(default_factory=set)
     policies: dict[PolicyName, AccessPolicy] = field(default_factory=dict)
+    groups: dict[GroupName, GroupDocument] = field(default_factory=dict)
     beliefs: dict[ThingName, Belief] = field(default_factory=dict)
     audit: list[AuditRecord] = field(default_factory=list)
 

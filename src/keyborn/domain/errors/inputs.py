@@ -26,6 +26,22 @@ class ReservedThingName(InputError):
     sentence = "The thing name {name} is reserved for the service itself. Choose another name."
 
 
+class InvalidGroupName(InputError):
+    """Not 1-64 of ``a-z 0-9 . _ -`` with a letter or digit first."""
+
+    code = "invalid_group_name"
+    sentence = (
+        "The group's name is not usable. Use 1 to 64 of a-z 0-9 . _ - and begin with a letter or a digit."
+    )
+
+
+class InvalidGroup(InputError):
+    """A document that is no enrolment group, or holds an element that is not known here."""
+
+    code = "invalid_group"
+    sentence = "The group is not usable: {where}: {detail}."
+
+
 class InvalidCode(InputError):
     """An enrolment code that does not decode."""
 

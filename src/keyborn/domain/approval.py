@@ -1,0 +1,100 @@
+"""Requests that wait for a person, and what the person compares.
+
+A request is its group, thing name and key: with another key it is another request. So an approval can only be
+for the key whose words were compared, and a request reserves nothing.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+from keyborn.domain.names import GroupName, KeyHash, ThingName
+
+ApprovalId = NewType("ApprovalId", str)
+"""``p`` and 16 hex characters of a hash of group, name and key."""
+
+_CONSONANTS = "bdfghjklmnprstvz"
+_VOWELS = "aiou"
+_CODE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's base 32: no letter that is taken for another one."""
+_CODE_BITS = 40
+_WORDS = 4
+
+
+class ApprovalState(StrEnum):
+    """Where a request stands; that it has expired is computed."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One request, and what became of it."""
+
+    id: ApprovalId
+    group: GroupName
+    thing: ThingName
+    key_hash: KeyHash
+    source: str
+    """The address from which it was first asked."""
+    asked_at: datetime
+    expires_at: datetime
+    """Of the request while it is pending, of the decision from then on."""
+    replaces: bool = False
+    """Whether another key had the name when it was asked: approving replaces that key."""
+    state: ApprovalState = ApprovalState.PENDING
+    decided_by: str = ""
+    decided_at: datetime | None = None
+
+    @property
+    def code(self) -> str:
+        """What the request is found by, as the device shows it: ``7K3M-9QXZ``."""
+        return approval_code(self.group, self.thing, self.key_hash)
+
+    @property
+    def words(self) -> str:
+        """What is compared with the device: four words of its key."""
+        return key_words(self.key_hash)
+
+    def expired(self, now: datetime) -> bool:
+        """Whether it counts no more."""
+        return now >= self.expires_at
+
+
+def approval_id(group: GroupName, thing: ThingName, key: KeyHash) -> ApprovalId:
+    """The id of the one request of this name and key."""
+    return ApprovalId("p" + _digest(group, thing, key).hex()[:16])
+
+
+def approval_code(group: GroupName, thing: ThingName, key: KeyHash) -> str:
+    """40 bits of a hash, so that both sides can compute it; two groups of four characters."""
+    number = int.from_bytes(_digest(group, thing, key)[8:13])
+    text = "".join(_CODE[number >> shift & 31] for shift in range(_CODE_BITS - 5, -1, -5))
+    return f"{text[:4]}-{text[4:]}"
+
+
+def key_words(key: KeyHash) -> str:
+    """64 bits of a key's hash as four words that can be read out (Wilkerson's proquints, arXiv:0901.4016).
+
+    The device computes them from its own key, the operator's side from the key that would be signed.
+    """
+    raw = bytes.fromhex(key)
+    return "-".join(_word(int.from_bytes(raw[2 * each : 2 * each + 2])) for each in range(_WORDS))
+
+
+def _word(number: int) -> str:
+    return (
+        _CONSONANTS[number >> 12 & 15]
+        + _VOWELS[number >> 10 & 3]
+        + _CONSONANTS[number >> 6 & 15]
+        + _VOWELS[number >> 4 & 3]
+        + _CONSONANTS[number & 15]
+    )
+
+
+def _digest(group: GroupName, thing: ThingName, key: KeyHash) -> bytes:
+    return hashlib.sha256(f"keyborn approval\n{group}\n{thing}\n{key}".encode()).digest()

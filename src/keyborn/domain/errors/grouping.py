@@ -1,0 +1,151 @@
+"""Leaves: the rules of enrolment groups."""
+
+from keyborn.domain.errors.tree import Forbidden, KeybornError, Throttled, Unavailable
+
+
+class GroupUnknown(Forbidden):
+    """There is no group of this name, or it has been removed."""
+
+    code = "group_unknown"
+    sentence = (
+        "There is no enrolment group called {group}. Ask the operator for its name, or for a new code "
+        "(keyborn group list)."
+    )
+
+
+class GroupDiffers(Forbidden):
+    """The credential belongs to another group, or to none, than the one that the request names."""
+
+    code = "group_differs"
+    sentence = (
+        "This credential is not for the enrolment group {group}. Name the group that it is for, or none."
+    )
+
+
+class MethodNotAccepted(Forbidden):
+    """The group does not accept what the caller shows."""
+
+    code = "method_not_accepted"
+    sentence = (
+        "The enrolment group {group} does not accept what this request shows ({shown}). "
+        "It accepts: {accepted}."
+    )
+
+
+class GroupNetworkRefused(Forbidden):
+    """The caller's address is in none of the group's networks."""
+
+    code = "network_not_permitted"
+    sentence = (
+        "The enrolment group {group} takes no requests from this network. "
+        "Enrol where the operator permits it."
+    )
+
+
+class GroupNotOpen(Forbidden):
+    """Before the group's window."""
+
+    code = "group_not_open"
+    sentence = "The enrolment group {group} opens at {opens}. Repeat the request then."
+
+
+class GroupClosed(Forbidden):
+    """After the group's window."""
+
+    code = "group_closed"
+    sentence = "The enrolment group {group} closed at {closes}. Ask the operator."
+
+
+class GroupFull(Forbidden):
+    """As many have enrolled as the group permits."""
+
+    code = "group_full"
+    sentence = "The enrolment group {group} has no place left. Ask the operator to raise its limit."
+
+
+class GroupRateExceeded(Throttled):
+    """As many have enrolled in this period as the group permits."""
+
+    code = "group_rate"
+    sentence = (
+        "The enrolment group {group} has admitted as many devices as it may for now. "
+        "Repeat the same request in {seconds} s."
+    )
+
+    def __init__(self, *, seconds: int, group: object) -> None:
+        KeybornError.__init__(self, seconds=seconds, group=group)
+        self.retry_after = float(seconds)
+
+
+class AttributeNotPermitted(Forbidden):
+    """The device sets an attribute that its group does not leave to it."""
+
+    code = "attribute_not_permitted"
+    sentence = (
+        "The enrolment group {group} does not let a device set the attribute {attribute}. Leave it out."
+    )
+
+
+class KeyNotRegistered(Forbidden):
+    """The key's hash was not announced for this name and group, or was withdrawn."""
+
+    code = "key_not_registered"
+    sentence = (
+        "This key is not registered for the thing name {name}. Ask the operator to register it "
+        "(keyborn registered import), or use the key and the name that were registered."
+    )
+
+
+class ApprovalRefused(Forbidden):
+    """A person said no."""
+
+    code = "approval_refused"
+    sentence = "An operator refused this device. Ask why, and make a new key before asking again."
+
+
+class ApprovalsFull(Unavailable):
+    """So many requests wait for a person already that no more are taken."""
+
+    code = "approvals_full"
+    sentence = "Too many devices wait for a decision already. Repeat the same request in {seconds} s."
+
+
+class AwaitsApproval(KeybornError):
+    """No refusal: a person has to decide. Answered with 202 and Retry-After."""
+
+    code = "awaits_approval"
+    sentence = (
+        "An operator has to approve this device. Let them compare its code, {approval}, and its key words, "
+        "{words}, with what the device shows. Repeat the same request in {seconds} s."
+    )
+
+    def __init__(self, *, seconds: int, approval: str, words: str) -> None:
+        super().__init__(seconds=seconds, approval=approval, words=words)
+        self.retry_after = float(seconds)
+
+
+class WebhookRefused(Forbidden):
+    """The group's webhook said no."""
+
+    code = "webhook_refused"
+    sentence = "The service that the operator asks about each device refused this one: {reason}."
+
+
+class WebhookUnavailable(Unavailable):
+    """The group's webhook gave no answer that counts, so that nobody enrols."""
+
+    code = "webhook_unavailable"
+    sentence = (
+        "The service that the operator asks about each device gave no answer. "
+        "Repeat the same request in {seconds} s."
+    )
+
+
+class IssuerUnavailable(Unavailable):
+    """The keys of the identity provider cannot be had, so that nobody can be proved by it."""
+
+    code = "issuer_unavailable"
+    sentence = (
+        "The keys of the identity provider {issuer} cannot be fetched. Repeat the same request in "
+        "{seconds} s; if that does not help, the operator should look at the provider."
+    )
