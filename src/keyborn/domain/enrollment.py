@@ -14,6 +14,7 @@ from keyborn.domain.applicant import Applicant
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import (
     CredentialRefused,
+    GroupClosed,
     GroupFull,
     GroupRateExceeded,
     GroupUnknown,
@@ -280,6 +281,9 @@ def staged(intent: Intent, certificate: Certificate) -> Certificate:
 
 def _require_fresh(attempt: Attempt) -> None:
     applicant = attempt.applicant
+    if applicant.terms is not None and applicant.terms.closed(attempt.now):
+        closes = applicant.terms.closes
+        raise GroupClosed(group=applicant.terms.group, closes=closes and shown(closes))
     if not applicant.fresh(attempt.now):
         expired = applicant.expires_at
         raise TokenExpired(expired=expired and shown(expired))

@@ -165,8 +165,14 @@ class Terms:
     thing_type: str | None = None
     lifetime: timedelta | None = None
     taken: TakenRule = TakenRule.REFUSE
+    closes: datetime | None = None
+    """From then on only an answer that was already given may be repeated."""
     ways: tuple[Way, ...] = ()
     """Whose credentials were shown, in the group's order: the first one whose conditions are met counts."""
+
+    def closed(self, now: datetime) -> bool:
+        """Whether nothing new is enrolled any more."""
+        return self.closes is not None and now >= self.closes
 
 
 def account_of(group: GroupName) -> TokenId:

@@ -124,6 +124,7 @@ from keyborn.domain.errors.grouping import (
     GroupClosed as GroupClosed,
     GroupDiffers as GroupDiffers,
     GroupFull as GroupFull,
+    GroupMissing as GroupMissing,
     GroupNetworkRefused as GroupNetworkRefused,
     GroupNotOpen as GroupNotOpen,
     GroupRateExceeded as GroupRateExceeded,

@@ -1,6 +1,6 @@
 """Leaves: the rules of enrolment groups."""
 
-from keyborn.domain.errors.tree import Forbidden, KeybornError, Throttled, Unavailable
+from keyborn.domain.errors.tree import Forbidden, InputError, KeybornError, Throttled, Unavailable
 
 
 class GroupUnknown(Forbidden):
@@ -10,6 +10,15 @@ class GroupUnknown(Forbidden):
     sentence = (
         "There is no enrolment group called {group}. Ask the operator for its name, or for a new code "
         "(keyborn group list)."
+    )
+
+
+class GroupMissing(InputError):
+    """A request without a token has to say under which group's rule it is."""
+
+    code = "group_missing"
+    sentence = (
+        "This request does not say under which enrolment group it is. Add the member `group`, or use a token."
     )
 
 
