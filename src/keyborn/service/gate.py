@@ -6,12 +6,10 @@ conditions ask later (``service.conditions``). A token without a group is its ow
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Protocol
 
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.errors import (
-    GroupClosed,
     GroupDiffers,
     GroupMissing,
     GroupUnknown,
@@ -21,9 +19,9 @@ from keyborn.domain.errors import (
 )
 from keyborn.domain.group import EnrollmentGroup, TakenRule
 from keyborn.domain.group_file import parse_kept_group
-from keyborn.domain.group_rules import require_name, require_open, terms_of, ways_for
+from keyborn.domain.group_rules import require_not_closed, require_open, terms_of, ways_for
 from keyborn.domain.method import Method
-from keyborn.domain.names import GroupName, NameScope, ThingName, parse_group_name
+from keyborn.domain.names import GroupName, parse_group_name
 from keyborn.domain.token import TokenId
 from keyborn.ports import Authenticator, Clock, Credential, Groups
 from keyborn.service.methods import CredentialMethod, Proven
@@ -118,13 +116,12 @@ class GroupGate:
         proven = [] if bearer is None else [_as_proven(bearer)]
         others = [each for each in _PRIMARY if each in shown and each is not Method.TOKEN]
         proven += [await self._proof(each, credential, group) for each in others]
-        self._require_here(group, credential.source, now, is_proved=bool(proven))
-        asked = None if credential.asked is None else credential.asked.thing_name
-        require_name(group, asked)
-        for each in proven:
-            _require_covered(each.scope, asked)
-        applicant = _applicant(group, shown, proven)
-        return replace(applicant, terms=terms_of(group, ways, now))
+        require_open(group, credential.source, now)
+        terms = terms_of(group, ways, now)
+        if not proven:  # who is proved may be asking for an answer that was lost: the claim knows
+            require_not_closed(terms, now)
+        _require_covered(credential, group, proven)
+        return replace(_applicant(group, shown, proven), terms=terms)
 
     async def _proof(self, method: Method, credential: Credential, group: EnrollmentGroup) -> Proven:
         prover = self._methods.get(method)
@@ -132,14 +129,6 @@ class GroupGate:
             accepted = ", ".join(map(str, group.ways))
             raise MethodNotAccepted(group=group.name, shown=method.value, accepted=accepted)
         return await prover.prove(credential, group)
-
-    def _require_here(self, group: EnrollmentGroup, source: str, now: datetime, *, is_proved: bool) -> None:
-        """A group that has closed is left to the claim, which still repeats a lost answer of a proved one."""
-        try:
-            require_open(group, source, now)
-        except GroupClosed:
-            if not is_proved:
-                raise
 
 
 def _shown(credential: Credential) -> frozenset[Method]:

@@ -258,8 +258,13 @@ async def test_after_the_window_nobody_else_gets_that_far() -> None:
 
 @pytest.mark.parametrize("name", ["lamp-1", "sensor", "", 7, None, "SENSOR-1", ["sensor-1"]])
 async def test_a_name_outside_the_group_is_refused_whatever_the_token_says(name: object) -> None:
-    with pytest.raises(errors.NameNotPermitted):
+    with pytest.raises((errors.NameNotPermitted, errors.InvalidThingName)):
         await gate(group("token")).authenticate(shows(TOKEN, name=name))
+
+
+async def test_a_body_that_cannot_be_read_gets_nobody_past_the_rule() -> None:
+    with pytest.raises(errors.MalformedRequest):
+        await gate(group("token")).authenticate(replace(shows(TOKEN), asked=None))
 
 
 async def test_a_name_outside_the_proof_is_refused_whatever_the_group_says() -> None:
