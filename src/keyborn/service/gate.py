@@ -161,9 +161,13 @@ def said(asked: object) -> str:
     return ascii(asked[:_SHOWN])[1:-1]
 
 
-def _require_covered(scope: NameScope, asked: object) -> None:
-    if not isinstance(asked, str) or not scope.covers(ThingName(asked)):
-        raise NameNotPermitted(name=said(asked))
+def _require_covered(credential: Credential, group: EnrollmentGroup, proven: list[Proven]) -> None:
+    """The group may give the name, and every proof is good for it."""
+    if credential.asked is None:
+        raise MalformedRequest(detail="it is not a JSON object with thingName and csr")
+    name = require_name(group, credential.asked.thing_name)
+    if not all(each.scope.covers(name) for each in proven):
+        raise NameNotPermitted(name=name)
 
 
 def _as_proven(bearer: Applicant) -> Proven:
