@@ -14,12 +14,13 @@ from keyborn.domain.errors import (
     GroupMissing,
     GroupUnknown,
     InvalidGroupName,
+    MalformedRequest,
     MethodNotAccepted,
     NameNotPermitted,
 )
 from keyborn.domain.group import EnrollmentGroup, TakenRule
 from keyborn.domain.group_file import parse_kept_group
-from keyborn.domain.group_rules import require_not_closed, require_open, terms_of, ways_for
+from keyborn.domain.group_rules import require_name, require_not_closed, require_open, terms_of, ways_for
 from keyborn.domain.method import Method
 from keyborn.domain.names import GroupName, parse_group_name
 from keyborn.domain.token import TokenId
