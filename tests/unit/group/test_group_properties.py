@@ -43,7 +43,7 @@ gives = st.fixed_dictionaries(
     {},
     optional={
         "attributes": st.dictionaries(
-            attribute.map(str.upper), st.text("abc", min_size=1, max_size=4), max_size=3
+            attribute.map("X{}".format), st.text("abc", min_size=1, max_size=4), max_size=3
         ),
         "device-attributes": st.lists(attribute, unique=True, max_size=3),
         "type": st.text("ab:_-9", min_size=1, max_size=9),
