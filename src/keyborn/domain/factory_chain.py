@@ -10,6 +10,7 @@ leaves open is demanded here: key usages, that the signer is no authority, and t
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -45,9 +46,10 @@ class FactoryCertificate:
     ``serial`` (the certificate's, hex, lower case). What stands there twice, or not at all, is left out."""
 
 
-def read_authorities(pem: str) -> list[x509.Certificate]:
+@lru_cache(maxsize=256)
+def read_authorities(pem: str) -> tuple[x509.Certificate, ...]:
     """The authorities of a group. Raises ValueError for what is no PEM of certificates."""
-    return x509.load_pem_x509_certificates(pem.encode())
+    return tuple(x509.load_pem_x509_certificates(pem.encode()))
 
 
 def verify_chain(

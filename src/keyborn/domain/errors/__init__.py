@@ -121,6 +121,7 @@ from keyborn.domain.errors.grouping import (
     ApprovalsFull as ApprovalsFull,
     AttributeNotPermitted as AttributeNotPermitted,
     AwaitsApproval as AwaitsApproval,
+    CredentialNameUnfit as CredentialNameUnfit,
     FactoryRefused as FactoryRefused,
     GroupClosed as GroupClosed,
     GroupDiffers as GroupDiffers,

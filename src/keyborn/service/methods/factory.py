@@ -4,12 +4,12 @@ The certificate is good for one name, which the group's rule makes of it. Neithe
 of the device's identity here.
 """
 
-from keyborn.domain.errors import CredentialMissing, FactoryRefused, KeybornError, SignatureRefused
+from keyborn.domain.errors import CredentialMissing, FactoryRefused, SignatureRefused
 from keyborn.domain.factory_chain import FactoryCertificate, read_authorities, verify_chain
 from keyborn.domain.group import EnrollmentGroup, FactoryRule
-from keyborn.domain.group_file import fill
 from keyborn.domain.jws_enroll import SignedEnrollment
 from keyborn.domain.jws_signature import verify_bytes
+from keyborn.domain.name_template import fill
 from keyborn.domain.names import NameScope, parse_thing_name
 from keyborn.domain.token import TokenId
 from keyborn.ports import Clock, Credential, Nonces
@@ -25,10 +25,11 @@ class FactoryMethod:
         self._clock = clock
 
     async def prove(self, credential: Credential, group: EnrollmentGroup) -> Proven:
-        """Raise CredentialMissing, SignedForElsewhere, FactoryRefused, BadNonce, or a leaf of Unavailable.
+        """Raise CredentialMissing, SignedForElsewhere, FactoryRefused, CredentialNameUnfit, BadNonce, or a leaf
+        of Unavailable.
 
         The nonce is spent once the signature is known to be good, as with renewals.
-        """
+        """  # fmt: skip
         signed = require_signed(credential)
         if not signed.chain or group.factory is None:
             raise CredentialMissing
@@ -58,9 +59,5 @@ def _require_signature(signed: SignedEnrollment, found: FactoryCertificate) -> N
 
 
 def _name_of(found: FactoryCertificate, rule: FactoryRule) -> NameScope:
-    """The one name that the certificate is good for; raises FactoryRefused."""
-    try:
-        return NameScope(parse_thing_name(fill(rule.name, found.values)))
-    except (KeybornError, KeyError, ValueError):
-        detail = f"the group makes thing names of {rule.name}, and what it says does not fit that"
-        raise FactoryRefused(detail=detail) from None
+    """The one name that the certificate is good for; raises CredentialNameUnfit, InvalidThingName."""
+    return NameScope(parse_thing_name(fill(rule.name, found.values)))
