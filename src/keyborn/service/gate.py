@@ -14,12 +14,13 @@ from keyborn.domain.errors import (
     GroupMissing,
     GroupUnknown,
     InvalidGroupName,
+    MalformedRequest,
     MethodNotAccepted,
     NameNotPermitted,
 )
 from keyborn.domain.group import EnrollmentGroup, TakenRule
 from keyborn.domain.group_file import parse_kept_group
-from keyborn.domain.group_rules import require_not_closed, require_open, terms_of, ways_for
+from keyborn.domain.group_rules import require_name, require_not_closed, require_open, terms_of, ways_for
 from keyborn.domain.method import Method
 from keyborn.domain.names import GroupName, parse_group_name
 from keyborn.domain.token import TokenId
@@ -161,9 +162,13 @@ def said(asked: object) -> str:
     return ascii(asked[:_SHOWN])[1:-1]
 
 
-def _require_covered(scope: NameScope, asked: object) -> None:
-    if not isinstance(asked, str) or not scope.covers(ThingName(asked)):
-        raise NameNotPermitted(name=said(asked))
+def _require_covered(credential: Credential, group: EnrollmentGroup, proven: list[Proven]) -> None:
+    """The group may give the name, and every proof is good for it."""
+    if credential.asked is None:
+        raise MalformedRequest(detail="it is not a JSON object with thingName and csr")
+    name = require_name(group, credential.asked.thing_name)
+    if not all(each.scope.covers(name) for each in proven):
+        raise NameNotPermitted(name=name)
 
 
 def _as_proven(bearer: Applicant) -> Proven:
