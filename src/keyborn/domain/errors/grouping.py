@@ -1,6 +1,13 @@
 """Leaves: the rules of enrolment groups."""
 
-from keyborn.domain.errors.tree import Forbidden, InputError, KeybornError, Throttled, Unavailable
+from keyborn.domain.errors.tree import (
+    Forbidden,
+    InputError,
+    KeybornError,
+    Throttled,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class GroupUnknown(Forbidden):
