@@ -186,5 +186,6 @@ json_values = st.recursive(
 @given(st.dictionaries(st.sampled_from([*BY_KEY, "x5c", "jwk"]), json_values))
 def test_any_header_is_refused_and_nothing_else_is_raised(changes: dict[str, object]) -> None:
     told = {**BY_KEY, **changes}
-    if told != BY_KEY:
-        refused(body({name: value for name, value in told.items() if value is not None}))
+    valid = (told["alg"], told.keys()) == ("HS256", BY_KEY.keys())
+    if not valid or any(not isinstance(each, str) for each in told.values()):
+        refused(body(told))
