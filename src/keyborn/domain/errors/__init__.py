@@ -136,6 +136,7 @@ from keyborn.domain.errors.grouping import (
     IssuerUnavailable as IssuerUnavailable,
     KeyNotRegistered as KeyNotRegistered,
     MethodNotAccepted as MethodNotAccepted,
+    NotRegistered as NotRegistered,
     WebhookRefused as WebhookRefused,
     WebhookUnavailable as WebhookUnavailable,
 )
