@@ -21,7 +21,11 @@ COMMANDS = {
     "demo": ("keyborn.cli.demo:demo", "Run the whole flow in a temporary folder, with evidence."),
     "serve": ("keyborn.cli.serve:serve", "Run the authority, registry and MQTT broker on this machine."),
     "token": ("keyborn.cli.token:token", "Enrolment tokens: create, list, withdraw."),
-    "thing": ("keyborn.cli.thing:thing", "The fleet: look, suspend, activate, let renew, revoke, retire."),
+    "thing": (
+        "keyborn.cli.thing:thing",
+        "The fleet: look, suspend, activate, let renew, move, revoke, retire.",
+    ),
+    "group": ("keyborn.cli.group:group", "Enrolment groups: who may enrol, as what, and how many."),
     "policy": ("keyborn.cli.policy:policy", "Access policies: put, attach, lint, simulate."),
     "service": ("keyborn.cli.service:service", "Broker identities for programs."),
     "watch": ("keyborn.cli.watch:watch", "Print the messages that match a filter, with thing and time."),
