@@ -4,10 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keyborn.http.admin import Office
-from keyborn.ports import Clock, Grace, Registry, Sessions
+from keyborn.ports import Clock, Grace, GroupingRegistry, Registry, Sessions
+from keyborn.service.approvals import ApprovalOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.registering import RegisteredOffice, RegisteredPorts
 from keyborn.service.roots import RootsOffice, RootsPorts
 from keyborn.service.sealing import Secrets
 from keyborn.service.services import ServiceOffice
@@ -26,16 +28,18 @@ class Offices:
         reserved: frozenset[str] = frozenset(),
         *,
         grace: Grace | None = None,
+        grouping: GroupingRegistry | None = None,
     ) -> None:
         """``secrets`` makes those of tokens. ``reserved``: names that no thing and no service may have.
 
-        ``grace``: where things renew.
+        ``grace``: where things renew. ``grouping``: where there are enrolment groups.
         """
         self._registry = registry
         self._clock = clock
         self._secrets = secrets
         self._reserved = reserved
         self._grace = grace
+        self._grouping = grouping
 
     def office(
         self,
@@ -67,7 +71,22 @@ class Offices:
             actor=actor,
             grace=None if graces is None else GraceOffice(fleet=registry, grace=graces, clock=self._clock),
             roots=None if roots is None else RootsOffice(roots),
+            approvals=self._approvals(),
+            registered=self._registered(),
         )
+
+    def _approvals(self) -> ApprovalOffice | None:
+        grouping = self._grouping
+        if grouping is None:
+            return None
+        return ApprovalOffice(approvals=grouping, listing=grouping, clock=self._clock)
+
+    def _registered(self) -> RegisteredOffice | None:
+        grouping = self._grouping
+        if grouping is None:
+            return None
+        ports = RegisteredPorts(grouping, grouping, grouping)
+        return RegisteredOffice(ports, clock=self._clock, reserved=self._reserved)
 
     def tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:
         """Tokens whose codes name the service that ``trust`` tells."""

@@ -146,13 +146,28 @@ class ApprovalPending(DeviceError):
 
     code = "approval_pending"
     sentence = (
-        "A person must approve this device first. The request is waiting: run the same command again later, "
-        "or with a longer --timeout."
+        "A person must approve this device first{shown}. The request is waiting: run the same command again "
+        "later, or with a longer --timeout."
     )
 
-    def __init__(self, *, seconds: float) -> None:
-        super().__init__()
+    def __init__(self, *, seconds: float, approval: str | None = None, words: str | None = None) -> None:
+        """``approval`` and ``words``: what the device shows, where they are known."""
+        code = "" if approval is None else f" has the code {approval} and"
+        shown = "" if words is None else f": the operator's request{code} the key words {words}"
+        super().__init__(shown=shown)
+        self.approval, self.words = approval, words
         self.retry_after = seconds
+
+
+class ApprovalForeign(DeviceError):
+    """What the service would have a person approve is not this device's key or request."""
+
+    code = "approval_foreign"
+    sentence = (
+        "The service at {url} asks its operator about another {what} than this device's: it says {theirs}, "
+        "and this device has {own}. Somebody may have put another key in the place of this one's. Tell the "
+        "operator to refuse that request."
+    )
 
 
 class EnrollmentRefused(DeviceError):
