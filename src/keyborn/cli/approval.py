@@ -103,7 +103,9 @@ def refuse(*, code: str, reason: str, desk: Desk, as_json: bool) -> None:
 
 @approval.command()
 @click.option("--count", type=click.IntRange(1), help="Stop after so many requests.")
-@click.option("--every", type=Number(0.1, 3600), default=2.0, show_default=True, help="Seconds between looks.")
+@click.option(
+    "--every", type=Number(0.1, 3600), default=2.0, show_default=True, help="Seconds between looks."
+)
 @desk_options
 @json_option
 def watch(*, count: int | None, every: float, desk: Desk, as_json: bool) -> None:

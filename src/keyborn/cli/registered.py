@@ -207,7 +207,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         raise click.UsageError("Standard input is closed; `-` reads from it.")
     with tempfile.TemporaryFile() as spooled:
         shutil.copyfileobj(sys.stdin.buffer, spooled)
-        yield spooled  # type: ignore[misc] # a wrapper around one, where the type says more
+        yield spooled
 
 
 def _size(file: BinaryIO) -> int:

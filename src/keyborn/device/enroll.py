@@ -17,6 +17,7 @@ from keyborn.device.home import Home
 from keyborn.device.identity import Identity, Standing, State
 from keyborn.device.keystore import FileKeyStore, require_sound
 from keyborn.device.pace import Deadline
+from keyborn.device.strangers import is_passing
 from keyborn.device.subject import Subject, parse_subject, remembered
 from keyborn.device.surroundings import Surroundings
 from keyborn.device.trust import Trust, check_clock
@@ -153,8 +154,9 @@ def _obtain(
     around.say(f"Asking {code.url} for a certificate for {thing}.")
     try:
         answer = client.enroll(trust, thing, store.sign_request(subject), group=group)
-    except EnrollmentRefused:
-        waiting.over()
+    except EnrollmentRefused as refused:
+        if not is_passing(refused.status):
+            waiting.over()
         raise
     stored = _store(home, _Obtained(thing, store, code, trust, answer, subject), around)
     waiting.over()

@@ -4,6 +4,7 @@ Only the file key store handles these values; nothing else of the device side ev
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from keyborn.domain.errors import KeyUnusable
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
     PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -143,7 +145,7 @@ def public_half(data: bytes, path: Path) -> bytes:
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-    readers = {
+    readers: dict[bytes, Callable[[bytes], PublicKeyTypes]] = {
         b"PUBLIC KEY": load_pem_public_key,
         b"CERTIFICATE": lambda pem: x509.load_pem_x509_certificate(pem).public_key(),
         b"CERTIFICATE REQUEST": lambda pem: x509.load_pem_x509_csr(pem).public_key(),

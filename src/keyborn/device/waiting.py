@@ -91,7 +91,7 @@ class Waiting:
         shown = self._request.shown(answer)
         news = self._note(shown)
         if (news or not once) and self._begun is None:
-            self._show(shown)
+            self._show(shown, once=once)
         if self._begun is None and self._patience is not None:
             self._begun = Deadline.after(self._patience, pace)
         self._told_at = self._told_at or pace.monotonic()
@@ -115,7 +115,7 @@ class Waiting:
         """There is an answer: the note goes."""
         files.remove(self._home.waiting)
 
-    def _show(self, shown: Shown) -> None:
+    def _show(self, shown: Shown, *, once: bool) -> None:
         self._say(f"{self._request.thing} waits for a person. Tell the operator what stands here:")
         if shown.code is not None:
             self._say(f"    code       {shown.code}")
@@ -124,7 +124,8 @@ class Waiting:
             "They approve it, if they see the same: keyborn approval approve "
             f"{shown.code or 'CODE'} --words {shown.words}"
         )
-        self._say("Interrupted, the same command goes on with the same request.")
+        if not once:
+            self._say("Interrupted, the same command goes on with the same request.")
 
     def _note(self, shown: Shown) -> bool:
         """Keep it for ``keyborn status``; whether it was news."""
@@ -147,7 +148,7 @@ class Waiting:
 
 
 def noted(home: Home) -> Mapping[str, Any] | None:
-    """What a device that waits shows, as it was noted; None where nothing was, or nothing that can be read."""
+    """What a device that waits shows, as it was noted; None where nothing is that can be read."""
     try:
         return _members(files.read_private(home.waiting, _MAX_NOTE)) or None
     except Exception:  # noqa: BLE001 - it is written anew with the next answer

@@ -71,9 +71,7 @@ class Approval:
         return now >= self.expires_at
 
 
-def approval_id(
-    group: GroupName, thing: ThingName, key: KeyHash, *, replaces: bool = False
-) -> ApprovalId:
+def approval_id(group: GroupName, thing: ThingName, key: KeyHash, *, replaces: bool = False) -> ApprovalId:
     """The id of the one request of this name and key.
 
     Of one that ``replaces`` another key it is another one, under the same code: who approved the first, has

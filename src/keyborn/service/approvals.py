@@ -65,9 +65,7 @@ class ApprovalOffice:
             detail = f"it takes at most {MAX_REASON} printable characters, on one line"
             raise InvalidSetting(setting="--reason", detail=detail)
         found = await self.find(word)
-        return await self._decide(
-            found, ApprovalState.REFUSED, actor, {"reason": reason} if reason else {}
-        )
+        return await self._decide(found, ApprovalState.REFUSED, actor, {"reason": reason} if reason else {})
 
     async def _decide(
         self, found: Approval, state: ApprovalState, actor: str, said: dict[str, str]

@@ -5,7 +5,14 @@ from dataclasses import dataclass
 
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import GroupUnknown, NotFound
-from keyborn.domain.names import GroupName, KeyHash, ThingName, parse_group_name, parse_key_hash, parse_thing_name
+from keyborn.domain.names import (
+    GroupName,
+    KeyHash,
+    ThingName,
+    parse_group_name,
+    parse_key_hash,
+    parse_thing_name,
+)
 from keyborn.domain.registered import Registered, RegisteredKey
 from keyborn.ports import MAX_PAGE, Clock, Groups, RegisteredKeys, RegisteredList
 
@@ -22,7 +29,9 @@ class RegisteredPorts:
 class RegisteredOffice:
     """Takes announcements, shows them, and takes them back."""
 
-    def __init__(self, ports: RegisteredPorts, *, clock: Clock, reserved: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, ports: RegisteredPorts, *, clock: Clock, reserved: frozenset[str] = frozenset()
+    ) -> None:
         """``reserved``: names that no thing may have."""
         self._ports = ports
         self._clock = clock

@@ -186,8 +186,8 @@ class ImportRefused(OperatorError):
 
     code = "import_refused"
     sentence = (
-        "{file} has {count} lines that cannot be imported, so nothing of it was: mend them, or leave them out "
-        "with --keep-going."
+        "{file} has {count} lines that cannot be imported, so nothing of it was: mend them, or leave them "
+        "out with --keep-going."
     )
 
 

@@ -70,8 +70,8 @@ class AskMethod:
         fleet: Fleet | None = None,
         budget: FailureBudget | None = None,
     ) -> None:
-        """``fleet``: where it is looked up whether another key has the name, so that a person who may decide
-        about that is asked once; without it the person is asked again when the claim has found out.
+        """``fleet`` tells whether another key has the name, so that a person who may decide about that is
+        asked once; without it that person is asked again when the claim has found out.
 
         ``budget`` of each address for new requests.
         """
