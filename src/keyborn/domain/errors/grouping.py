@@ -186,3 +186,30 @@ class IssuerUnavailable(Unavailable):
         "The keys of the identity provider {issuer} cannot be fetched. Repeat the same request in "
         "{seconds} s; if that does not help, the operator should look at the provider."
     )
+
+
+class GroupKeyRefused(Unauthenticated):
+    """No group key of that id, or not signed by what it gives this name: told apart nowhere."""
+
+    code = "group_key_refused"
+    sentence = (
+        "The request is not signed by the key that a group key of this service gives the thing name. Say the "
+        "name that the code was made for (--thing), or ask the operator for a new code (keyborn group key derive)."
+    )
+
+
+class FactoryRefused(Unauthenticated):
+    """The certificates do not lead from the signer to a manufacturer that the group accepts."""
+
+    code = "factory_refused"
+    sentence = (
+        "The factory certificate is not accepted: {detail}. Sign with its key, send it with the certificates "
+        "up to the manufacturer's authority, and ask the operator which authorities the group has."
+    )
+
+
+class InvalidGroupKey(InputError):
+    """A group key that does not decode."""
+
+    code = "invalid_group_key"
+    sentence = "The group key is not usable: {detail}. Copy the whole word that starts with `kbg1.`"
