@@ -74,8 +74,8 @@ def approve(*, code: str, words: str | None, yes: bool, desk: Desk, as_json: boo
     """Let this device have the name that it asks for, with the key that it has.
 
     Compare the key words with those on the device, or have them read out to you: whoever puts another key in
-    the place of the device's cannot show the same ones. With --words the service compares them. An approval is
-    for this name, this key and this group, and good for one enrolment.
+    the place of the device's cannot show the same ones. With --words the service compares them. An approval
+    is for this name, this key and this group, and good for one enrolment.
 
     Example: keyborn approval approve 7K3M-9QXZ --words lusab-babad-gutih-tugad
     """
@@ -175,8 +175,8 @@ def _warnings(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     for name, count in sorted(counts.items()):
         if count > 1:
             yield (
-                f"Careful: {count} requests are for {name}, each with another key or group. The first one that "
-                "is approved and comes back gets the name; the others are refused."
+                f"Careful: {count} requests are for {name}, each with another key or group. The first one "
+                "that is approved and comes back gets the name; the others are refused."
             )
 
 

@@ -1,4 +1,4 @@
-"""Lists of names and key hashes, as a factory writes them: read line by line, checked whole, in little memory.
+"""Lists of names and key hashes, as a factory writes them: read line by line, checked whole.
 
 CSV with the heading ``name,keyHash`` (further columns are left alone), or one JSON object on each line.
 """

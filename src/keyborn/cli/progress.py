@@ -1,4 +1,4 @@
-"""How far a long command has come: one line that is written anew at a terminal, now and then a line elsewhere."""
+"""How far a long command has come: one line that is written anew, or now and then a line."""
 
 import sys
 import time

@@ -51,9 +51,9 @@ def import_keys(  # one parameter per option
     FILE is CSV with the heading name,keyHash, or has one JSON object with these members on each line. It is
     read twice: nothing is announced before the whole list is found in order, or --keep-going is given.
 
-    A thousand keys at a time are announced in one step, and announcing one again changes nothing. So an import
-    that was interrupted, at whatever moment, goes on where the same command is given again: what is there is
-    gone over quickly. --from-line leaves out even that.
+    A thousand keys at a time are announced in one step, and announcing one again changes nothing. So an
+    import that was interrupted, at whatever moment, goes on where the same command is given again: what is
+    there is gone over quickly. --from-line leaves out even that.
 
     Example: keyborn registered import devices.csv --group line-7
     """

@@ -196,7 +196,7 @@ def _advice(report: dict[str, Any], home: "Home") -> "Iterator[str]":
         yield f"{count} See topics and reasons with: keyborn status --outbox{place}"
         yield f"Let them wait again, or drop them, with: keyborn messages retry | drop{place}"
     if "words" in report and state != "ready":
-        yield "A person has to approve this device: let the operator compare code and words (keyborn approval list)"
+        yield "A person has to approve this device, who compares code and words: keyborn approval list"
     elif state == "none" and not report["problems"]:
         yield f"There is no identity here. Run: keyborn enroll -{place} (or say where it is: --home DIR)"
     elif state in ("key-only", "incomplete"):

@@ -22,6 +22,7 @@ from keyborn.domain.errors import (
     UntrustedService,
     WrongAnswer,
 )
+from keyborn.domain.method import Method
 from keyborn.domain.names import GroupName, ThingName
 from keyborn.domain.token import EnrollmentCode, encode_secret
 
@@ -76,11 +77,9 @@ class EnrollmentClient:
         self, trust: Trust, thing: ThingName, csr_pem: str, *, group: GroupName | None = None
     ) -> Enrolled:
         """Ask for the certificate; the same request each time. Raises leaves of DeviceError."""
-        headers = {
-            "Authorization": f"Bearer {encode_secret(self.code.secret)}",
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-        }
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self.code.method is Method.TOKEN:
+            headers["Authorization"] = f"Bearer {encode_secret(self.code.secret)}"
         asked = {"thingName": thing, "csr": csr_pem} | ({} if group is None else {"group": group})
         body = json.dumps(asked).encode()
         request = https.Request("POST", ENROLL_PATH, body, headers)

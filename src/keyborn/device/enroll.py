@@ -24,13 +24,14 @@ from keyborn.device.trust import Trust, check_clock
 from keyborn.device.waiting import PATIENCE, Request, Waiting
 from keyborn.domain.errors import (
     EnrollmentRefused,
+    InvalidSetting,
     KeybornError,
     KeyExists,
     OtherService,
     OtherThing,
     ThingNameMissing,
 )
-from keyborn.domain.names import ThingName, parse_group_name, parse_thing_name
+from keyborn.domain.names import GroupName, ThingName, parse_group_name, parse_thing_name
 from keyborn.domain.token import EnrollmentCode
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _obtain(
     if standing.identity is not None:  # expired or damaged, by this device's own lights: it may be neither
         require_own(home, standing.identity, code)
     thing = _choose_thing(standing, wish, around)
-    group = None if wish.group is None else parse_group_name(wish.group)
+    group = _group(wish, code)
     subject = _subject(wish, thing, standing.identity)
     check_clock(code, around.clock.now())  # before a key is made for nothing
     store = _ensure_key(home, wish, subject, around)
@@ -254,6 +255,14 @@ def _choose_thing(standing: Standing, wish: Wish, around: Surroundings) -> Thing
             raise OtherThing(current=current, asked=asked)
         return current
     return asked if asked is not None else _from_hostname(around)
+
+
+def _group(wish: Wish, code: EnrollmentCode) -> GroupName | None:
+    """The code's group, or the one asked for; raises InvalidGroupName, and InvalidSetting for two."""
+    asked = None if wish.group is None else parse_group_name(wish.group)
+    if asked is not None and code.group not in (None, asked):
+        raise InvalidSetting(setting="--group", detail=f"the code is for the group {code.group}")
+    return asked or code.group
 
 
 def _subject(wish: Wish, thing: ThingName, present: Identity | None) -> Subject:

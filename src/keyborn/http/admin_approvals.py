@@ -33,8 +33,8 @@ def approval_routes(office: ApprovalOffice, clock: Clock, actor: Callable[[], st
     """For the application of operators; ``actor`` as in ``Office``."""
     routes = _Routes(office, clock, actor)
     return [
-        Route("/v1/approvals", routes.approvals, methods=["GET"]),
-        Route("/v1/approvals/{approval:path}", routes.approval, methods=["GET"]),
+        Route("/v1/approvals", routes.page, methods=["GET"]),
+        Route("/v1/approvals/{approval:path}", routes.one, methods=["GET"]),
         Route("/v1/approvals/{approval:path}", routes.decide, methods=["POST"]),
     ]
 
@@ -45,7 +45,7 @@ class _Routes:
         self._clock = clock
         self._actor = actor
 
-    async def approvals(self, request: Request) -> Response:
+    async def page(self, request: Request) -> Response:
         """A page of requests in one state, by id: ``?state=pending``, which is meant without it, too."""
         after = page_after(request)
         page = await self._office.page(
@@ -56,7 +56,7 @@ class _Routes:
         now = self._clock.now()
         return answer_json([approval_row(one, now) for one in page])
 
-    async def approval(self, request: Request) -> Response:
+    async def one(self, request: Request) -> Response:
         """One request, by id or code."""
         found = await self._office.find(request.path_params["approval"])
         return answer_json(approval_row(found, self._clock.now()))
@@ -66,9 +66,9 @@ class _Routes:
         body = guards.parse_json(await guards.read_body(request), _decision_body)
         word, actor = request.path_params["approval"], self._actor()
         if body.state == "approved":
-            done = await self._office.approve(word, words=body.words, actor=actor)
+            done = await self._office.say_yes(word, words=body.words, actor=actor)
         else:
-            done = await self._office.refuse(word, reason=body.reason, actor=actor)
+            done = await self._office.say_no(word, reason=body.reason, actor=actor)
         return answer_json(approval_row(done, self._clock.now()))
 
 

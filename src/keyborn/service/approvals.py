@@ -46,7 +46,7 @@ class ApprovalOffice:
             raise ApprovalAmbiguous(approval=opened[0].code, ids=", ".join(one.id for one in opened))
         return opened[0] if opened else max(known, key=_touched)
 
-    async def approve(self, word: str, *, words: str | None = None, actor: str = "operator") -> Approval:
+    async def say_yes(self, word: str, *, words: str | None = None, actor: str = "operator") -> Approval:
         """Let this name have this key; good for as long as a request waits.
 
         ``words`` as the device shows them, for a check. Raises KeyWordsDiffer, NotFound, ApprovalAmbiguous.
@@ -56,7 +56,7 @@ class ApprovalOffice:
             raise KeyWordsDiffer(words=found.words)
         return await self._decide(found, ApprovalState.APPROVED, actor, {})
 
-    async def refuse(self, word: str, *, reason: str = "", actor: str = "operator") -> Approval:
+    async def say_no(self, word: str, *, reason: str = "", actor: str = "operator") -> Approval:
         """Say no, or take an approval back before it is used. Raises NotFound, ApprovalAmbiguous.
 
         ``reason`` is for the audit trail; the device is not told.

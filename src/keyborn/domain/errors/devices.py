@@ -146,17 +146,21 @@ class ApprovalPending(DeviceError):
 
     code = "approval_pending"
     sentence = (
-        "A person must approve this device first{shown}. The request is waiting: run the same command again "
-        "later, or with a longer --timeout."
+        "A person must approve this device first. The request is waiting: run the same command again later, "
+        "or with a longer --timeout."
     )
 
     def __init__(self, *, seconds: float, approval: str | None = None, words: str | None = None) -> None:
-        """``approval`` and ``words``: what the device shows, where they are known."""
-        code = "" if approval is None else f" has the code {approval} and"
-        shown = "" if words is None else f": the operator's request{code} the key words {words}"
-        super().__init__(shown=shown)
+        """``approval`` and ``words``: what this device shows, where it knows them."""
+        super().__init__()
         self.approval, self.words = approval, words
         self.retry_after = seconds
+
+    def __str__(self) -> str:
+        """The sentence, and what is compared."""
+        told = [] if self.approval is None else [f"The request's code is {self.approval}."]
+        told += [] if self.words is None else [f"This device's key words are {self.words}."]
+        return " ".join([self.sentence, *told])
 
 
 class ApprovalForeign(DeviceError):

@@ -1,6 +1,14 @@
 """Leaves: the rules of enrolment groups."""
 
-from keyborn.domain.errors.tree import Conflict, Forbidden, InputError, KeybornError, Throttled, Unavailable
+from keyborn.domain.errors.tree import (
+    Conflict,
+    Forbidden,
+    InputError,
+    KeybornError,
+    Throttled,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class GroupUnknown(Forbidden):

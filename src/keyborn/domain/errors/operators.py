@@ -213,6 +213,6 @@ class ImportFileUnusable(OperatorError):
 
     code = "import_file"
     sentence = (
-        "{file} is no list of keys: {detail}. Write CSV with the heading name,keyHash, or one JSON object "
-        'on each line: {{"name": "sensor-1", "keyHash": "…"}}'
+        "{file} is no list of keys: {detail}. Write CSV with the heading name,keyHash, or on each line one "
+        "JSON object with the members name and keyHash."
     )

@@ -41,6 +41,7 @@ class _Wanted:
     replaces: bool
 
     def wish(self, now: datetime) -> Approval:
+        """The request, as it would be kept now."""
         request, name = self.request, self.group.name
         return Approval(
             id=approval_id(name, request.thing, request.key_hash, replaces=self.replaces),
@@ -70,8 +71,7 @@ class AskMethod:
         fleet: Fleet | None = None,
         budget: FailureBudget | None = None,
     ) -> None:
-        """``fleet`` tells whether another key has the name, so that a person who may decide about that is
-        asked once; without it that person is asked again when the claim has found out.
+        """Without ``fleet``, a person who may replace a key is asked again once the claim has met that key.
 
         ``budget`` of each address for new requests.
         """

@@ -8,14 +8,9 @@ from keyborn.domain.applicant import Applicant
 from keyborn.domain.errors import NameNotPermitted
 from keyborn.domain.group import EnrollmentGroup
 from keyborn.domain.method import Method
-from keyborn.domain.names import GroupName, NameScope
+from keyborn.domain.names import NameScope
 from keyborn.domain.token import TokenId
 from keyborn.ports import Request
-
-
-def nobody(group: GroupName) -> TokenId:
-    """The account of those who showed nothing, and whom no condition has confirmed yet."""
-    return TokenId(f"n:{group}")
 
 
 def require_permitted(applicant: Applicant, request: Request, group: EnrollmentGroup) -> None:
@@ -47,8 +42,15 @@ def confirmed(
         may_replace=applicant.may_replace or may_replace,
         details={**applicant.details, **(details or {})},
     )
-    if applicant.token != nobody(group.name):
+    if applicant.is_proved:
         return narrowed
     return replace(
-        narrowed, method=method, token=account, uses=1, expires_at=expires_at, is_known=False, digest=None
+        narrowed,
+        method=method,
+        token=account,
+        uses=1,
+        expires_at=expires_at,
+        is_known=False,
+        is_proved=True,
+        digest=None,
     )
