@@ -41,7 +41,7 @@ class ApprovalOffice:
         known = [] if prefix is None else await self._of_code(prefix)
         if not known:
             raise NotFound(what="approval", name=ascii(word[:64]))
-        opened = [one for one in known if self._is_open(one)]
+        opened = [one for one in known if one.waits(self._clock.now())]
         if len(opened) > 1:
             raise ApprovalAmbiguous(approval=opened[0].code, ids=", ".join(one.id for one in opened))
         return opened[0] if opened else max(known, key=_touched)
@@ -91,9 +91,6 @@ class ApprovalOffice:
             page = await self._listing.approvals(state, after=prefix, limit=_MOST_OF_A_CODE)
             found += [one for one in page if one.id.startswith(prefix)]
         return found
-
-    def _is_open(self, one: Approval) -> bool:
-        return one.state is ApprovalState.PENDING and not one.expired(self._clock.now())
 
 
 class ApprovalSweeper:

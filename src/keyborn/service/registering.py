@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from keyborn.domain.audit import AuditEvent
-from keyborn.domain.errors import GroupUnknown, NotFound
+from keyborn.domain.errors import GroupUnknown, NotRegistered
 from keyborn.domain.names import (
     GroupName,
     KeyHash,
@@ -63,9 +63,10 @@ class RegisteredOffice:
 
     async def find(self, key: str) -> RegisteredKey:
         """What is announced of a key; raises NotFound."""
-        found = await self._ports.keys.registered(parse_key_hash(key))
+        wanted = parse_key_hash(key)
+        found = await self._ports.keys.registered(wanted)
         if found is None:
-            raise NotFound(what="registered", name=key)
+            raise NotRegistered(key=wanted)
         return found
 
     async def named(self, group: str, thing: str) -> list[RegisteredKey]:
@@ -80,7 +81,7 @@ class RegisteredOffice:
             found += [one for one in page if one.thing == wanted]
             after = page[-1].key_hash
         if not found:
-            raise NotFound(what="registered", name=ascii(thing[:64]))
+            raise NotRegistered(key=ascii(thing[:64]))
         return found
 
     async def remove(self, key: str, *, actor: str = "operator") -> RegisteredKey:

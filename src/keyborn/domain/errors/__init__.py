@@ -139,6 +139,7 @@ from keyborn.domain.errors.grouping import (
     KeyNotRegistered as KeyNotRegistered,
     KeyWordsDiffer as KeyWordsDiffer,
     MethodNotAccepted as MethodNotAccepted,
+    NotRegistered as NotRegistered,
     WebhookRefused as WebhookRefused,
     WebhookUnavailable as WebhookUnavailable,
 )

@@ -5,6 +5,7 @@ from keyborn.domain.errors.tree import (
     Forbidden,
     InputError,
     KeybornError,
+    NotFound,
     Throttled,
     Unauthenticated,
     Unavailable,
@@ -122,6 +123,13 @@ class KeyNotRegistered(Forbidden):
         "This key is not registered for the thing name {name}. Ask the operator to register it "
         "(keyborn registered import), or use the key and the name that were registered."
     )
+
+
+class NotRegistered(NotFound):
+    """An operator means a key that nobody has announced."""
+
+    code = "not_registered"
+    sentence = "The key {key} is not registered. List what is with: keyborn registered list --group GROUP"
 
 
 class ApprovalRefused(Forbidden):
