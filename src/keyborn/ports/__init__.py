@@ -27,6 +27,7 @@ from keyborn.ports.groups import (
     RegisteredList,
     Regrouping,
 )
+from keyborn.ports.outbound import NotAnswered, Outbound, OutboundAnswer, OutboundRequest
 from keyborn.ports.registry import (
     MAX_PAGE,
     AccessPolicies,
@@ -97,4 +98,8 @@ __all__ = [
     "Tokens",
     "TrustReports",
     "page_size",
+    "NotAnswered",
+    "Outbound",
+    "OutboundAnswer",
+    "OutboundRequest",
 ]

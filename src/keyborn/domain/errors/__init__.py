@@ -116,6 +116,17 @@ from keyborn.domain.errors.enrolling import (
     TokenExhausted as TokenExhausted,
     TokenExpired as TokenExpired,
 )
+from keyborn.domain.errors.federating import (
+    IdTokenAudience as IdTokenAudience,
+    IdTokenClaim as IdTokenClaim,
+    IdTokenExpired as IdTokenExpired,
+    IdTokenIssuer as IdTokenIssuer,
+    IdTokenLifetime as IdTokenLifetime,
+    IdTokenMalformed as IdTokenMalformed,
+    IdTokenName as IdTokenName,
+    IdTokenNotYet as IdTokenNotYet,
+    IdTokenUnproved as IdTokenUnproved,
+)
 from keyborn.domain.errors.grouping import (
     ApprovalRefused as ApprovalRefused,
     ApprovalsFull as ApprovalsFull,
