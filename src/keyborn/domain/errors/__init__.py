@@ -132,6 +132,7 @@ from keyborn.domain.errors.grouping import (
     ApprovalsFull as ApprovalsFull,
     AttributeNotPermitted as AttributeNotPermitted,
     AwaitsApproval as AwaitsApproval,
+    CredentialNameUnfit as CredentialNameUnfit,
     GroupClosed as GroupClosed,
     GroupDiffers as GroupDiffers,
     GroupFull as GroupFull,

@@ -95,6 +95,17 @@ class AttributeNotPermitted(Forbidden):
     )
 
 
+class CredentialNameUnfit(Forbidden):
+    """What a credential says of its holder is missing, or cannot stand in a thing name."""
+
+    code = "credential_name_unfit"
+    sentence = (
+        "What this credential says of the device ({field}) is missing, too long, or holds a character "
+        "that no thing name has. Use a credential with 1 to 64 of A-Z a-z 0-9 : _ - there, or ask the "
+        "operator to build the name from something else."
+    )
+
+
 class KeyNotRegistered(Forbidden):
     """The key's hash was not announced for this name and group, or was withdrawn."""
 
