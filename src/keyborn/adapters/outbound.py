@@ -1,4 +1,4 @@
-"""The way out over HTTPS: asyncio for the connection, h11 for HTTP, one limit on time and one on bytes for all.
+"""The way out over HTTPS: asyncio for the connection, h11 for HTTP, limits on time and bytes for all of it.
 
 Certificates and names are verified; nothing is followed, repeated, unpacked or sent through a proxy, whatever
 the environment says. Each question has a connection of its own.

@@ -1,8 +1,8 @@
 """Tokens of an identity provider (OpenID Connect): a JWT that says who its holder is.
 
-RFC 7519 for the claims, OpenID Connect Core 1.0 section 2 for those that have to be there, RFC 8725 for what a
-verifier must not believe. Signatures are the affair of ``service.methods.jose``; nothing here is proved until
-that has been asked.
+RFC 7519 for the claims, OpenID Connect Core 1.0 section 2 for those that have to be there, RFC 8725 for what
+a verifier must not believe. Signatures are the affair of ``service.methods.jose``; nothing here is proved
+until that has been asked.
 """
 
 import hashlib
@@ -114,19 +114,15 @@ def read_header(token: str) -> Header:
 
 
 def read_claims(payload: bytes) -> Claims:
-    """Read what a proved signature covers; raises IdTokenMalformed where a claim is missing or no such thing."""
+    """Read what a proved signature covers; raises IdTokenMalformed where a claim is missing or unfit."""
     values = _read_object(payload, "what it says")
-    audience = values.get("aud")
-    audiences = audience if isinstance(audience, list) else [audience]
-    if not audiences or not all(isinstance(each, str) for each in audiences):
-        raise IdTokenMalformed(detail="aud is not a string or a list of them")
     if "jti" in values:
         _string(values, "jti")
     return Claims(
         values=values,
         issuer=_string(values, "iss"),
         subject=_string(values, "sub"),
-        audiences=frozenset(audiences),
+        audiences=_audiences(values.get("aud")),
         issued_at=_moment(values, "iat"),
         expires_at=_moment(values, "exp"),
         not_before=_moment(values, "nbf") if "nbf" in values else None,
@@ -194,6 +190,14 @@ def _string(values: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str) or not value:
         raise IdTokenMalformed(detail=f"it has no {name}")
     return value
+
+
+def _audiences(value: object) -> frozenset[str]:
+    listed: list[object] = value if isinstance(value, list) else [value]
+    audiences = frozenset(each for each in listed if isinstance(each, str))
+    if not audiences or not all(isinstance(each, str) for each in listed):
+        raise IdTokenMalformed(detail="aud is not a string or a list of them")
+    return audiences
 
 
 def _moment(values: Mapping[str, Any], name: str) -> datetime:

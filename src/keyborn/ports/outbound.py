@@ -35,7 +35,7 @@ class OutboundAnswer:
 
 
 class NotAnswered(Exception):
-    """No whole answer came within the limits, or not from whom it should; ``str()`` says why in a few words."""
+    """No whole answer came within the limits, or not from whom it should; ``str()`` says why, briefly."""
 
 
 class Outbound(Protocol):

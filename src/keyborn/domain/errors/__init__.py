@@ -123,7 +123,6 @@ from keyborn.domain.errors.federating import (
     IdTokenIssuer as IdTokenIssuer,
     IdTokenLifetime as IdTokenLifetime,
     IdTokenMalformed as IdTokenMalformed,
-    IdTokenName as IdTokenName,
     IdTokenNotYet as IdTokenNotYet,
     IdTokenUnproved as IdTokenUnproved,
 )

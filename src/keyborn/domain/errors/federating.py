@@ -4,8 +4,7 @@ from keyborn.domain.errors.tree import Forbidden, Unauthenticated
 
 
 class IdTokenMalformed(Unauthenticated):
-    """Not a JWT that anybody could verify. Said of its form alone, before its signature is looked at, or of
-    what its issuer left out."""
+    """Not a JWT that anybody could verify, by its form alone, or one whose issuer left something out."""
 
     code = "id_token_malformed"
     sentence = "The identity token is not acceptable: {detail}. Send one JWT as its issuer gives it."
@@ -62,9 +61,7 @@ class IdTokenLifetime(Unauthenticated):
     """Good for so long that it is a password, not the proof of a moment."""
 
     code = "id_token_lifetime"
-    sentence = (
-        "The identity token is good for more than {hours} hours. Have its provider give shorter ones."
-    )
+    sentence = "The identity token is good for more than {hours} hours. Have its provider give shorter ones."
 
 
 class IdTokenClaim(Forbidden):
@@ -74,14 +71,4 @@ class IdTokenClaim(Forbidden):
     sentence = (
         "The identity token does not have the claim {claim} that the enrolment group {group} demands. "
         "Ask the operator who may enrol there."
-    )
-
-
-class IdTokenName(Forbidden):
-    """What the group makes of its claims is no thing name, or a claim for it is missing."""
-
-    code = "id_token_name"
-    sentence = (
-        "The identity token gives no right to a thing name in the enrolment group {group}: {detail}. "
-        "Ask the operator how the group makes names of claims."
     )
