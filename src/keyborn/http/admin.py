@@ -15,7 +15,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from keyborn.domain.errors import InvalidSetting
-from keyborn.domain.names import NameScope, ThingName, parse_thing_name
+from keyborn.domain.names import NameScope, ThingName, parse_group_name, parse_thing_name
 from keyborn.domain.roots import Belief
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
@@ -42,6 +42,7 @@ class TokenBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     uses: int = 1
     ttl: int = 3600
     replace: bool = False
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,8 @@ def _wish(body: TokenBody) -> TokenWish:
     else:
         pattern = "*" if body.match is None else body.match  # an empty one is a slip, never every name
     uses = None if body.uses == 0 else body.uses
-    return TokenWish(NameScope(pattern), uses, span_of(body.ttl), body.replace)
+    group = None if body.group is None else parse_group_name(body.group)
+    return TokenWish(NameScope(pattern), uses, span_of(body.ttl), body.replace, group=group)
 
 
 def span_of(seconds: int) -> timedelta:

@@ -21,6 +21,7 @@ def token_row(token: EnrollmentToken, now: datetime, uses_taken: int = 0) -> dic
         "state": _token_state(token, now, uses_taken),
         "things": token.scope.pattern,
         "kind": token.kind.value,
+        "group": token.group,
         "uses": token.uses,
         "usesTaken": uses_taken,
         "replace": token.replace,

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -17,12 +17,26 @@ Csr = Annotated[
 ]
 
 
+GroupWord = Annotated[
+    str, msgspec.Meta(description="The enrolment group under whose rule this is; a token says its own")
+]
+
+
 class EnrollBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """What a device sends to /v1/enroll."""
 
     thing_name: Name
     csr: Csr
     attributes: dict[str, str] | None = None
+    group: GroupWord | None = None
+
+
+class AskedBody(msgspec.Struct, rename="camel"):
+    """What is read of either body before anybody has proved anything."""
+
+    thing_name: Any = None
+    csr: Any = None
+    group: Any = None
 
 
 class LegacyBody(msgspec.Struct, rename="camel"):
