@@ -11,7 +11,7 @@ from datetime import datetime
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.group import Terms
 from keyborn.domain.method import Method
-from keyborn.domain.names import NameScope, ThingName
+from keyborn.domain.names import GroupName, NameScope, ThingName
 from keyborn.domain.thing import ThingKind
 from keyborn.domain.token import TokenId
 
@@ -36,6 +36,10 @@ class Applicant:
     is_known: bool = True
     """Whether the registry has to know the credential: then one that it does not know counts as withdrawn.
     False for one that proves itself, as a certificate does; its uses are counted all the same."""
+    is_proved: bool = True
+    """False while nothing at all has been proved: the conditions of the group have still to be asked."""
+    group: GroupName | None = None
+    """Of a token that belongs to a group: under whose rule it is to be used."""
     terms: Terms | None = None
     """Of the group under whose rule this is; None for a token without a group."""
     details: Mapping[str, str] = field(default_factory=dict)

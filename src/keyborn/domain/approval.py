@@ -5,11 +5,13 @@ for the key whose words were compared, and a request reserves nothing.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from keyborn.domain.audit import AuditEvent
+from keyborn.domain.errors import ApprovalsFull, NotFound
 from keyborn.domain.names import GroupName, KeyHash, ThingName
 
 ApprovalId = NewType("ApprovalId", str)
@@ -21,6 +23,8 @@ _CODE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: no letter that is taken for another one."""
 _CODE_BITS = 40
 _WORDS = 4
+_FULL_PAUSE = 60
+"""Seconds after which somebody for whom there was no place may ask again."""
 
 
 class ApprovalState(StrEnum):
@@ -63,6 +67,37 @@ class Approval:
     def expired(self, now: datetime) -> bool:
         """Whether it counts no more."""
         return now >= self.expires_at
+
+    def waits(self, now: datetime) -> bool:
+        """Whether a person has still to decide."""
+        return self.state is ApprovalState.PENDING and not self.expired(now)
+
+
+def admitted(known: Approval | None, wish: Approval, pending: int, most: int) -> Approval:
+    """What is kept when ``wish`` is asked: ``known`` itself while it counts, whatever its state.
+
+    ``pending`` is how many requests of the group wait. Raises ApprovalsFull for one more than ``most``.
+    """
+    if known is not None and not known.expired(wish.asked_at):
+        return known
+    if pending >= most:
+        raise ApprovalsFull(seconds=_FULL_PAUSE)
+    return wish
+
+
+def decided(known: Approval, state: ApprovalState, until: datetime, event: AuditEvent) -> Approval:
+    """What a person's word makes of a request; ``known`` itself if it says the same already.
+
+    The last word counts. Raises NotFound for a request or a decision that has expired, and ValueError for
+    ``pending``, which is no decision.
+    """
+    if state is ApprovalState.PENDING:
+        raise ValueError("nobody decides that a request is pending")
+    if known.expired(event.at):
+        raise NotFound(what="approval", name=known.id)
+    if known.state is state:
+        return known
+    return replace(known, state=state, expires_at=until, decided_by=event.actor, decided_at=event.at)
 
 
 def approval_id(group: GroupName, thing: ThingName, key: KeyHash) -> ApprovalId:

@@ -14,6 +14,7 @@ from keyborn.domain.applicant import Applicant
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import (
     CredentialRefused,
+    GroupClosed,
     GroupFull,
     GroupRateExceeded,
     GroupUnknown,
@@ -174,7 +175,7 @@ def _same_key(standing: Standing, attempt: Attempt) -> Verdict:
 
 def _other_key(standing: Standing, attempt: Attempt) -> Verdict:
     released = standing.thing is not None and standing.thing.is_released(attempt.now)
-    if not (_may_replace(attempt) or released):
+    if not (_may_replace(attempt) or released or _has_begun(standing, attempt)):
         raise _taken(attempt)
     waiting = standing.successor
     if waiting is not None and waiting.renews is not None:
@@ -199,6 +200,15 @@ def _may_replace(attempt: Attempt) -> bool:
     """Replacement is a permission for one name; a glob never gives it, whatever its token says."""
     applicant = attempt.applicant
     return applicant.may_replace and applicant.bound_to == attempt.thing
+
+
+def _has_begun(standing: Standing, attempt: Attempt) -> bool:
+    """Whether this replacement was permitted before, by a release that its claim has ended: it goes on.
+
+    Only for who has paid for it; a lost answer must not cost the operator another release.
+    """
+    paid = standing.redeemed or standing.group_redeemed
+    return paid and attempt.key in _pending_keys(standing, attempt.now)
 
 
 def _pending_keys(standing: Standing, now: datetime) -> set[KeyHash]:
@@ -280,6 +290,9 @@ def staged(intent: Intent, certificate: Certificate) -> Certificate:
 
 def _require_fresh(attempt: Attempt) -> None:
     applicant = attempt.applicant
+    if applicant.terms is not None and applicant.terms.closed(attempt.now):
+        closes = applicant.terms.closes
+        raise GroupClosed(group=applicant.terms.group, closes=closes and shown(closes))
     if not applicant.fresh(attempt.now):
         expired = applicant.expires_at
         raise TokenExpired(expired=expired and shown(expired))

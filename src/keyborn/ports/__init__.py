@@ -51,6 +51,7 @@ from keyborn.ports.registry import (
     Tokens,
     TrustReports,
     page_size,
+    require_page,
 )
 
 __all__ = [
@@ -97,4 +98,5 @@ __all__ = [
     "Tokens",
     "TrustReports",
     "page_size",
+    "require_page",
 ]

@@ -73,6 +73,7 @@ def applicant_of(
         expires_at=permits.expires_at,
         may_replace=permits.replace,
         kind=permits.kind,
+        group=permits.group,
         policies=permits.policies,
         digest=digest,
     )

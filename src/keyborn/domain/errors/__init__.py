@@ -124,6 +124,7 @@ from keyborn.domain.errors.grouping import (
     GroupClosed as GroupClosed,
     GroupDiffers as GroupDiffers,
     GroupFull as GroupFull,
+    GroupMissing as GroupMissing,
     GroupNetworkRefused as GroupNetworkRefused,
     GroupNotOpen as GroupNotOpen,
     GroupRateExceeded as GroupRateExceeded,
@@ -131,6 +132,7 @@ from keyborn.domain.errors.grouping import (
     IssuerUnavailable as IssuerUnavailable,
     KeyNotRegistered as KeyNotRegistered,
     MethodNotAccepted as MethodNotAccepted,
+    NotRegistered as NotRegistered,
     WebhookRefused as WebhookRefused,
     WebhookUnavailable as WebhookUnavailable,
 )

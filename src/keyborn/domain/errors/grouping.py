@@ -1,6 +1,6 @@
 """Leaves: the rules of enrolment groups."""
 
-from keyborn.domain.errors.tree import Forbidden, KeybornError, Throttled, Unavailable
+from keyborn.domain.errors.tree import Forbidden, InputError, KeybornError, NotFound, Throttled, Unavailable
 
 
 class GroupUnknown(Forbidden):
@@ -10,6 +10,15 @@ class GroupUnknown(Forbidden):
     sentence = (
         "There is no enrolment group called {group}. Ask the operator for its name, or for a new code "
         "(keyborn group list)."
+    )
+
+
+class GroupMissing(InputError):
+    """A request without a token has to say under which group's rule it is."""
+
+    code = "group_missing"
+    sentence = (
+        "This request does not say under which enrolment group it is. Add the member `group`, or use a token."
     )
 
 
@@ -94,6 +103,13 @@ class KeyNotRegistered(Forbidden):
         "This key is not registered for the thing name {name}. Ask the operator to register it "
         "(keyborn registered import), or use the key and the name that were registered."
     )
+
+
+class NotRegistered(NotFound):
+    """An operator means a key that nobody has announced."""
+
+    code = "not_registered"
+    sentence = "The key {key} is not registered. List what is with: keyborn registered list --group GROUP"
 
 
 class ApprovalRefused(Forbidden):
