@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import InvalidGroup, NotFound
 from keyborn.domain.group import EnrollmentGroup, GroupDocument, GroupUse
@@ -84,7 +85,7 @@ class GroupOffice:
             "changed": changed(None if known is None else known.text, text),
         }
         event = AuditEvent(now, "group.put", "done", group.name, actor, details=details)
-        offered = GroupDocument(group.name, text, now, webhook_secret=made)
+        offered = GroupDocument(group.name, text, now, policies=policies_of(group), webhook_secret=made)
         kept = await self._ports.groups.put_group(offered, event)
         fresh = made if made is not None and kept.webhook_secret == made else None
         return KeptGroup(kept, group, await self._enrolled(group.name), findings, fresh)
@@ -124,8 +125,8 @@ class GroupOffice:
         return next((use.taken for use in page if use.document.name == name), 0)
 
     async def _around(self, group: EnrollmentGroup) -> Around:
-        named = {*(group.policies or ()), *(() if group.webhook is None else group.webhook.policies)}
-        there = [name for name in sorted(named) if await self._ports.policies.policy(name) is not None]
+        named = policies_of(group)
+        there = [name for name in named if await self._ports.policies.policy(name) is not None]
         uses = await self._ports.listing.groups(limit=_OTHERS)
         others = [read_group(use.document) for use in uses if use.document.name != group.name]
         return Around(
@@ -135,6 +136,12 @@ class GroupOffice:
             own_dates=self._own_dates,
             reserved=self._reserved,
         )
+
+
+def policies_of(group: EnrollmentGroup) -> tuple[PolicyName, ...]:
+    """Every access policy that the group names, by name."""
+    chosen = () if group.webhook is None else group.webhook.policies
+    return tuple(sorted({*(group.policies or ()), *chosen}))
 
 
 def changed(before: str | None, after: str) -> str:
