@@ -311,7 +311,11 @@ def test_a_release_gives_no_name_that_the_credential_does_not_cover() -> None:
 @pytest.mark.parametrize("paid", ["redeemed", "group_redeemed"])
 def test_a_replacement_that_has_begun_goes_on_when_its_release_has_ended(paid: str) -> None:
     begun = replace(
-        held(owner=THEIRS), key_owner=LAMP, open_intent=intent(slot=Slot.SUCCESSOR), **{paid: True}
+        held(owner=THEIRS),
+        key_owner=LAMP,
+        open_intent=intent(slot=Slot.SUCCESSOR),
+        redeemed=paid == "redeemed",
+        group_redeemed=paid == "group_redeemed",
     )
     assert decide(begun, attempt()) == Issue(intent(slot=Slot.SUCCESSOR), resumed=True)
 
