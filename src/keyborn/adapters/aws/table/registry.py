@@ -15,9 +15,9 @@ from keyborn.adapters.aws.table import (
     tokens,
     trail,
 )
+from keyborn.adapters.aws.table.grouping import DynamoGrouping
 from keyborn.adapters.aws.table.items import Waiting
 from keyborn.adapters.aws.table.outbox import Dirt, Owed
-from keyborn.adapters.aws.table.grouping import DynamoGrouping
 from keyborn.adapters.aws.table.sightings import Sighting
 from keyborn.adapters.aws.table.values import Item
 from keyborn.domain.access import Badge
