@@ -10,6 +10,7 @@ from typing import cast
 
 from keyborn.adapters.aws.table import DynamoRegistry
 from keyborn.adapters.memory import MemoryRegistry
+from keyborn.adapters.sql import SqliteRegistry
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.approval import Approval, ApprovalState, approval_id
 from keyborn.domain.audit import verify
@@ -48,7 +49,14 @@ async def on_dynamodb(_folder: Path) -> AsyncIterator[Two]:
         yield one, other
 
 
-GROUPING: dict[str, Opener] = {"memory": in_memory, "dynamodb": on_dynamodb}
+@asynccontextmanager
+async def on_sqlite(folder: Path) -> AsyncIterator[Two]:
+    """Two registries on one file, as two processes would open it."""
+    async with SqliteRegistry(folder / "registry.db") as one, SqliteRegistry(folder / "registry.db") as other:
+        yield one, other
+
+
+GROUPING: dict[str, Opener] = {"memory": in_memory, "sqlite": on_sqlite, "dynamodb": on_dynamodb}
 """Every adapter that is held to the contract of groups: two of its registries over one store."""
 
 
@@ -160,7 +168,9 @@ class GroupingDesk(RenewingDesk):
     async def move(self, thing: str, group: str | None) -> Thing:
         """Put a thing under another group's rule."""
         told = event("thing.move", thing, self.now)
-        return await self.grouping.set_group(ThingName(thing), group and GroupName(group), told)
+        return await self.grouping.set_group(
+            ThingName(thing), None if group is None else GroupName(group), told
+        )
 
     async def describe(self, thing: str, attributes: Mapping[str, str]) -> Thing:
         """Give a thing these attributes."""

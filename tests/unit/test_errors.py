@@ -16,8 +16,8 @@ from keyborn.http.problems import STATUS, answer_problem
 
 BRANCHES = (
     errors.InputError, errors.CsrRefused, errors.TooLarge, errors.Unauthenticated, errors.Forbidden,
-    errors.Conflict, errors.NotFound, errors.Throttled, errors.Queued, errors.Unavailable, errors.AwaitsApproval,
-    errors.DeviceError, errors.OperatorError,
+    errors.Conflict, errors.NotFound, errors.Throttled, errors.Queued, errors.Unavailable,
+    errors.AwaitsApproval, errors.DeviceError, errors.OperatorError,
 )  # fmt: skip
 
 

@@ -44,11 +44,20 @@ def token() -> None:
     "--uses", type=click.IntRange(0), default=1, show_default=True, help="How many devices; 0: no limit."
 )
 @click.option("--ttl", type=Duration(), default="1h", show_default=True, help="How long it is valid.")
+@click.option("--group", metavar="GROUP", help="The enrolment group under whose rule it is good.")
 @click.option("--replace", is_flag=True, help="May replace the thing's key; goes with --thing.")
 @desk_options
 @json_option
 def create(  # one parameter per option
-    *, thing: str | None, match: str | None, uses: int, ttl: int, replace: bool, desk: Desk, as_json: bool
+    *,
+    thing: str | None,
+    match: str | None,
+    uses: int,
+    ttl: int,
+    group: str | None,
+    replace: bool,
+    desk: Desk,
+    as_json: bool,
 ) -> None:
     """Make a token; prints its enrolment code once, on the last line.
 
@@ -60,13 +69,13 @@ def create(  # one parameter per option
         raise click.UsageError("--thing and --match exclude each other.")
     if replace and thing is None:
         raise click.UsageError("--replace goes with --thing NAME.")
-    wish = {"thing": thing, "match": match, "uses": uses, "ttl": ttl, "replace": replace}
+    wish = {"thing": thing, "match": match, "uses": uses, "ttl": ttl, "replace": replace, "group": group}
     made = desk.ask("POST", "/v1/tokens", {name: value for name, value in wish.items() if value is not None})
     if as_json:
         show(made, as_json=True)
         return
     show({name: made[name] for name in ("id", "things", "uses", "expires", "url")}, as_json=False)
-    if made["things"] == "*":
+    if made["things"] == "*" and group is None:
         click.echo("Good for any thing name: bind it to one with --thing NAME, or to a pattern with --match.")
     name = "NAME" if thing is None else made["things"]
     click.echo(f"On the device, paste this code into: keyborn enroll - --thing {name}\n")
@@ -83,7 +92,7 @@ def list_tokens(*, everything: bool, desk: Desk, as_json: bool) -> None:
     Example: keyborn token list
     """
     rows = [row for row in pages(desk, "/v1/tokens", "id") if everything or not _is_own(row)]
-    columns = ["id", "state", "things", "kind", "uses", "usesTaken", "replace", "expires"]
+    columns = ["id", "state", "things", "group", "kind", "uses", "usesTaken", "replace", "expires"]
     empty = f"There are no tokens. Make one with: keyborn token create{desk.words}"
     table(rows, columns, as_json=as_json, empty=empty)
 

@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from keyborn.domain.applicant import Applicant
+from keyborn.domain.errors import MalformedRequest
 from keyborn.http import guards, openapi, problems
-from keyborn.http.bodies import BrokerAddress, EnrollBody, LegacyBody, answer_enrollment, pem_of
-from keyborn.http.signed import SignedRoutes
+from keyborn.http.bodies import AskedBody, BrokerAddress, EnrollBody, LegacyBody, answer_enrollment, pem_of
+from keyborn.http.enroll_door import EnrollDoor
+from keyborn.http.signed import Act, SignedRoutes, is_signed
+from keyborn.ports import Asked, Nonces
 from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
 from keyborn.service.renew import RenewalAuthority
 
@@ -20,6 +22,7 @@ JSON = "application/json"
 PEM_CHAIN = "application/pem-certificate-chain"
 _enroll_body = msgspec.json.Decoder(EnrollBody)
 _legacy_body = msgspec.json.Decoder(LegacyBody)
+_asked_body = msgspec.json.Decoder(AskedBody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Service:
     """None where things do not renew: the routes are not there then."""
     url: Callable[[], str] = str
     """Of this service, as enrolment codes tell it."""
+    nonces: Nonces | None = None
+    """None where no enrolment is signed."""
 
 
 def build_app(service: Service) -> Starlette:
@@ -59,31 +64,35 @@ def build_app(service: Service) -> Starlette:
 class _Routes:
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._signed: Act | None = None
+        if service.nonces is not None:
+            door = EnrollDoor(service.authority, service.broker, service.url, service.nonces)
+            self._signed = door.act()
 
     async def enroll(self, request: Request) -> Response:
-        """201 for a new certificate, 200 when it had been given before."""
-        applicant, raw, source = await self._admit(request)
+        """201 for a new certificate, 200 when it had been given before; signed ones have their own door."""
+        if self._signed is not None and is_signed(request):
+            return await self._signed(request)
+        raw = await guards.read_body(request)
+        credential = guards.credential(request, asked=_asked(raw))
+        applicant = await self._service.authority.authenticate(credential)
         body = guards.parse_json(raw, _enroll_body)
         outcome = await self._service.authority.enroll(
-            applicant, EnrollmentRequest(body.thing_name, body.csr, source, body.attributes)
+            applicant, EnrollmentRequest(body.thing_name, body.csr, credential.source, body.attributes)
         )
         answer = msgspec.json.encode(answer_enrollment(outcome.certificate, self._service.broker))
         return Response(answer, 200 if outcome.repeated else 201, media_type=JSON)
 
     async def get_certificate(self, request: Request) -> Response:
         """The compatibility door: the bare PEM."""
-        applicant, raw, source = await self._admit(request)
+        raw = await guards.read_body(request)
+        credential = guards.credential(request, asked=_asked(raw))
+        applicant = await self._service.authority.authenticate(credential)
         body = guards.parse_json(raw, _legacy_body)
         outcome = await self._service.authority.enroll(
-            applicant, EnrollmentRequest(body.thing_name, body.csr, source, generic=True)
+            applicant, EnrollmentRequest(body.thing_name, body.csr, credential.source, generic=True)
         )
         return PlainTextResponse(pem_of(outcome.certificate.der))
-
-    async def _admit(self, request: Request) -> tuple[Applicant, bytes, str]:
-        """Limits first, then the credential; nothing is parsed for a caller who proved nothing."""
-        raw = await guards.read_body(request)
-        credential = guards.credential(request)
-        return await self._service.authority.authenticate(credential), raw, credential.source
 
     async def trust_bundle(self, _request: Request) -> Response:
         """The roots, PEM: compared with a fingerprint by devices that trust nothing yet."""
@@ -99,6 +108,18 @@ class _Routes:
         renewal = self._service.renewal
         reports = renewal is not None and renewal.takes_reports
         return Response(openapi.document(renewal=renewal is not None, reports=reports), media_type=JSON)
+
+
+def _asked(raw: bytes) -> Asked | None:
+    """What is asked for, for the methods that depend on it; None for a body that is to be refused later.
+
+    So whoever proves nothing hears of that, not of a body.
+    """
+    try:
+        body = guards.parse_json(raw, _asked_body)
+    except MalformedRequest:
+        return None
+    return Asked(body.thing_name, body.csr, body.group)
 
 
 async def healthz(_request: Request) -> Response:

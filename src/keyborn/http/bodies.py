@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -17,12 +17,26 @@ Csr = Annotated[
 ]
 
 
+GroupWord = Annotated[
+    str, msgspec.Meta(description="The enrolment group under whose rule this is; a token says its own")
+]
+
+
 class EnrollBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
     """What a device sends to /v1/enroll."""
 
     thing_name: Name
     csr: Csr
     attributes: dict[str, str] | None = None
+    group: GroupWord | None = None
+
+
+class AskedBody(msgspec.Struct, rename="camel"):
+    """What is read of either body before anybody has proved anything."""
+
+    thing_name: Any = None
+    csr: Any = None
+    group: Any = None
 
 
 class LegacyBody(msgspec.Struct, rename="camel"):
@@ -112,6 +126,15 @@ class EnrollAnswer(msgspec.Struct, rename="camel"):
     chain_pem: str
     not_after: str
     mqtt: MqttAnswer
+
+
+class PendingAnswer(msgspec.Struct):
+    """A person has to decide: repeat the same request after Retry-After seconds."""
+
+    approval: Annotated[str, msgspec.Meta(description="The code by which the operator finds the request")]
+    words: Annotated[str, msgspec.Meta(description="Four words of the key that would be approved")]
+    detail: str
+    status: Literal["pending"] = "pending"
 
 
 AWS_FALLBACK = MqttFallback(443, "x-amzn-mqtt-ca")

@@ -6,7 +6,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from keyborn.domain.errors import CredentialRefused, MalformedRequest, TooLarge
-from keyborn.ports import Credential
+from keyborn.ports import Asked, Credential
 
 MAX_BODY = 16 * 1024
 """Bytes; a larger body is refused without being buffered."""
@@ -60,8 +60,8 @@ def parse_json(body: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
         raise MalformedRequest(detail="it is not JSON in UTF-8") from None
 
 
-def credential(request: Request) -> Credential:
-    """What the caller showed; raises CredentialRefused for any other scheme than Bearer."""
+def credential(request: Request, asked: Asked | None = None) -> Credential:
+    """What the caller showed, for what; raises CredentialRefused for any other scheme than Bearer."""
     values = request.headers.getlist("authorization")
     bearer = None
     if values:
@@ -69,7 +69,7 @@ def credential(request: Request) -> Credential:
         if len(values) > 1 or scheme.lower() != "bearer":
             raise CredentialRefused
     source = request.client.host if request.client else ""
-    return Credential(bearer=bearer, source=source, proxied=_proxied(request))
+    return Credential(bearer=bearer, source=source, proxied=_proxied(request), asked=asked)
 
 
 def _proxied(request: Request) -> bool:

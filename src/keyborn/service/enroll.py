@@ -7,7 +7,7 @@ or the sweeper settles.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 
@@ -16,23 +16,34 @@ from keyborn.domain.attributes import parse_attributes
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.csr import CertificateRequest, parse_csr
-from keyborn.domain.enrollment import Attempt, Issue, Repeat
-from keyborn.domain.errors import CredentialRefused, KeybornError, Queued, Unavailable
+from keyborn.domain.enrollment import Attempt, Issue, Repeat, Verdict
+from keyborn.domain.errors import (
+    AwaitsApproval,
+    CredentialRefused,
+    KeybornError,
+    Queued,
+    ThingNameTaken,
+    ThingRevoked,
+    Unavailable,
+)
+from keyborn.domain.group import TakenRule
 from keyborn.domain.intent import Intent
 from keyborn.domain.issuance import require_own_name
 from keyborn.domain.names import MAX_THING_NAME, ThingName, parse_thing_name
 from keyborn.domain.profile import CertificateProfile
 from keyborn.domain.quota import place_name
-from keyborn.domain.thing import ThingKind
+from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.ports import (
     AuditTrail,
     Authenticator,
     CertificateAuthority,
     Clock,
+    Conditions,
     Credential,
     Enrollments,
     Entropy,
     Leases,
+    Request,
 )
 from keyborn.service.admission import Admission, FailureBudget
 from keyborn.service.issuing import Issuing, Permission, propose
@@ -44,6 +55,7 @@ from keyborn.service.together import beside
 from keyborn.service.turns import Claimed, Turns
 
 _SHOWN = 128
+_GONE = frozenset({ThingStatus.REVOKED.value, ThingStatus.RETIRED.value})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,14 @@ class Enrollment:
     repeated: bool
 
 
+@dataclass(slots=True)
+class _Case:
+    """One request on its way, and who asks: conditions add to what is known of that."""
+
+    request: EnrollmentRequest
+    applicant: Applicant
+
+
 class RegistrationAuthority:
     """Authenticates, decides, and has the certificate authority sign what it approved."""
 
@@ -86,12 +106,14 @@ class RegistrationAuthority:
         failures: FailureBudget | None = None,
         refusals: FailureBudget | None = None,
         late: LateProof | None = None,
+        conditions: Conditions | None = None,
         on_step: StepListener = ignore,
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each token asks for.
 
         ``quota``: whose turn it is where a quota of somebody else bounds enrolments; None: nobody waits.
         ``leases``: where claims have one. ``late``: where an authenticator leaves the look-up to the claim.
+        ``conditions``: what groups demand beside credentials; None: there are no groups.
         """
         self._authenticator = authenticator
         self._enrollments = enrollments
@@ -103,6 +125,7 @@ class RegistrationAuthority:
         self._admission = admission or Admission()
         self._turns = Turns(quota, leases)
         self._late = late or NothingLate()
+        self._conditions = conditions or Unconditional()
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
         self._strangers = Strangers(audit, clock, failures)
         self._issuing = Issuing(enrollments, authority, on_step)
@@ -129,47 +152,71 @@ class RegistrationAuthority:
         Raises a leaf of Unauthenticated, Forbidden, InputError, Conflict or Unavailable, Throttled after too
         many of those with one token, or Queued; whatever it raises, no new certificate is active.
         """
+        case = _Case(request, applicant)
         async with self._admission.slot():
             self._on_step(SagaStep.ADMITTED)
             try:
-                return await self._decide(request, applicant)
-            except (Unavailable, Queued):
+                return await self._decide(case)
+            except (Unavailable, Queued, AwaitsApproval):
                 raise  # the registry could not write: there is nowhere to record it; a turn will come
             except CredentialRefused as refusal:
                 self._late.end(applicant.token)
                 await self._strangers.refused("enroll", request.source, refusal)
                 raise
             except KeybornError as refusal:
-                self._refusals.charge(applicant.token, self._clock.now())
-                await self._audit.append(self._refusal(request, applicant.token, refusal))
+                await self._note(refusal, case)
                 raise
 
-    async def _decide(self, request: EnrollmentRequest, applicant: Applicant) -> Enrollment:
-        verdict, csr = await self._at_its_turn(request, applicant)
+    async def _note(self, refusal: KeybornError, case: _Case) -> None:
+        """Record a refusal: a stranger's as one, anybody else's with what was proved. Raises Throttled."""
+        if not case.applicant.is_proved:
+            await self._strangers.refused("enroll", case.request.source, refusal)
+            return
+        self._refusals.charge(case.applicant.token, self._clock.now())
+        await self._audit.append(self._refusal(case.request, case.applicant, refusal))
+
+    async def _decide(self, case: _Case) -> Enrollment:
+        verdict, csr = await self._at_its_turn(case)
         if isinstance(verdict, Repeat):
             return Enrollment(verdict.certificate, repeated=True)
         self._on_step(SagaStep.CLAIMED)
-        return await self._issue(verdict, csr, request.source)
+        return await self._issue(verdict, csr, case)
 
-    async def _at_its_turn(self, request: EnrollmentRequest, applicant: Applicant) -> Claimed:
-        place = _place(applicant, request.thing_name, self._clock.now())
-        confirm = partial(self._late.confirm, applicant)
-        return await self._turns.claim(place, confirm, lambda turn: self._claim(request, applicant, turn))
+    async def _at_its_turn(self, case: _Case) -> Claimed:
+        place = _place(case.applicant, case.request.thing_name, self._clock.now())
+        confirm = partial(self._late.confirm, case.applicant)
+        return await self._turns.claim(place, confirm, lambda turn: self._claim(case, turn))
 
-    async def _claim(self, request: EnrollmentRequest, applicant: Applicant, turn: Turn) -> Claimed:
+    async def _claim(self, case: _Case, turn: Turn) -> Claimed:
+        request, applicant = case.request, case.applicant
         try:
             name, csr = self._parse(request, applicant)
         except KeybornError:
             await self._late.confirm(applicant)  # no claim will ask: a withdrawn token hears nothing else
             raise
         self._on_step(SagaStep.PARSED)
-        attempt = Attempt(
+        parsed = Request(name, csr.key_hash, request.source, parse_attributes(request.attributes))
+        case.applicant = await self._conditions.met(applicant, parsed)
+        try:
+            return await self._attempt(case, parsed, csr, turn), csr
+        except (ThingNameTaken, ThingRevoked) as refusal:
+            if not _is_for_a_person(refusal, case.applicant):
+                raise
+        case.applicant = await self._conditions.met(case.applicant, replace(parsed, taken=True))
+        return await self._attempt(case, parsed, csr, turn), csr
+
+    async def _attempt(self, case: _Case, parsed: Request, csr: CertificateRequest, turn: Turn) -> Verdict:
+        attempt = self._drafted(case.applicant, parsed, csr)
+        return await beside(self._enrollments.claim(attempt), turn.meanwhile())
+
+    def _drafted(self, applicant: Applicant, request: Request, csr: CertificateRequest) -> Attempt:
+        given = {} if applicant.terms is None else applicant.terms.attributes
+        return Attempt(
             applicant=applicant,
-            proposal=self._propose(name, csr, applicant),
+            proposal=self._propose(request.thing, csr, applicant),
             now=self._clock.now(),
-            attributes=parse_attributes(request.attributes),
+            attributes=parse_attributes({**request.attributes, **given}),
         )
-        return await beside(self._enrollments.claim(attempt), turn.meanwhile()), csr
 
     def _parse(
         self, request: EnrollmentRequest, applicant: Applicant
@@ -182,33 +229,60 @@ class RegistrationAuthority:
 
     def _propose(self, name: ThingName, csr: CertificateRequest, applicant: Applicant) -> Intent:
         permission = Permission(applicant.token)
-        now = self._clock.now()
-        return propose(name, csr, permission, now, profile=self._profile, entropy=self._entropy)
+        now, terms, profile = self._clock.now(), applicant.terms, self._profile
+        if terms is not None and terms.lifetime is not None:
+            profile = replace(profile, lifetime=terms.lifetime)
+        return propose(name, csr, permission, now, profile=profile, entropy=self._entropy)
 
-    async def _issue(self, verdict: Issue, csr: CertificateRequest, source: str) -> Enrollment:
+    async def _issue(self, verdict: Issue, csr: CertificateRequest, case: _Case) -> Enrollment:
         intent = verdict.intent
         active, repeated = await self._issuing.issue(
-            verdict, csr, lambda kept: self._success(intent, kept, source)
+            verdict, csr, lambda kept: self._success(intent, kept, case)
         )
         return Enrollment(active, repeated)
 
-    def _success(self, intent: Intent, certificate: Certificate, source: str) -> AuditEvent:
+    def _success(self, intent: Intent, certificate: Certificate, case: _Case) -> AuditEvent:
+        facts = {"certificateId": certificate.id, "keyHash": intent.key_hash, "slot": intent.slot.value}
         return AuditEvent(
             self._clock.now(),
             "enroll",
             "done",
             intent.thing,
             intent.token,
-            source,
-            {"certificateId": certificate.id, "keyHash": intent.key_hash, "slot": intent.slot.value},
+            case.request.source,
+            _grounds(case.applicant) | facts,
         )
 
-    def _refusal(self, request: EnrollmentRequest, actor: str, refusal: KeybornError) -> AuditEvent:
+    def _refusal(self, request: EnrollmentRequest, applicant: Applicant, refusal: KeybornError) -> AuditEvent:
         asked = request.thing_name
         subject = (
             ascii(asked)[1 : _SHOWN + 1].removesuffix("'") if isinstance(asked, str) else type(asked).__name__
         )
-        return AuditEvent(self._clock.now(), "enroll", refusal.code, subject, actor, request.source)
+        why = _grounds(applicant)
+        now = self._clock.now()
+        return AuditEvent(now, "enroll", refusal.code, subject, applicant.token, request.source, why)
+
+
+class Unconditional:
+    """Implements ``ports.Conditions`` where there are no groups."""
+
+    async def met(self, applicant: Applicant, request: Request) -> Applicant:  # noqa: ARG002 - as the port
+        """Return the applicant."""
+        return applicant
+
+
+def _grounds(applicant: Applicant) -> dict[str, str]:
+    """What the audit trail says of the permission: under which group, by which methods, on what proof."""
+    if applicant.terms is None:
+        return {}
+    return {"method": applicant.method.value, **applicant.details, "group": applicant.terms.group}
+
+
+def _is_for_a_person(refusal: KeybornError, applicant: Applicant) -> bool:
+    """Whether the group leaves it to a person that another key has the name, or had it."""
+    if applicant.terms is None or applicant.terms.taken is not TakenRule.PERSON:
+        return False
+    return isinstance(refusal, ThingNameTaken) or refusal.facts.get("status") in _GONE
 
 
 def _place(applicant: Applicant, asked: object, now: datetime) -> str:

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.audit import AuditEvent
-from keyborn.domain.errors import InvalidSetting
-from keyborn.domain.names import NameScope
+from keyborn.domain.errors import InvalidSetting, NotFound
+from keyborn.domain.names import GroupName, NameScope
 from keyborn.domain.seal import TokenFacts
 from keyborn.domain.thing import ThingKind
 from keyborn.domain.token import EnrollmentCode, EnrollmentToken, TokenId, TokenUse, digest, token_id
-from keyborn.ports import Clock, TokenList, Tokens
+from keyborn.ports import Clock, Groups, TokenList, Tokens
 from keyborn.service.sealing import Secrets
 
 MAX_TTL = timedelta(days=3650)
@@ -28,6 +28,8 @@ class TokenWish:
     replace: bool = False
     kind: ThingKind = ThingKind.DEVICE
     policies: tuple[PolicyName, ...] | None = None
+    group: GroupName | None = None
+    """The enrolment group under whose rule it is good; None: its own rule."""
 
     def __post_init__(self) -> None:
         """Raise InvalidSetting for wishes that make no sense."""
@@ -58,8 +60,13 @@ class TokenOffice:
         clock: Clock,
         secrets: Secrets,
         trust: Callable[[], tuple[str, bytes]],
+        groups: Groups | None = None,
     ) -> None:
-        """``trust`` tells the service's URL and its root's fingerprint at the time of asking."""
+        """``trust`` tells the service's URL and its root's fingerprint at the time of asking.
+
+        ``groups``: where tokens may belong to one.
+        """
+        self._groups = groups
         self._tokens = tokens
         self._listing = listing
         self._clock = clock
@@ -67,11 +74,12 @@ class TokenOffice:
         self._trust = trust
 
     async def create(self, wish: TokenWish, *, actor: str = "operator") -> FreshToken:
-        """Make a token; only the digest of its secret is kept."""
+        """Make a token; only the digest of its secret is kept. Raises NotFound for an unknown group."""
+        await self._require_group(wish.group)
         url, fingerprint = self._trust()
         now = self._clock.now()
         facts = TokenFacts(
-            wish.scope, wish.uses, now + wish.ttl, wish.replace, wish.kind, policies=wish.policies
+            wish.scope, wish.uses, now + wish.ttl, wish.replace, wish.kind, wish.policies, wish.group
         )
         secret = await self._secrets.make(facts)
         token = EnrollmentToken(
@@ -84,12 +92,18 @@ class TokenOffice:
             replace=facts.replace,
             kind=facts.kind,
             policies=facts.policies,
+            group=facts.group,
         )
-        event = AuditEvent(
-            now, "token.create", "done", token.id, actor, details={"scope": wish.scope.pattern}
-        )
+        details = {"scope": wish.scope.pattern} | ({} if wish.group is None else {"group": wish.group})
+        event = AuditEvent(now, "token.create", "done", token.id, actor, details=details)
         await self._tokens.add(token, event)
         return FreshToken(token, EnrollmentCode(url, fingerprint, secret, token.issued_at, token.expires_at))
+
+    async def _require_group(self, name: GroupName | None) -> None:
+        if name is None:
+            return
+        if self._groups is None or await self._groups.group(name) is None:
+            raise NotFound(what="group", name=name)
 
     async def withdraw(self, token: TokenId, *, actor: str = "operator") -> EnrollmentToken:
         """End a token now; raises NotFound."""

@@ -10,6 +10,7 @@ Everything follows from one seed, and nothing sleeps::
         world.reboot()  # what was durable is still in the real registry behind it
 """
 
+from keyborn.testing.grouping import FaultyGroupingRegistry
 from keyborn.testing.stepping import SteppedLoop, interleave, pause, run
 from keyborn.testing.time import SeededEntropy, SkewedClock, VirtualClock
 from keyborn.testing.world import POLITE, Crash, Moment, Point, Rudeness, World, every_crash
@@ -20,6 +21,7 @@ __all__ = [
     "Crash",
     "FaultyAuthority",
     "FaultyBeliefs",
+    "FaultyGroupingRegistry",
     "FaultyRegistry",
     "FaultyRenewingRegistry",
     "Moment",

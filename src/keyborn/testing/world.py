@@ -9,7 +9,8 @@ from random import Random
 from typing import TypeVar
 
 from keyborn.domain.errors import KeybornError, RegistryUnavailable
-from keyborn.ports import CertificateAuthority, Registry, RenewingRegistry
+from keyborn.ports import CertificateAuthority, GroupingRegistry, Registry, RenewingRegistry
+from keyborn.testing.grouping import FaultyGroupingRegistry
 from keyborn.testing.stepping import pause
 from keyborn.testing.time import DAWN, SeededEntropy, VirtualClock
 from keyborn.testing.wrappers import (
@@ -86,6 +87,10 @@ class World:
     def renewing(self, real: RenewingRegistry) -> FaultyRenewingRegistry:
         """``real``, whose things renew, as seen through this world."""
         return FaultyRenewingRegistry(real, self)
+
+    def grouping(self, real: GroupingRegistry) -> FaultyGroupingRegistry:
+        """``real``, which knows enrolment groups, as seen through this world."""
+        return FaultyGroupingRegistry(real, self)
 
     def beliefs(self, real: Believing) -> FaultyBeliefs:
         """What ``real`` knows of roots, as seen through this world."""

@@ -19,3 +19,8 @@ def meant(text: str, known: Collection[str]) -> str:
     folded = {word.lower(): word for word in known}
     close = get_close_matches(text[:_LONGEST].lower(), list(folded), n=1)
     return f"; perhaps {folded[close[0]]} is meant" if close else ""
+
+
+def instead(text: str, known: Collection[str]) -> str:
+    """A clause with the closest known word, or with all of them where none is close."""
+    return meant(text, known) or f"; there is {', '.join(known)}"
