@@ -19,7 +19,7 @@ from keyborn.http.admin import Office
 from keyborn.http.bodies import fingerprint_text
 from keyborn.service.sealing import SealedSecrets
 from keyborn.wiring.aws_stack import account_of
-from keyborn.wiring.use_cases import Offices
+from keyborn.wiring.use_cases import Grouping, Offices
 
 
 class StackDoor:
@@ -48,8 +48,10 @@ class StackDoor:
         async with AwsRegistry(lambda: session.client("dynamodb"), outputs.table, iot) as registry:
             reserved = frozenset({outputs.mqtt_host.lower(), "localhost"})
             clock = SystemClock()
-            secrets = SealedSecrets(registry, SystemEntropy())
-            yield Offices(registry, clock, secrets, reserved, grace=registry).office(
+            entropy = SystemEntropy()
+            secrets = SealedSecrets(registry, entropy)
+            grouping = Grouping(registry, entropy, own_dates=False)
+            yield Offices(registry, clock, secrets, reserved, grace=registry, grouping=grouping).office(
                 OrderedRevoker(lambda: session.client("iot-data"), registry, clock),
                 trust=lambda: (outputs.url, outputs.root_fingerprint),
                 authorities=tuple,

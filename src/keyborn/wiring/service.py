@@ -40,6 +40,7 @@ from keyborn.policies import device_policy
 from keyborn.ports import Authenticator, Clock, Entropy, Sessions
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
+from keyborn.service.lifetimes import GroupLifetimes
 from keyborn.service.nonces import MemoryNonces
 from keyborn.service.readiness import Readiness
 from keyborn.service.renew import RenewalAuthority, RenewalPorts
@@ -229,6 +230,7 @@ class LocalService:
             entropy=self._entropy,
             profile=self._settings.profile,
             sessions=sessions,
+            lifetimes=GroupLifetimes(registry, registry),
             on_step=self._options.on_step,
         )
 
