@@ -62,7 +62,9 @@ class Maker:
         )
 
 
-def manufacturer(name: str = "Maker Root", wanted: Wanted | None = None, key: DeviceKey | None = None) -> Maker:
+def manufacturer(
+    name: str = "Maker Root", wanted: Wanted | None = None, key: DeviceKey | None = None
+) -> Maker:
     """A root."""
     key = key or make_key()
     wanted = wanted or Wanted(extensions=[(x509.BasicConstraints(True, None), True)])

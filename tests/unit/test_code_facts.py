@@ -17,7 +17,9 @@ NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 LINE = GroupName("line-7")
 ID = TokenId("k0123456789abcdef")
 SECRETLESS = (Method.FACTORY, Method.OIDC, Method.REGISTERED, Method.ASK)
-PLAIN = EnrollmentCode("https://ra.example:8443", b"\x11" * 32, bytes(range(32)), NOW, NOW + timedelta(hours=1))
+PLAIN = EnrollmentCode(
+    "https://ra.example:8443", b"\x11" * 32, bytes(range(32)), NOW, NOW + timedelta(hours=1)
+)
 ASKING = replace(PLAIN, secret=b"", facts=CodeFacts(Method.ASK, LINE))
 KEYED = replace(PLAIN, facts=CodeFacts(Method.GROUP_KEY, LINE, ID))
 

@@ -32,7 +32,9 @@ def test_a_devices_key_is_what_anybody_can_compute_with_openssl() -> None:
     assert is_group_key_id(group_key_id(KEY))
 
 
-@pytest.mark.parametrize("text", ["", "k", "t" + "0" * 16, "k" + "0" * 15, "k" + "A" * 16, "k" + "0" * 16 + "\n"])
+@pytest.mark.parametrize(
+    "text", ["", "k", "t" + "0" * 16, "k" + "0" * 15, "k" + "A" * 16, "k" + "0" * 16 + "\n"]
+)
 def test_nothing_else_is_the_id_of_a_group_key(text: str) -> None:
     assert not is_group_key_id(text)
 

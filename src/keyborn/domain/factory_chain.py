@@ -90,9 +90,7 @@ def _is_authority(_policy: Policy, _holder: x509.Certificate, said: x509.BasicCo
         raise ValueError("an issuer is no authority")
 
 
-def _is_no_authority(
-    _policy: Policy, _holder: x509.Certificate, said: x509.BasicConstraints | None
-) -> None:
+def _is_no_authority(_policy: Policy, _holder: x509.Certificate, said: x509.BasicConstraints | None) -> None:
     if said is not None and said.ca:
         raise ValueError("the signer is an authority")
 

@@ -85,12 +85,8 @@ class GroupKey:
         facts = code.facts
         if facts is None or facts.key != group_key_id(code.secret):
             raise InvalidGroupKey(detail="its id is not the one of its key")
-        return GroupKey(
-            code.secret, facts.group, code.url, code.fingerprint, code.issued_at, code.expires_at
-        )
+        return GroupKey(code.secret, facts.group, code.url, code.fingerprint, code.issued_at, code.expires_at)
 
     def _code(self) -> EnrollmentCode:
         facts = CodeFacts(Method.GROUP_KEY, self.group, self.id)
-        return EnrollmentCode(
-            self.url, self.fingerprint, self.key, self.issued_at, self.expires_at, facts
-        )
+        return EnrollmentCode(self.url, self.fingerprint, self.key, self.issued_at, self.expires_at, facts)

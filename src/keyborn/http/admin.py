@@ -19,6 +19,7 @@ from keyborn.domain.roots import Belief
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http import guards, problems
+from keyborn.http.admin_group_keys import group_key_routes
 from keyborn.http.admin_groups import group_routes, regroup_routes
 from keyborn.http.admin_policies import policy_routes, service_routes
 from keyborn.http.admin_roots import roots_routes
@@ -27,6 +28,7 @@ from keyborn.http.answers import answer_json, page_after, page_limit, read_numbe
 from keyborn.ports import Clock
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
+from keyborn.service.group_keys import GroupKeyOffice
 from keyborn.service.groups import GroupOffice
 from keyborn.service.policies import PolicyOffice
 from keyborn.service.regroup import RegroupOffice
@@ -69,7 +71,8 @@ class Office:
     """None where things do not tell what they believe."""
     groups: GroupOffice | None = None
     regroup: RegroupOffice | None = None
-    """None, both, where there are no enrolment groups."""
+    group_keys: GroupKeyOffice | None = None
+    """None, all three, where there are no enrolment groups."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -112,6 +115,7 @@ def build_admin(office: Office) -> Starlette:
             Route("/v1/authorities", routes.authorities, methods=["GET"]),
             Route("/v1/audit", routes.audit, methods=["GET"]),
             Route("/v1/about", routes.about, methods=["GET"]),
+            *(group_key_routes(office.group_keys, office.clock, office.actor) if office.group_keys else []),
             *(group_routes(office.groups, office.actor) if office.groups else []),
             *policy_routes(office.policies, office.actor),
             *service_routes(office.services, office.clock, office.actor),
