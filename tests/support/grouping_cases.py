@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from keyborn.adapters.memory import MemoryRegistry
+from keyborn.adapters.sql import SqliteRegistry
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.approval import Approval, ApprovalState, approval_id
 from keyborn.domain.audit import verify
@@ -37,7 +38,14 @@ async def in_memory(_folder: Path) -> AsyncIterator[Two]:
     yield registry, registry
 
 
-GROUPING: dict[str, Opener] = {"memory": in_memory}
+@asynccontextmanager
+async def on_sqlite(folder: Path) -> AsyncIterator[Two]:
+    """Two registries on one file, as two processes would open it."""
+    async with SqliteRegistry(folder / "registry.db") as one, SqliteRegistry(folder / "registry.db") as other:
+        yield one, other
+
+
+GROUPING: dict[str, Opener] = {"memory": in_memory, "sqlite": on_sqlite}
 """Every adapter that is held to the contract of groups: two of its registries over one store."""
 
 
@@ -149,7 +157,9 @@ class GroupingDesk(RenewingDesk):
     async def move(self, thing: str, group: str | None) -> Thing:
         """Put a thing under another group's rule."""
         told = event("thing.move", thing, self.now)
-        return await self.grouping.set_group(ThingName(thing), group and GroupName(group), told)
+        return await self.grouping.set_group(
+            ThingName(thing), None if group is None else GroupName(group), told
+        )
 
     async def describe(self, thing: str, attributes: Mapping[str, str]) -> Thing:
         """Give a thing these attributes."""

@@ -15,13 +15,15 @@ from keyborn.domain.errors import ApprovalsFull, NotFound
 from keyborn.domain.names import GroupName, KeyHash, ThingName
 
 ApprovalId = NewType("ApprovalId", str)
-"""``p`` and 16 hex characters of a hash of group, name and key."""
+"""``p`` and 16 hex characters of a hash of group, name and key; the first ten are the code's 40 bits."""
 
 _CONSONANTS = "bdfghjklmnprstvz"
 _VOWELS = "aiou"
 _CODE = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 """Crockford's base 32: no letter that is taken for another one."""
 _CODE_BITS = 40
+_CODE_BYTES = _CODE_BITS // 8
+_MISREAD = str.maketrans("OIL", "011")
 _WORDS = 4
 _FULL_PAUSE = 60
 """Seconds after which somebody for whom there was no place may ask again."""
@@ -58,6 +60,10 @@ class Approval:
     def code(self) -> str:
         """What the request is found by, as the device shows it: ``7K3M-9QXZ``."""
         return approval_code(self.group, self.thing, self.key_hash)
+
+    def is_of(self, group: GroupName, thing: ThingName, key: KeyHash) -> bool:
+        """Whether it is the request of just this group, name and key, whatever its id."""
+        return (self.group, self.thing, self.key_hash) == (group, thing, key)
 
     @property
     def words(self) -> str:
@@ -100,16 +106,41 @@ def decided(known: Approval, state: ApprovalState, until: datetime, event: Audit
     return replace(known, state=state, expires_at=until, decided_by=event.actor, decided_at=event.at)
 
 
-def approval_id(group: GroupName, thing: ThingName, key: KeyHash) -> ApprovalId:
-    """The id of the one request of this name and key."""
-    return ApprovalId("p" + _digest(group, thing, key).hex()[:16])
+def approval_id(group: GroupName, thing: ThingName, key: KeyHash, *, replaces: bool = False) -> ApprovalId:
+    """The id of the one request of this name and key.
+
+    Of one that ``replaces`` another key it is another one, under the same code: who approved the first, has
+    not approved the second.
+    """
+    digest = _digest(group, thing, key)
+    own = digest[8:11] if replaces else digest[_CODE_BYTES:8]
+    return ApprovalId("p" + (digest[:_CODE_BYTES] + own).hex())
 
 
 def approval_code(group: GroupName, thing: ThingName, key: KeyHash) -> str:
     """40 bits of a hash, so that both sides can compute it; two groups of four characters."""
-    number = int.from_bytes(_digest(group, thing, key)[8:13])
+    number = int.from_bytes(_digest(group, thing, key)[:_CODE_BYTES])
     text = "".join(_CODE[number >> shift & 31] for shift in range(_CODE_BITS - 5, -1, -5))
     return f"{text[:4]}-{text[4:]}"
+
+
+def code_prefix(typed: str) -> ApprovalId | None:
+    """How the ids of all requests with this code begin; None for what is no code.
+
+    Case and dashes do not matter, and a letter that is taken for a digit is that digit (Crockford's rule).
+    """
+    text = typed.upper().replace("-", "").translate(_MISREAD)
+    if len(text) * 5 != _CODE_BITS or not set(text) <= set(_CODE):
+        return None
+    number = 0
+    for each in text:
+        number = number << 5 | _CODE.index(each)
+    return ApprovalId("p" + number.to_bytes(_CODE_BYTES).hex())
+
+
+def same_words(typed: str, key: KeyHash) -> bool:
+    """Whether ``typed`` are the words of the key; case, spaces and dashes between them do not matter."""
+    return typed.lower().replace("-", " ").split() == key_words(key).split("-")
 
 
 def key_words(key: KeyHash) -> str:

@@ -34,7 +34,7 @@ GROUP_KEY_PREFIX = "kbg1."
 MAX_CODE = 1024
 _HEADER = struct.Struct(">QQB")
 """Issued, expires, bytes of the fingerprint. Its highest bit says that the secret has a length of its own,
-the next one that facts follow: one byte of length, and ``method:group`` or ``method:group:key id`` in ASCII. Who
+the next one that facts follow: a byte of length, and ``method:group`` or ``method:group:key id`` in ASCII. Who
 does not know that bit takes the fingerprint for too long, and refuses the code."""
 _LENGTH = struct.Struct(">H")
 _OWN_LENGTH, _FACTS = 0x80, 0x40

@@ -19,18 +19,22 @@ from keyborn.domain.roots import Belief
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http import guards, problems
+from keyborn.http.admin_approvals import approval_routes
 from keyborn.http.admin_group_keys import group_key_routes
 from keyborn.http.admin_groups import group_routes, regroup_routes
 from keyborn.http.admin_policies import policy_routes, service_routes
+from keyborn.http.admin_registered import registered_routes
 from keyborn.http.admin_roots import roots_routes
 from keyborn.http.admin_rows import audit_row, belief_row, certificate_row, thing_row, token_row
 from keyborn.http.answers import answer_json, page_after, page_limit, read_number, span_of
 from keyborn.ports import Clock
+from keyborn.service.approvals import ApprovalOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.group_keys import GroupKeyOffice
 from keyborn.service.groups import GroupOffice
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.registering import RegisteredOffice
 from keyborn.service.regroup import RegroupOffice
 from keyborn.service.roots import RootsOffice
 from keyborn.service.services import ServiceOffice
@@ -73,6 +77,10 @@ class Office:
     regroup: RegroupOffice | None = None
     group_keys: GroupKeyOffice | None = None
     """None, all three, where there are no enrolment groups."""
+    approvals: ApprovalOffice | None = None
+    """None where nobody is asked first."""
+    registered: RegisteredOffice | None = None
+    """None where no keys are announced."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -119,6 +127,8 @@ def build_admin(office: Office) -> Starlette:
             *(group_routes(office.groups, office.actor) if office.groups else []),
             *policy_routes(office.policies, office.actor),
             *service_routes(office.services, office.clock, office.actor),
+            *(approval_routes(office.approvals, office.clock, office.actor) if office.approvals else []),
+            *(registered_routes(office.registered, office.actor) if office.registered else []),
         ],
         exception_handlers=problems.HANDLERS,
     )

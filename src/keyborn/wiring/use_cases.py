@@ -6,11 +6,13 @@ from typing import Any
 
 from keyborn.http.admin import Office
 from keyborn.ports import Clock, Entropy, Grace, GroupingRegistry, Registry, Sessions
+from keyborn.service.approvals import ApprovalOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.group_keys import GroupKeyOffice
 from keyborn.service.groups import GroupOffice, GroupPorts
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.registering import RegisteredOffice, RegisteredPorts
 from keyborn.service.regroup import RegroupOffice
 from keyborn.service.roots import RootsOffice, RootsPorts
 from keyborn.service.sealing import Secrets
@@ -47,12 +49,12 @@ class Offices:
 
         ``grace``: where things renew. ``grouping``: where there are enrolment groups.
         """
-        self._grouping = grouping
         self._registry = registry
         self._clock = clock
         self._secrets = secrets
         self._reserved = reserved
         self._grace = grace
+        self._grouping = grouping
 
     def office(
         self,
@@ -87,6 +89,8 @@ class Offices:
             groups=self.groups(),
             regroup=self.regroup(sessions),
             group_keys=self.group_keys(trust),
+            approvals=self._approvals(),
+            registered=self._registered(),
         )
 
     def groups(self) -> GroupOffice | None:
@@ -120,6 +124,19 @@ class Offices:
             return None
         registry = self._grouping.registry
         return RegroupOffice(fleet=registry, regrouping=registry, sessions=sessions, clock=self._clock)
+
+    def _approvals(self) -> ApprovalOffice | None:
+        if self._grouping is None:
+            return None
+        registry = self._grouping.registry
+        return ApprovalOffice(approvals=registry, listing=registry, clock=self._clock)
+
+    def _registered(self) -> RegisteredOffice | None:
+        if self._grouping is None:
+            return None
+        registry = self._grouping.registry
+        ports = RegisteredPorts(registry, registry, registry)
+        return RegisteredOffice(ports, clock=self._clock, reserved=self._reserved)
 
     def tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:
         """Tokens whose codes name the service that ``trust`` tells."""

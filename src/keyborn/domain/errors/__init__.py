@@ -60,6 +60,7 @@ from keyborn.domain.errors.deploying import (
     ThingNotCleared as ThingNotCleared,
 )
 from keyborn.domain.errors.devices import (
+    ApprovalForeign as ApprovalForeign,
     ApprovalPending as ApprovalPending,
     BrokerUnreachable as BrokerUnreachable,
     BrokerUntrusted as BrokerUntrusted,
@@ -116,7 +117,18 @@ from keyborn.domain.errors.enrolling import (
     TokenExhausted as TokenExhausted,
     TokenExpired as TokenExpired,
 )
+from keyborn.domain.errors.federating import (
+    IdTokenAudience as IdTokenAudience,
+    IdTokenClaim as IdTokenClaim,
+    IdTokenExpired as IdTokenExpired,
+    IdTokenIssuer as IdTokenIssuer,
+    IdTokenLifetime as IdTokenLifetime,
+    IdTokenMalformed as IdTokenMalformed,
+    IdTokenNotYet as IdTokenNotYet,
+    IdTokenUnproved as IdTokenUnproved,
+)
 from keyborn.domain.errors.grouping import (
+    ApprovalAmbiguous as ApprovalAmbiguous,
     ApprovalRefused as ApprovalRefused,
     ApprovalsFull as ApprovalsFull,
     AttributeNotPermitted as AttributeNotPermitted,
@@ -135,6 +147,7 @@ from keyborn.domain.errors.grouping import (
     InvalidGroupKey as InvalidGroupKey,
     IssuerUnavailable as IssuerUnavailable,
     KeyNotRegistered as KeyNotRegistered,
+    KeyWordsDiffer as KeyWordsDiffer,
     MethodNotAccepted as MethodNotAccepted,
     NotRegistered as NotRegistered,
     WebhookRefused as WebhookRefused,
@@ -144,6 +157,7 @@ from keyborn.domain.errors.inputs import (
     InvalidCode as InvalidCode,
     InvalidGroup as InvalidGroup,
     InvalidGroupName as InvalidGroupName,
+    InvalidKeyHash as InvalidKeyHash,
     InvalidPolicy as InvalidPolicy,
     InvalidPolicyName as InvalidPolicyName,
     InvalidSetting as InvalidSetting,
@@ -174,6 +188,10 @@ from keyborn.domain.errors.operators import (
     DataFolderMissing as DataFolderMissing,
     DataFolderUnsafe as DataFolderUnsafe,
     IdentityTakenAway as IdentityTakenAway,
+    ImportFileUnusable as ImportFileUnusable,
+    ImportIncomplete as ImportIncomplete,
+    ImportRefused as ImportRefused,
+    ImportStopped as ImportStopped,
     PackageNotBuilt as PackageNotBuilt,
     RegistryTooNew as RegistryTooNew,
     RegistryUnusable as RegistryUnusable,

@@ -1,6 +1,7 @@
 """Leaves: the rules of enrolment groups."""
 
 from keyborn.domain.errors.tree import (
+    Conflict,
     Forbidden,
     InputError,
     KeybornError,
@@ -143,6 +144,23 @@ class ApprovalsFull(Unavailable):
 
     code = "approvals_full"
     sentence = "Too many devices wait for a decision already. Repeat the same request in {seconds} s."
+
+
+class KeyWordsDiffer(Conflict):
+    """What the operator was told is not what asks."""
+
+    code = "key_words_differ"
+    sentence = (
+        "The key words are not those of this request, which has {words}: another key asks than the one "
+        "whose words you were told. Nothing was decided. If the device shows other words, refuse the request."
+    )
+
+
+class ApprovalAmbiguous(Conflict):
+    """Several open requests have one code."""
+
+    code = "approval_ambiguous"
+    sentence = "Several requests have the code {approval}. Name one by its id: {ids}."
 
 
 class AwaitsApproval(KeybornError):

@@ -25,7 +25,7 @@ class GroupKeyMethod:
         self._nonces = nonces
 
     async def prove(self, credential: Credential, group: EnrollmentGroup) -> Proven:
-        """Raise GroupKeyRefused, GroupDiffers, NameNotPermitted, and as the functions of ``signed`` and ports do.
+        """Raise GroupKeyRefused, GroupDiffers, NameNotPermitted, and as ``signed`` and the ports do.
 
         The nonce is spent once the signature is known to be good: only who holds a key can use one up. An
         expired key still proves who asks: the rules of enrolment let it repeat a lost answer.
