@@ -116,7 +116,7 @@ class EnrollmentClient:
                 return told
 
             def _once(nonce: str) -> https.Answer:
-                body = proof.signed(Place(url, nonce), request.body)
+                body = proof.signed(Place(url, nonce), request.body or b"")
                 return self._plain(https.Request("POST", request.path, body, headers))(context)
 
             answer = send_with(told.nonce, _once)
