@@ -6,6 +6,7 @@ from keyborn.domain.method import Method
 from keyborn.ports import Authenticator, Clock, GroupingRegistry, Nonces, Outbound
 from keyborn.service.conditions import GroupConditions
 from keyborn.service.gate import GroupGate, KeptRules
+from keyborn.service.methods import ConditionMethod, CredentialMethod
 from keyborn.service.methods.ask import AskMethod
 from keyborn.service.methods.factory import FactoryMethod
 from keyborn.service.methods.group_key import GroupKeyMethod
@@ -29,12 +30,12 @@ def every_method(
 ) -> tuple[GroupGate, GroupConditions]:
     """The gate, and the conditions behind it. ``tokens`` proves tokens, and open enrolment where that is."""
     rules, clock = KeptRules(registry), around.clock
-    credentials = {
+    credentials: dict[Method, CredentialMethod] = {
         Method.GROUP_KEY: GroupKeyMethod(registry, around.nonces),
         Method.FACTORY: FactoryMethod(around.nonces, clock),
         Method.OIDC: OidcMethod(around.outbound, clock),
     }
-    conditions = {
+    conditions: dict[Method, ConditionMethod] = {
         Method.REGISTERED: RegisteredMethod(registry),
         Method.ASK: AskMethod(registry, clock, fleet=registry),
         Method.WEBHOOK: WebhookMethod(around.outbound, registry, clock),

@@ -48,9 +48,9 @@ from keyborn.service.sealing import RandomSecrets
 from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
+from keyborn.wiring.methods import Around, every_method
 from keyborn.wiring.offices import authority_rows, public_url, roots_ports
 from keyborn.wiring.roots import FolderRoots, Listening
-from keyborn.wiring.methods import Around, every_method
 from keyborn.wiring.use_cases import Grouping, Offices
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
