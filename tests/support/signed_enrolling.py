@@ -1,4 +1,4 @@
-"""A group whose devices sign their enrolment, by a group key or by a factory certificate, and who asks there."""
+"""A group whose devices sign their enrolment, by a group key or by a factory certificate."""
 
 import json
 from collections.abc import Mapping
@@ -96,4 +96,4 @@ def shown(body: bytes, **asked: object) -> Credential:
     signed, said = parse_signed_enrollment(body, [URL])
     members: Mapping[str, object] = json.loads(said)
     wish = Asked(members["thingName"], members["csr"], members.get("group"))
-    return Credential(None, SOURCE, asked=replace(wish, **asked), signed=signed)  # type: ignore[arg-type]
+    return Credential(None, SOURCE, asked=replace(wish, **asked), signed=signed)
