@@ -8,7 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import cast
 
+from keyborn.adapters.aws.table import DynamoRegistry
 from keyborn.adapters.memory import MemoryRegistry
+from keyborn.adapters.sql import SqliteRegistry
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.approval import Approval, ApprovalState, approval_id
 from keyborn.domain.audit import verify
@@ -21,6 +23,7 @@ from keyborn.domain.registered import Registered, RegisteredKey
 from keyborn.domain.thing import Thing
 from keyborn.domain.token import EnrollmentToken, TokenId
 from keyborn.ports import GroupingRegistry
+from support import ministack
 from support.registry_cases import HOUR, applicant, certificate_for, event, key, make_token, policy_names
 from support.renewing_cases import RenewingDesk
 
@@ -37,7 +40,23 @@ async def in_memory(_folder: Path) -> AsyncIterator[Two]:
     yield registry, registry
 
 
-GROUPING: dict[str, Opener] = {"memory": in_memory}
+@asynccontextmanager
+async def on_sqlite(folder: Path) -> AsyncIterator[Two]:
+    """Two registries on one file, as two processes would open it."""
+    async with SqliteRegistry(folder / "registry.db") as one, SqliteRegistry(folder / "registry.db") as other:
+        yield one, other
+
+
+@asynccontextmanager
+async def on_dynamodb(_folder: Path) -> AsyncIterator[Two]:
+    """Two processes on one table."""
+    table = ministack.new_table()
+    one, other = (DynamoRegistry(ministack.dynamodb, table) for _ in range(2))
+    async with one, other:
+        yield one, other
+
+
+GROUPING: dict[str, Opener] = {"memory": in_memory, "sqlite": on_sqlite, "dynamodb": on_dynamodb}
 """Every adapter that is held to the contract of groups: two of its registries over one store."""
 
 
@@ -149,7 +168,9 @@ class GroupingDesk(RenewingDesk):
     async def move(self, thing: str, group: str | None) -> Thing:
         """Put a thing under another group's rule."""
         told = event("thing.move", thing, self.now)
-        return await self.grouping.set_group(ThingName(thing), group and GroupName(group), told)
+        return await self.grouping.set_group(
+            ThingName(thing), None if group is None else GroupName(group), told
+        )
 
     async def describe(self, thing: str, attributes: Mapping[str, str]) -> Thing:
         """Give a thing these attributes."""

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
@@ -65,7 +66,7 @@ def verify_chain(
             _require_sound_key(each)
         verifier = (
             PolicyBuilder()
-            .store(Store(authorities))
+            .store(Store(list(authorities)))
             .time(now)
             .max_chain_depth(MAX_DEPTH)
             .extension_policies(ca_policy=_AUTHORITY, ee_policy=_SIGNER)
@@ -75,6 +76,8 @@ def verify_chain(
         return FactoryCertificate(leaf.fingerprint(hashes.SHA256()).hex(), leaf.public_key(), _values(leaf))
     except VerificationError as wrong:
         raise FactoryRefused(detail=_plain(wrong)) from None
+    except UnsupportedAlgorithm:
+        raise FactoryRefused(detail="a key of its chain is not taken") from None
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
         raise FactoryRefused(detail="it cannot be read as X.509") from None
 
@@ -136,7 +139,7 @@ def _values(leaf: x509.Certificate) -> dict[str, str]:
 _SENTENCES = {
     "not valid at validation time": "a certificate of its chain is past its dates, or not yet valid",
     "path length": "its chain is longer than an authority in it permits",
-    "max depth": "its chain is too long",
+    "max depth": "its chain leads to no authority of the group, or is too long",
     "unaccounted-for critical": "a certificate of its chain has a critical extension that is not known",
     "no basicConstraints": "an issuer is no authority",
     "an issuer is no authority": "an issuer is no authority",
@@ -144,7 +147,7 @@ _SENTENCES = {
     "the signer is an authority": "it is one of an authority, not of a device",
     "may not sign certificates": "an issuer may not sign certificates",
     "no digitalSignature": "its key may not sign (key usage)",
-    "nameConstraints": "it is outside the names that its issuer may give",
+    "name constraints": "it is outside the names that its issuer may give",
     "signature algorithm": "it is signed with an algorithm that is not taken",
     "public key algorithm": "a key of its chain is not taken",
 }

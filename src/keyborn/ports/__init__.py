@@ -27,6 +27,7 @@ from keyborn.ports.groups import (
     RegisteredList,
     Regrouping,
 )
+from keyborn.ports.outbound import NotAnswered, Outbound, OutboundAnswer, OutboundRequest
 from keyborn.ports.registry import (
     MAX_PAGE,
     AccessPolicies,
@@ -81,6 +82,10 @@ __all__ = [
     "Leftovers",
     "Lifecycle",
     "Nonces",
+    "NotAnswered",
+    "Outbound",
+    "OutboundAnswer",
+    "OutboundRequest",
     "PolicyList",
     "PolicyUse",
     "RegisteredKeys",

@@ -20,8 +20,7 @@ from keyborn.ports import page_size, require_page
 class GroupingInMemory:
     """What ``ports.GroupingRegistry`` adds to a renewing one."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    _state: State
 
     # ── groups ────────────────────────────────────────────────────────────────────────────────────────
 

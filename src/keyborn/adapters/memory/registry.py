@@ -30,7 +30,7 @@ class MemoryRegistry(GroupingInMemory):
     """Implements ``keyborn.ports.GroupingRegistry``. Nothing is durable; all else holds as on disk."""
 
     def __init__(self) -> None:
-        super().__init__(State())
+        self._state = State()
 
     # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────
 

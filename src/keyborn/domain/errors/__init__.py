@@ -117,6 +117,16 @@ from keyborn.domain.errors.enrolling import (
     TokenExhausted as TokenExhausted,
     TokenExpired as TokenExpired,
 )
+from keyborn.domain.errors.federating import (
+    IdTokenAudience as IdTokenAudience,
+    IdTokenClaim as IdTokenClaim,
+    IdTokenExpired as IdTokenExpired,
+    IdTokenIssuer as IdTokenIssuer,
+    IdTokenLifetime as IdTokenLifetime,
+    IdTokenMalformed as IdTokenMalformed,
+    IdTokenNotYet as IdTokenNotYet,
+    IdTokenUnproved as IdTokenUnproved,
+)
 from keyborn.domain.errors.grouping import (
     ApprovalAmbiguous as ApprovalAmbiguous,
     ApprovalRefused as ApprovalRefused,
