@@ -31,11 +31,14 @@ from keyborn.domain.errors import (
     OtherThing,
     ThingNameMissing,
 )
+from keyborn.domain.method import Method
 from keyborn.domain.names import GroupName, ThingName, parse_group_name, parse_thing_name
 from keyborn.domain.token import EnrollmentCode
 
 if TYPE_CHECKING:
     from cryptography import x509
+
+    from keyborn.device.proof import FactoryFiles, Proof
 
 DEFAULT_TIMEOUT = 90.0
 """Seconds; what a function on AWS left half done is free again after its lease and a sweep, 17 + 60."""
@@ -55,6 +58,8 @@ class Wish:
     """A service's name may be a reserved one; whether it is granted, the authority decides."""
     group: str | None = None
     """The enrolment group to ask in; None: the credential says."""
+    factory: "FactoryFiles | None" = None
+    """What the manufacturer gave, to sign the enrolment with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +148,13 @@ def _obtain(
     thing = _choose_thing(standing, wish, around)
     group = _group(wish, code)
     subject = _subject(wish, thing, standing.identity)
+    proof = _proof(wish, code)
     check_clock(code, around.clock.now())  # before a key is made for nothing
     store = _ensure_key(home, wish, subject, around)
     deadline = Deadline.after(patience.seconds, around.pace)
     request = Request(code.url, thing, store.facts().key_hash, group)
     waiting = Waiting(request, home, around.say, patience=patience.person)
-    client = EnrollmentClient(code, deadline, around.say, once=patience.once, waiting=waiting)
+    client = EnrollmentClient(code, deadline, around.say, once=patience.once, waiting=waiting, proof=proof)
     around.checkpoint("ask whom to trust")
     trust = client.establish_trust(around.clock)
     around.checkpoint("send the request")
@@ -263,6 +269,15 @@ def _group(wish: Wish, code: EnrollmentCode) -> GroupName | None:
     if asked is not None and code.group not in (None, asked):
         raise InvalidSetting(setting="--group", detail=f"the code is for the group {code.group}")
     return asked or code.group
+
+
+def _proof(wish: Wish, code: EnrollmentCode) -> "Proof | None":
+    """What signs the enrolment, where something does; raises as ``proof_of``."""
+    if wish.factory is None and code.method not in (Method.GROUP_KEY, Method.FACTORY):
+        return None
+    from keyborn.device.proof import proof_of
+
+    return proof_of(code, wish.factory, wish.adopt)
 
 
 def _subject(wish: Wish, thing: ThingName, present: Identity | None) -> Subject:

@@ -9,6 +9,7 @@ from keyborn.ports import Clock, Entropy, Grace, GroupingRegistry, Registry, Ses
 from keyborn.service.approvals import ApprovalOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
+from keyborn.service.group_keys import GroupKeyOffice
 from keyborn.service.groups import GroupOffice, GroupPorts
 from keyborn.service.policies import PolicyOffice
 from keyborn.service.registering import RegisteredOffice, RegisteredPorts
@@ -26,7 +27,7 @@ class Grouping:
 
     registry: GroupingRegistry
     entropy: Entropy
-    """For the secrets of webhooks."""
+    """For group keys and the secrets of webhooks."""
     own_dates: bool = True
     """Whether the service chooses how long certificates live."""
 
@@ -87,6 +88,7 @@ class Offices:
             roots=None if roots is None else RootsOffice(roots),
             groups=self.groups(),
             regroup=self.regroup(sessions),
+            group_keys=self.group_keys(trust),
             approvals=self._approvals(),
             registered=self._registered(),
         )
@@ -102,6 +104,18 @@ class Offices:
             entropy=self._grouping.entropy,
             own_dates=self._grouping.own_dates,
             reserved=self._reserved,
+        )
+
+    def group_keys(self, trust: Callable[[], tuple[str, bytes]]) -> GroupKeyOffice | None:
+        """Group keys, and codes of groups, that name the service that ``trust`` tells; None as ``groups``."""
+        if self._grouping is None:
+            return None
+        return GroupKeyOffice(
+            tokens=self._registry,
+            groups=self._grouping.registry,
+            clock=self._clock,
+            entropy=self._grouping.entropy,
+            trust=trust,
         )
 
     def regroup(self, sessions: Sessions | None) -> RegroupOffice | None:
