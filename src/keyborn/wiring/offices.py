@@ -19,7 +19,7 @@ from keyborn.service.roots import RootsPorts
 from keyborn.service.sealing import RandomSecrets
 from keyborn.settings import Address, ServerSettings, read_settings
 from keyborn.wiring.roots import FolderRoots, root_names
-from keyborn.wiring.use_cases import Offices
+from keyborn.wiring.use_cases import Grouping, Offices
 
 
 @asynccontextmanager
@@ -43,7 +43,12 @@ async def open_office(folder: DataFolder, passphrase: bytes | None = None) -> As
     with folder.lock():
         async with registry:
             offices = Offices(
-                registry, clock, RandomSecrets(entropy), settings.reserved_names, grace=registry
+                registry,
+                clock,
+                RandomSecrets(entropy),
+                settings.reserved_names,
+                grace=registry,
+                grouping=Grouping(registry, entropy),
             )
             keeper = FolderRoots(folder, clock, entropy, passphrase=passphrase)
             yield offices.office(
