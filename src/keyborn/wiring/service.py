@@ -38,6 +38,7 @@ from keyborn.http.protocol import HttpLimits
 from keyborn.http.server import HttpServer, quiet_uvicorn
 from keyborn.policies import device_policy
 from keyborn.ports import Authenticator, Clock, Entropy, Sessions
+from keyborn.service.approvals import ApprovalSweeper
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
 from keyborn.service.lifetimes import GroupLifetimes
@@ -275,12 +276,15 @@ class LocalService:
         """Settle leftovers now, and every minute."""
         sweeper = Sweeper(leftovers=self._registry, clock=self._clock)
         overlap = OverlapSweeper(successors=self._registry, clock=self._clock, sessions=sessions)
+        approvals = ApprovalSweeper(listing=self._registry, clock=self._clock)
         while True:
             try:
                 if dropped := await sweeper.sweep():
                     _log.info("swept %d unfinished enrolments", dropped)
                 if withdrawn := await overlap.sweep():
                     _log.warning("withdrew %d certificates that nobody confirmed in time", withdrawn)
+                if forgotten := await approvals.sweep():
+                    _log.info("forgot %d requests that had expired", forgotten)
             except KeybornError as trouble:
                 _log.warning("the sweeper will try again: %s", trouble)
             await asyncio.sleep(SWEEP_EVERY)
