@@ -11,6 +11,7 @@ from keyborn.adapters.memory import MemoryRegistry
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.ports import Registry
 from support import ministack
+from support.grouping_cases import GROUPING, GroupingDesk, Two
 from support.registry_cases import Desk
 
 Opener = Callable[[Path], AbstractAsyncContextManager[Registry]]
@@ -47,3 +48,16 @@ async def registry(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 def desk(registry: Registry) -> Desk:
     """Short words over that registry."""
     return Desk(registry)
+
+
+@pytest.fixture(params=GROUPING)
+async def two(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Two]:
+    """Two registries that know groups over one empty store, of each kind; in memory it is one."""
+    async with GROUPING[request.param](tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def line(two: Two) -> GroupingDesk:
+    """Short words over the first of them."""
+    return GroupingDesk(two[0])

@@ -15,7 +15,7 @@ from keyborn.domain.certificate import Certificate
 from keyborn.domain.enrollment import Attempt, Issue, Repeat
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.method import Method
-from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName
+from keyborn.domain.names import CertificateId, GroupName, KeyHash, NameScope, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, digest, token_id
 from keyborn.ports import Registry
@@ -45,6 +45,7 @@ def make_token(
     now: datetime = START,
     kind: ThingKind = ThingKind.DEVICE,
     policies: Sequence[str] | None = None,
+    group: str | None = None,
 ) -> EnrollmentToken:
     """A token of the secret that ``secret`` stands for."""
     raw = hashlib.sha256(secret.encode()).digest()
@@ -58,6 +59,7 @@ def make_token(
         replace=replaces,
         kind=kind,
         policies=None if policies is None else policy_names(*policies),
+        group=None if group is None else GroupName(group),
     )
 
 

@@ -172,7 +172,7 @@ HEAD = (0).to_bytes(8) + (1).to_bytes(8)
     ("body", "detail"),
     [
         (b"", "damaged or cut short"),
-        (HEAD + b"\0" + SECRET, "damaged or cut short"),
+        (HEAD + b"\0" + SECRET, "URL is not"),
         (HEAD + b"\x1f" + b"f" * 31 + SECRET + b"https://a", "not a SHA-256"),
         (HEAD + b"\x20" + b"f" * 32 + SECRET[:5] + b"https://a", "cut short"),
         (HEAD + b"\0" + SECRET + b"http://a", "URL is not"),
@@ -184,7 +184,9 @@ HEAD = (0).to_bytes(8) + (1).to_bytes(8)
         (HEAD + b"\x80" + b"\xff\xff" + SECRET + b"https://a", "cut short"),
         (HEAD + b"\xa0" + b"f" * 31 + b"x" * 20, "cut short"),
         (HEAD + b"\x81" + b"f" + b"\0\x20" + SECRET + b"https://a", "not a SHA-256"),
-        (HEAD + b"\x40" + b"f" * 64 + SECRET + b"https://a", "not a SHA-256"),
+        (HEAD + b"\x40" + b"f" * 64 + SECRET + b"https://a", "does not know"),
+        (HEAD + b"\x3f" + b"f" * 63 + SECRET + b"https://a", "not a SHA-256"),
+        (HEAD + b"\x40\xff" + b"f" * 64, "cut short"),
     ],
 )
 def test_a_well_sealed_word_is_still_read_with_care(body: bytes, detail: str) -> None:

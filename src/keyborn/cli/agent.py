@@ -49,6 +49,7 @@ _OVERFLOW = ("drop-oldest", "drop-newest", "refuse")
     help="Enroll by itself with the code in this file, then remove it.  [default: enroll.code in the home]",
 )
 @click.option("--thing", metavar="NAME", help="The name to enroll with.  [default: this machine's host name]")
+@click.option("--group", metavar="GROUP", help="The enrolment group, where the code does not say it.")
 @click.option("--key-type", type=click.Choice(KEY_TYPES), help="The key to make then.  [default: p256]")
 @click.option("--subject", default="", metavar="/C=…/O=…", help="Further subject attributes of the request.")
 @click.option(
@@ -69,6 +70,7 @@ def agent(
     will_retain: bool,
     code_file: Path | None,
     thing: str | None,
+    group: str | None,
     key_type: str | None,
     subject: str,
     spread: float,
@@ -80,7 +82,8 @@ def agent(
     it after a last round of sending, SIGHUP makes it look at its files anew, and at the service's roots.
 
     A device that is not enrolled yet is so as soon as there is a code for it: in the file enroll.code in its
-    home, mode 0600, which is removed once it has done its work.
+    home, mode 0600, which is removed once it has done its work. Where a person has to approve it, the code
+    and the key words to compare are in `keyborn status`.
 
     How much may wait, and how fast it leaves, can also stand in outbox.toml in the home, which every command
     heeds: messages, bytes, overflow, rate.
@@ -98,7 +101,7 @@ def agent(
     chosen = {"rate": rate, "messages": outbox_messages, "bytes": outbox_bytes, "overflow": overflow}
     options = replace(
         _options(place := find_home(home), chosen, will, retain=will_retain),
-        first=FirstWish(code_file, thing, key_type, subject),
+        first=FirstWish(code_file, thing, key_type, subject, group),
         spread=spread,
     )
     running = Agent(place, replace(around, say=log.say), options, os.environ, log)

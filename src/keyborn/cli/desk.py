@@ -79,11 +79,14 @@ class LocalDesk:
         return ServerStopped(path=self._folder)
 
 
-def pages(desk: Desk, path: str, key: str, limit: int = 1000) -> Iterator[dict[str, Any]]:
-    """Every row of a paged list, in order; ``key`` is the member that pages continue after."""
+def pages(desk: Desk, path: str, key: str, limit: int = 1000, **query: object) -> Iterator[dict[str, Any]]:
+    """Every row of a paged list, in order; ``key`` is the member that pages continue after.
+
+    ``query``: what else is asked of each page.
+    """
     after = None
     while True:
-        page = desk.ask("GET", path, after=after, limit=limit)
+        page = desk.ask("GET", path, None, after=after, limit=limit, **query)
         yield from page
         if len(page) < limit:
             return

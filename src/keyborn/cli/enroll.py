@@ -35,10 +35,14 @@ if TYPE_CHECKING:
     "others into its certificates (AWS IoT does).",
 )
 @click.option(
+    "--group",
+    metavar="GROUP",
+    help="The enrolment group to ask in, where the code does not say it.",
+)
+@click.option(
     "--timeout",
-    type=Number(1, 86400),
-    default=90.0,
-    show_default=True,
+    type=Number(1, 604800),
+    show_default="90, and a day where a person has to approve this device",
     help="Seconds to keep trying.",
 )
 @click.option(
@@ -58,7 +62,8 @@ def enroll(
     adopt_key: Path | None,
     key_uri: str | None,
     subject: str,
-    timeout: float,
+    group: str | None,
+    timeout: float | None,
     message: str | None,
     as_json: bool,
 ) -> None:
@@ -67,6 +72,9 @@ def enroll(
     CODE is what `keyborn token create` printed; `-` reads it from standard input, which keeps it out of `ps`,
     and asks for it at a terminal. It may also come from --code-file or $KEYBORN_CODE. A code of another
     service than this identity's is refused, and nothing is changed.
+
+    Where a person has to approve this device, it shows a code and key words, which the operator compares, and
+    waits. Interrupted, or out of time, the same command goes on with the same request.
 
     Example: keyborn enroll - --thing gateway-1 < code.txt
 
@@ -79,7 +87,7 @@ def enroll(
         raise click.UsageError("--adopt-key and --key-type exclude each other.")
     place = find_home(home)
     open_store(key_uri, place.key)
-    wish = Wish(thing, key_type, subject, adopt_key)
+    wish = Wish(thing, key_type, subject, adopt_key, group=group)
     source = CodeSource(code, code_file)
     outcome = enroll_device(
         place, wish, source.required, surroundings(quiet=as_json), timeout=timeout, offered=source.offered

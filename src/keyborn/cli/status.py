@@ -10,7 +10,7 @@ from keyborn.cli.device import find_home, home_option, home_words, printable
 from keyborn.cli.output import json_option, show
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from keyborn.device.home import Home
@@ -42,6 +42,7 @@ def status(context: click.Context, *, home: Path | None, listed: bool, as_json: 
     """
     from keyborn.adapters.system import SystemClock
     from keyborn.device.identity import State, assess
+    from keyborn.device.waiting import noted
     from keyborn.domain.errors import HomeUnusable
 
     place, now = find_home(home), SystemClock().now()
@@ -58,6 +59,8 @@ def status(context: click.Context, *, home: Path | None, listed: bool, as_json: 
         report["state"] = standing.state.value
         if standing.identity is not None:
             report |= _identity(standing.identity, now)
+        elif shown := noted(place):
+            report |= _waits(shown)
         report |= _journey(place, now)
         counts, troubles = _outbox(place, listed=listed)
         report |= {"keyMode": _mode(place), **counts, "problems": [*standing.problems, *troubles]}
@@ -81,6 +84,12 @@ def _identity(identity: "Identity", now: "datetime") -> dict[str, Any]:
         "topic": identity.broker.topic,
         "service": identity.service_url,
     }
+
+
+def _waits(shown: "Mapping[str, Any]") -> dict[str, Any]:
+    """What a person compares; of a file that others may have cut short."""
+    names = {"waitsAs": "thing", "approval": "approval", "words": "words"}
+    return {said: printable(str(shown.get(name) or "-")) for said, name in names.items()}
 
 
 def _journey(home: "Home", now: "datetime") -> dict[str, Any]:
@@ -186,7 +195,9 @@ def _advice(report: dict[str, Any], home: "Home") -> "Iterator[str]":
         count = f"outboxRefused: {report['outboxRefused']} that the broker will never take, set aside."
         yield f"{count} See topics and reasons with: keyborn status --outbox{place}"
         yield f"Let them wait again, or drop them, with: keyborn messages retry | drop{place}"
-    if state == "none" and not report["problems"]:
+    if "words" in report and state != "ready":
+        yield "A person has to approve this device, who compares code and words: keyborn approval list"
+    elif state == "none" and not report["problems"]:
         yield f"There is no identity here. Run: keyborn enroll -{place} (or say where it is: --home DIR)"
     elif state in ("key-only", "incomplete"):
         yield f"The identity is not complete. To complete it run: keyborn enroll -{place}"

@@ -7,32 +7,45 @@ from keyborn.cli.desk import Desk, desk_options, pages
 from keyborn.cli.groups import Group
 from keyborn.cli.orders import carry_out, reason_option
 from keyborn.cli.output import json_option, show, table
+from keyborn.cli.regroup import move_thing, release_key, set_attributes
 from keyborn.cli.token import Duration
 
 
 @click.group(cls=Group)
 def thing() -> None:
-    """The things in the registry: look, suspend, activate, let renew, revoke, retire.
+    """The things in the registry: look, suspend, activate, let renew, move, revoke, retire.
 
     Example: keyborn thing list
     """
 
 
+thing.add_command(release_key)
+thing.add_command(move_thing)
+thing.add_command(set_attributes)
+
+
 @thing.command("list")
+@click.option("--group", metavar="GROUP", help="Only those of this enrolment group.")
 @desk_options
 @json_option
-def list_things(*, desk: Desk, as_json: bool) -> None:
+def list_things(*, group: str | None, desk: Desk, as_json: bool) -> None:
     """List the fleet, by name; services have a list of their own.
 
     Example: keyborn thing list --json
 
+    Example: keyborn thing list --group line-7
+
     Example: keyborn thing list --aws keyborn
     """
-    rows = list(pages(desk, "/v1/things", "thingName"))
+    every = pages(desk, "/v1/things", "thingName")
+    rows = [row for row in every if group is None or row["group"] == group]
     if not as_json:
         rows = [row | {"policies": ", ".join(row["policies"]) or None} for row in rows]
-    columns = ["thingName", "status", "policies", "created"]
+    grouped = ["group"] if any(row["group"] for row in rows) else []
+    columns = ["thingName", "status", *grouped, "policies", "created"]
     empty = f"There are no things yet. Permit one with: keyborn token create --thing NAME{desk.words}"
+    if group is not None:
+        empty = f"No thing is in the group {group}."
     table(rows, columns, as_json=as_json, empty=empty)
 
 

@@ -13,6 +13,7 @@ from keyborn.device.pace import Deadline
 from keyborn.device.strangers import is_passing, status_words, stranger_words
 from keyborn.device.surroundings import Say
 from keyborn.device.trust import Trust, check_clock, clock_trouble, fetch_root
+from keyborn.device.waiting import USUAL, Waiting
 from keyborn.domain.errors import (
     ApprovalPending,
     DeviceError,
@@ -21,15 +22,14 @@ from keyborn.domain.errors import (
     UntrustedService,
     WrongAnswer,
 )
-from keyborn.domain.names import ThingName
+from keyborn.domain.method import Method
+from keyborn.domain.names import GroupName, ThingName
 from keyborn.domain.token import EnrollmentCode, encode_secret
 
 if TYPE_CHECKING:
     from keyborn.ports import Clock
 
 ENROLL_PATH = "/v1/enroll"
-APPROVAL_POLL = 5.0
-"""Seconds between two looks at an open decision where the service names none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class _Again:
     why: str
     failure: DeviceError
     retry_after: float | None = None
+    person: bool = False
+    """Whether it is a person who takes the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class EnrollmentClient:
     say: Say
     once: bool = False
     """Nothing is tried a second time: the caller knows when."""
+    waiting: Waiting | None = None
+    """Of a request about which a person may have to decide."""
 
     def establish_trust(self, clock: "Clock") -> Trust:
         """Decide whom to believe: the pinned root, fetched and compared, or the public authorities.
@@ -69,14 +73,15 @@ class EnrollmentClient:
             self.say(f"{clock_trouble(self.code, wall)}: going by the code's dates, not by the clock.")
         return trust
 
-    def enroll(self, trust: Trust, thing: ThingName, csr_pem: str) -> Enrolled:
+    def enroll(
+        self, trust: Trust, thing: ThingName, csr_pem: str, *, group: GroupName | None = None
+    ) -> Enrolled:
         """Ask for the certificate; the same request each time. Raises leaves of DeviceError."""
-        headers = {
-            "Authorization": f"Bearer {encode_secret(self.code.secret)}",
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-        }
-        body = json.dumps({"thingName": thing, "csr": csr_pem}).encode()
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self.code.method is Method.TOKEN:
+            headers["Authorization"] = f"Bearer {encode_secret(self.code.secret)}"
+        asked = {"thingName": thing, "csr": csr_pem} | ({} if group is None else {"group": group})
+        body = json.dumps(asked).encode()
         request = https.Request("POST", ENROLL_PATH, body, headers)
         answer = self._persist(request, trust.context, self._judge)
         try:
@@ -96,7 +101,7 @@ class EnrollmentClient:
             if isinstance(outcome, https.Answer):
                 return outcome
             self._wait(outcome, attempt)
-            attempt += 1
+            attempt = 0 if outcome.person else attempt + 1
 
     def _try(
         self,
@@ -106,7 +111,7 @@ class EnrollmentClient:
     ) -> https.Answer | _Again:
         service = https.Service(self.code.url)
         try:
-            return judge(https.exchange(service, context, request, seconds=self.deadline.left()))
+            return judge(https.exchange(service, context, request, seconds=self._limit().left()))
         except https.Unanswered as wrong:
             return _Again(str(wrong), ServiceUnreachable(url=self.code.url, detail=str(wrong)))
         except https.Distrusted as wrong:
@@ -118,22 +123,35 @@ class EnrollmentClient:
     def _wait(self, again: _Again, attempt: int) -> None:
         pace = self.deadline.pace
         pause = pace.pause(attempt, again.retry_after)
-        if self.once or not self.deadline.allows(pause):
+        if self.once or not self._limit().allows(pause):
             again.failure.retry_after = again.retry_after
             raise again.failure
-        self.say(f"{self.code.url}: {again.why}; trying again in {max(pause, 0.1):.1f} s.")
+        if again.person and self.waiting is not None:
+            self.waiting.tell(pace)
+        else:
+            self.say(f"{self.code.url}: {again.why}; trying again in {max(pause, 0.1):.1f} s.")
         pace.sleep(pause)
+
+    def _limit(self) -> Deadline:
+        return self.deadline if self.waiting is None else self.waiting.extended(self.deadline)
 
     def _judge(self, answer: https.Answer) -> https.Answer | _Again:
         """Done, again, or a refusal that is raised."""
         if answer.status in (HTTPStatus.OK, HTTPStatus.CREATED):
             return answer
         if answer.status == HTTPStatus.ACCEPTED:
-            pause = answer.retry_after or APPROVAL_POLL
-            return _Again("a person must approve this device", ApprovalPending(seconds=pause), pause)
+            return self._pending(answer)
         if is_passing(answer.status):
             return _Again(f"the service answered {answer.status}", self._refusal(answer), answer.retry_after)
         raise self._refusal(answer)
+
+    def _pending(self, answer: https.Answer) -> _Again:
+        why = "a person must approve this device"
+        if self.waiting is None:
+            pause = answer.retry_after or USUAL
+            return _Again(why, ApprovalPending(seconds=pause), pause)
+        pending = self.waiting.pending(answer, once=self.once, pace=self.deadline.pace)
+        return _Again(why, pending, pending.retry_after, person=True)
 
     def _judge_bundle(self, answer: https.Answer) -> https.Answer | _Again:
         """On the connection that trusts nobody only an overload is worth a second try."""

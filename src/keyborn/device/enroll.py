@@ -17,11 +17,21 @@ from keyborn.device.home import Home
 from keyborn.device.identity import Identity, Standing, State
 from keyborn.device.keystore import FileKeyStore, require_sound
 from keyborn.device.pace import Deadline
+from keyborn.device.strangers import is_passing
 from keyborn.device.subject import Subject, parse_subject, remembered
 from keyborn.device.surroundings import Surroundings
 from keyborn.device.trust import Trust, check_clock
-from keyborn.domain.errors import KeybornError, KeyExists, OtherService, OtherThing, ThingNameMissing
-from keyborn.domain.names import ThingName, parse_thing_name
+from keyborn.device.waiting import PATIENCE, Request, Waiting
+from keyborn.domain.errors import (
+    EnrollmentRefused,
+    InvalidSetting,
+    KeybornError,
+    KeyExists,
+    OtherService,
+    OtherThing,
+    ThingNameMissing,
+)
+from keyborn.domain.names import GroupName, ThingName, parse_group_name, parse_thing_name
 from keyborn.domain.token import EnrollmentCode
 
 if TYPE_CHECKING:
@@ -43,6 +53,8 @@ class Wish:
     adopt: Path | None = None
     service: bool = False
     """A service's name may be a reserved one; whether it is granted, the authority decides."""
+    group: str | None = None
+    """The enrolment group to ask in; None: the credential says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,8 @@ class _Patience:
 
     seconds: float
     once: bool
+    person: float | None = None
+    """Seconds for a person to decide; None: within the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +84,7 @@ def enroll(
     code: Callable[[], EnrollmentCode],
     around: Surroundings,
     *,
-    timeout: float = DEFAULT_TIMEOUT,
+    timeout: float | None = None,
     offered: Callable[[], EnrollmentCode | None] = lambda: None,
     held: bool = False,
     once: bool = False,
@@ -78,8 +92,9 @@ def enroll(
     """Give this device its identity, or say that it has one.
 
     ``code`` is called only if a request is needed, and before anything is made; ``offered`` only if none is,
-    to notice a code of another service. ``held``: the caller holds the home already. ``once``: nothing is
-    tried a second time. Raises OtherService for such a code, and other leaves of DeviceError and InputError;
+    to notice a code of another service. ``timeout`` in seconds; None is ``DEFAULT_TIMEOUT``, and a day where
+    a person has to decide. ``held``: the caller holds the home already. ``once``: nothing is tried a second
+    time. Raises OtherService for such a code, and other leaves of DeviceError and InputError;
     whatever it raises, nothing but a key has been stored.
     """
     if not home.missing():
@@ -99,9 +114,15 @@ def enroll(
             if present is not None:
                 require_own(home, present, asked)
                 return Outcome(present, obtained=False)
-            return _obtain(home, wish, asked, around, _Patience(timeout, once))
+            return _obtain(home, wish, asked, around, _patience(timeout, once=once))
         except OSError as wrong:  # the disk; troubles of the network have their own errors by now
             raise files.trouble(home.path, wrong) from None
+
+
+def _patience(timeout: float | None, *, once: bool) -> _Patience:
+    if timeout is None:
+        return _Patience(DEFAULT_TIMEOUT, once, PATIENCE)
+    return _Patience(timeout, once)
 
 
 def _present(home: Home, wish: Wish, around: Surroundings) -> Identity | None:
@@ -120,17 +141,26 @@ def _obtain(
     if standing.identity is not None:  # expired or damaged, by this device's own lights: it may be neither
         require_own(home, standing.identity, code)
     thing = _choose_thing(standing, wish, around)
+    group = _group(wish, code)
     subject = _subject(wish, thing, standing.identity)
     check_clock(code, around.clock.now())  # before a key is made for nothing
     store = _ensure_key(home, wish, subject, around)
     deadline = Deadline.after(patience.seconds, around.pace)
-    client = EnrollmentClient(code, deadline, around.say, once=patience.once)
+    request = Request(code.url, thing, store.facts().key_hash, group)
+    waiting = Waiting(request, home, around.say, patience=patience.person)
+    client = EnrollmentClient(code, deadline, around.say, once=patience.once, waiting=waiting)
     around.checkpoint("ask whom to trust")
     trust = client.establish_trust(around.clock)
     around.checkpoint("send the request")
     around.say(f"Asking {code.url} for a certificate for {thing}.")
-    answer = client.enroll(trust, thing, store.sign_request(subject))
+    try:
+        answer = client.enroll(trust, thing, store.sign_request(subject), group=group)
+    except EnrollmentRefused as refused:
+        if not is_passing(refused.status):
+            waiting.over()
+        raise
     stored = _store(home, _Obtained(thing, store, code, trust, answer, subject), around)
+    waiting.over()
     return Outcome(stored, obtained=True, subject=subject.text)
 
 
@@ -225,6 +255,14 @@ def _choose_thing(standing: Standing, wish: Wish, around: Surroundings) -> Thing
             raise OtherThing(current=current, asked=asked)
         return current
     return asked if asked is not None else _from_hostname(around)
+
+
+def _group(wish: Wish, code: EnrollmentCode) -> GroupName | None:
+    """The code's group, or the one asked for; raises InvalidGroupName, and InvalidSetting for two."""
+    asked = None if wish.group is None else parse_group_name(wish.group)
+    if asked is not None and code.group not in (None, asked):
+        raise InvalidSetting(setting="--group", detail=f"the code is for the group {code.group}")
+    return asked or code.group
 
 
 def _subject(wish: Wish, thing: ThingName, present: Identity | None) -> Subject:

@@ -17,7 +17,7 @@ def holdings(home: Home) -> list[Path]:
     """What there is to remove; the settings first, for what they no longer bind is no identity."""
     identities = [home.of(slot) for slot in (Slot.NEXT, Slot.PREVIOUS, Slot.CURRENT)]
     listed = [path for one in identities for path in (one.settings, one.key, one.certificate)]
-    listed += [*slots.changes(home), home.roots, home.path / enrolling.FILE]
+    listed += [*slots.changes(home), home.roots, home.path / enrolling.FILE, home.waiting]
     listed += [home.path / f"{home.outbox.name}{end}" for end in _OF_SQLITE]
     listed.append(home.path / place.NAME)
     return [path for path in listed if path.is_symlink() or path.exists()]

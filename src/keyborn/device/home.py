@@ -56,6 +56,11 @@ class Home:
         return self.path / f"{self.slot}.toml"
 
     @property
+    def waiting(self) -> Path:
+        """What this device shows while a person has to decide about it."""
+        return self.path / "waiting.json"
+
+    @property
     def outbox(self) -> Path:
         """Messages that have not been acknowledged."""
         return self.path / "outbox.db"
@@ -102,7 +107,7 @@ class Home:
         for slot in Slot:
             for leftover in self.path.glob(f"{slot}.*{files.TEMPORARY}"):
                 files.remove(leftover)
-        for path in (self.roots, self.next_roots):
+        for path in (self.roots, self.next_roots, self.waiting):
             files.remove(files.temporary_of(path))
 
     @contextmanager

@@ -4,6 +4,7 @@ Only the file key store handles these values; nothing else of the device side ev
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from keyborn.domain.errors import KeyUnusable
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
     PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -24,6 +26,8 @@ _CURVES = {"secp256r1": "p256", "secp384r1": "p384", "secp521r1": "p521"}
 _PEM_KEY = re.compile(
     rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----\r?\n.*?\r?\n-----END \1PRIVATE KEY-----", re.DOTALL
 )
+
+_PEM_BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\r?\n.*?\r?\n-----END \1-----", re.DOTALL)
 
 
 def make_key(key_type: str) -> "PrivateKey":
@@ -131,3 +135,30 @@ def _name(subject: Subject) -> "x509.Name":
         return x509.Name([x509.NameAttribute(types[kind], value) for kind, value in subject.attributes])
     except ValueError as wrong:
         raise InvalidSubject(detail=str(wrong)) from None
+
+
+def public_half(data: bytes, path: Path) -> bytes:
+    """DER SubjectPublicKeyInfo of the key that a PEM file is about; raises KeyUnusable.
+
+    It may be a public or a private key, a certificate request or a certificate: the first block counts.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+
+    readers: dict[bytes, Callable[[bytes], PublicKeyTypes]] = {
+        b"PUBLIC KEY": load_pem_public_key,
+        b"CERTIFICATE": lambda pem: x509.load_pem_x509_certificate(pem).public_key(),
+        b"CERTIFICATE REQUEST": lambda pem: x509.load_pem_x509_csr(pem).public_key(),
+        b"NEW CERTIFICATE REQUEST": lambda pem: x509.load_pem_x509_csr(pem).public_key(),
+    }
+    block = _PEM_BLOCK.search(data)
+    if block is None:
+        raise KeyUnusable(path=path, detail="it holds no PEM block")
+    reader = readers.get(block[1])
+    if reader is None:
+        return spki(read_key(data, path))
+    try:
+        public = reader(block[0] + b"\n")
+        return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except Exception:  # noqa: BLE001 - whatever the parser raises, it holds no key that can be registered
+        raise KeyUnusable(path=path, detail="its PEM block does not hold a public key") from None

@@ -175,7 +175,7 @@ def _same_key(standing: Standing, attempt: Attempt) -> Verdict:
 
 def _other_key(standing: Standing, attempt: Attempt) -> Verdict:
     released = standing.thing is not None and standing.thing.is_released(attempt.now)
-    if not (_may_replace(attempt) or released):
+    if not (_may_replace(attempt) or released or _has_begun(standing, attempt)):
         raise _taken(attempt)
     waiting = standing.successor
     if waiting is not None and waiting.renews is not None:
@@ -200,6 +200,15 @@ def _may_replace(attempt: Attempt) -> bool:
     """Replacement is a permission for one name; a glob never gives it, whatever its token says."""
     applicant = attempt.applicant
     return applicant.may_replace and applicant.bound_to == attempt.thing
+
+
+def _has_begun(standing: Standing, attempt: Attempt) -> bool:
+    """Whether this replacement was permitted before, by a release that its claim has ended: it goes on.
+
+    Only for who has paid for it; a lost answer must not cost the operator another release.
+    """
+    paid = standing.redeemed or standing.group_redeemed
+    return paid and attempt.key in _pending_keys(standing, attempt.now)
 
 
 def _pending_keys(standing: Standing, now: datetime) -> set[KeyHash]:

@@ -5,7 +5,7 @@ request falls under the rule, ``group_rules`` decides; what a claim is held to, 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
@@ -130,6 +130,8 @@ class GroupDocument:
     """TOML, at most ``MAX_DOCUMENT`` bytes in UTF-8."""
     updated_at: datetime
     version: int = 1
+    policies: tuple[PolicyName, ...] = ()
+    """Every access policy that the text names, so that a registry, which does not read it, keeps them."""
     webhook_secret: bytes | None = field(default=None, repr=False)
     """With which questions to the group's webhook are signed; made once, and kept over new versions."""
 
@@ -178,6 +180,16 @@ class Terms:
 def account_of(group: GroupName) -> TokenId:
     """Against what a group's enrolments are counted; no token has such an id."""
     return TokenId(f"g:{group}")
+
+
+def revised_group(known: GroupDocument | None, put: GroupDocument) -> GroupDocument:
+    """What is kept when ``put`` comes over ``known``: ``known`` itself if both have the same text."""
+    if known is None:
+        return replace(put, version=1)
+    if known.text == put.text:
+        return known
+    secret = known.webhook_secret or put.webhook_secret
+    return replace(put, version=known.version + 1, webhook_secret=secret)
 
 
 def window_of(group: GroupName, rate: Rate, now: datetime) -> RateWindow:

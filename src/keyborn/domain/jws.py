@@ -22,6 +22,8 @@ MEDIA_TYPE = "application/jose+json"
 MAX_JWS = 16 * 1024
 """Bytes of a whole request."""
 MAX_URL = 1024
+HEADER = "its protected header"
+"""How errors call it."""
 
 _MEMBERS = frozenset({"payload", "protected", "signature"})
 _HEADERS = frozenset({"alg", "kid", "nonce", "url"})
@@ -85,33 +87,56 @@ def draft(header: Protected, payload: bytes) -> Draft:
     return Draft(encode(json.dumps(fields, separators=(",", ":")).encode()), encode(payload))
 
 
-def parse_jws(body: bytes) -> SignedRequest:
-    """Read a request; raises JwsMalformed, and nothing else, for any bytes whatever."""
+@dataclass(frozen=True, slots=True)
+class Flattened:
+    """The three members of a flattened JWS, decoded."""
+
+    header: Mapping[str, Any]
+    """The protected header: a JSON object of which nothing is known."""
+    payload: bytes
+    signature: bytes
+    signing_input: bytes
+    """The bytes that were signed (RFC 7515, 5.1)."""
+
+
+def read_flattened(body: bytes) -> Flattened:
+    """Take a JWS apart; raises JwsMalformed, and nothing else, for any bytes whatever."""
     if len(body) > MAX_JWS:
         raise JwsMalformed(detail=f"it has more than {MAX_JWS} bytes")
     members = _read_object(body, "the request")
-    _require(members, _MEMBERS, "the request")
+    require_strings(members, _MEMBERS, "the request")
     protected, payload = members["protected"], members["payload"]
-    header = _read_header(decode(protected, "protected"))
-    signing_input = f"{protected}.{payload}".encode()
-    return SignedRequest(
-        header, decode(payload, "payload"), decode(members["signature"], "signature"), signing_input
+    return Flattened(
+        _read_object(decode(protected, "protected"), HEADER),
+        decode(payload, "payload"),
+        decode(members["signature"], "signature"),
+        f"{protected}.{payload}".encode(),
     )
 
 
-def _read_header(text: bytes) -> Protected:
-    fields = _read_object(text, "its protected header")
-    _require(fields, _HEADERS, "its protected header")
+def parse_jws(body: bytes) -> SignedRequest:
+    """Read a request; raises JwsMalformed, and nothing else, for any bytes whatever."""
+    parts = read_flattened(body)
+    return SignedRequest(_read_header(parts.header), parts.payload, parts.signature, parts.signing_input)
+
+
+def _read_header(fields: Mapping[str, Any]) -> Protected:
+    require_strings(fields, _HEADERS, HEADER)
     if fields["alg"] not in list(Algorithm):
         raise JwsMalformed(detail=f"alg is not one of {', '.join(Algorithm)}")
     if not is_certificate_id(fields["kid"]):
         raise JwsMalformed(detail="kid is not a certificate id (64 hex digits in lower case)")
+    require_once(fields)
+    kid = CertificateId(fields["kid"])
+    return Protected(Algorithm(fields["alg"]), kid, fields["nonce"], fields["url"])
+
+
+def require_once(fields: Mapping[str, str]) -> None:
+    """Look at what makes a request good for once and for one place; raises JwsMalformed."""
     if _NONCE.fullmatch(fields["nonce"]) is None:
         raise JwsMalformed(detail="nonce is none of ours (base64url)")
     if len(fields["url"]) > MAX_URL or _URL.fullmatch(fields["url"]) is None:
         raise JwsMalformed(detail="url is not an https URL")
-    kid = CertificateId(fields["kid"])
-    return Protected(Algorithm(fields["alg"]), kid, fields["nonce"], fields["url"])
 
 
 def _read_object(text: bytes, what: str) -> dict[str, Any]:
@@ -138,15 +163,20 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _require(members: Mapping[str, Any], wanted: frozenset[str], what: str) -> None:
-    """Just these members, and all of them strings."""
+def require_strings(members: Mapping[str, Any], wanted: frozenset[str], what: str) -> None:
+    """Just these members, and all of them strings; raises JwsMalformed."""
+    require_members(members, wanted, what)
+    for name in sorted(wanted):
+        if not isinstance(members[name], str):
+            raise JwsMalformed(detail=f"{name} is not a string")
+
+
+def require_members(members: Mapping[str, Any], wanted: frozenset[str], what: str) -> None:
+    """Just these members; raises JwsMalformed."""
     for name in sorted(wanted - members.keys()):
         raise JwsMalformed(detail=f"{what} has no {name}")
     for name in members.keys() - wanted:
         raise JwsMalformed(detail=f"{what} holds {ascii(name)[:_SHOWN]}, which is not taken")
-    for name in sorted(wanted):
-        if not isinstance(members[name], str):
-            raise JwsMalformed(detail=f"{name} is not a string")
 
 
 # ── base64url ─────────────────────────────────────────────────────────────────────────────────────────

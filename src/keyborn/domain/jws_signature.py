@@ -53,15 +53,21 @@ def sign(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, signing_input: byt
 
 def verify(request: SignedRequest, key: object) -> None:
     """Raise SignatureRefused unless the holder of ``key``, a public one, signed just this request."""
-    if request.protected.algorithm is not algorithm_of(key):
+    verify_bytes(request.protected.algorithm, request.signature, request.signing_input, key)
+
+
+def verify_bytes(algorithm: str, signature: bytes, signing_input: bytes, key: object) -> None:
+    """Raise SignatureRefused unless the holder of ``key``, a public one, made ``signature`` with its one
+    ``algorithm``.
+    """
+    if algorithm != algorithm_of(key):
         raise SignatureRefused
     try:
         if isinstance(key, rsa.RSAPublicKey):
-            key.verify(request.signature, request.signing_input, padding.PKCS1v15(), SHA256())
+            key.verify(signature, signing_input, padding.PKCS1v15(), SHA256())
         elif isinstance(key, ec.EllipticCurvePublicKey):
             curve = _curve_of(key)
-            signature = _to_der(request.signature, curve.width)
-            key.verify(signature, request.signing_input, ec.ECDSA(curve.digest))
+            key.verify(_to_der(signature, curve.width), signing_input, ec.ECDSA(curve.digest))
     except (InvalidSignature, ValueError):
         raise SignatureRefused from None
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NewType
 
-from keyborn.domain.errors import InvalidGroupName, InvalidThingName, ReservedThingName
+from keyborn.domain.errors import InvalidGroupName, InvalidKeyHash, InvalidThingName, ReservedThingName
 
 ThingName = NewType("ThingName", str)
 """1-64 of ``A-Z a-z 0-9 : _ -``; compared byte for byte."""
@@ -31,6 +31,7 @@ _GROUP_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
 _HOST = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 _ADDRESS = re.compile(r"(?=.*:.*:)[0-9A-Fa-f:.]{2,45}")
+_KEY_HASH = re.compile(r"[0-9a-f]{64}")
 _CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
 RESERVED_PREFIX = "keyborn"
 
@@ -77,6 +78,13 @@ def fold_name(name: ThingName) -> str:
 def key_hash(spki_der: bytes) -> KeyHash:
     """Hash a DER SubjectPublicKeyInfo."""
     return KeyHash(hashlib.sha256(spki_der).hexdigest())
+
+
+def parse_key_hash(text: object) -> KeyHash:
+    """Return ``text`` as a key hash, in lower case; raises InvalidKeyHash."""
+    if not isinstance(text, str) or not _KEY_HASH.fullmatch(text.lower()):
+        raise InvalidKeyHash
+    return KeyHash(text.lower())
 
 
 def certificate_id(certificate_der: bytes) -> CertificateId:

@@ -16,8 +16,9 @@ from typing import NewType
 from urllib.parse import urlsplit
 
 from keyborn.domain.access_policy.document import PolicyName
-from keyborn.domain.errors import CredentialRefused, InvalidCode
-from keyborn.domain.names import GroupName, NameScope, is_host
+from keyborn.domain.errors import CredentialRefused, InvalidCode, KeybornError
+from keyborn.domain.method import Method
+from keyborn.domain.names import GroupName, NameScope, is_host, parse_group_name
 from keyborn.domain.thing import ThingKind
 
 TokenId = NewType("TokenId", str)
@@ -28,11 +29,16 @@ MAX_SECRET_BYTES = 320
 """A sealed one says what it permits (``domain.seal``): a pattern of 64 characters, a policy of 128."""
 FINGERPRINT_BYTES = 32
 CODE_PREFIX = "kb1."
+GROUP_KEY_PREFIX = "kbg1."
+"""How the text of a group key begins (``domain.group_key``), which no device takes."""
 MAX_CODE = 1024
 _HEADER = struct.Struct(">QQB")
-"""Issued, expires, bytes of the fingerprint; its highest bit says that the secret has a length of its own."""
+"""Issued, expires, bytes of the fingerprint. Its highest bit says that the secret has a length of its own, the
+next one that facts follow: one byte of length, and ``method:group`` or ``method:group:key id`` in ASCII. Who
+does not know that bit takes the fingerprint for too long, and refuses the code."""
 _LENGTH = struct.Struct(">H")
-_OWN_LENGTH = 0x80
+_OWN_LENGTH, _FACTS = 0x80, 0x40
+_GROUP_KEY_ID = re.compile(r"k[0-9a-f]{16}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """``fromtimestamp`` ends in 2038 where the C library's time has 32 bits, as on small boards."""
 _CHECK_BYTES = 4
@@ -110,6 +116,29 @@ def decode_secret(text: str) -> bytes:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeFacts:
+    """What a code says where its secret is not a bearer token: how to prove oneself, and for which group."""
+
+    method: Method
+    """``group-key``, or one for which the code brings no secret."""
+    group: GroupName
+    key: TokenId | None = None
+    """Of a group key: the id under which the service knows it."""
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether a secret comes with it: the key that was derived from a group key."""
+        return self.method is Method.GROUP_KEY
+
+    def __str__(self) -> str:
+        """As a code holds it."""
+        return ":".join([self.method.value, self.group, *([] if self.key is None else [self.key])])
+
+
+_SECRETLESS = frozenset({Method.FACTORY, Method.OIDC, Method.REGISTERED, Method.ASK})
+
+
+@dataclass(frozen=True, slots=True)
 class EnrollmentCode:
     """What a device needs to enrol: whom to trust, and the permission."""
 
@@ -121,56 +150,103 @@ class EnrollmentCode:
     issued_at: datetime
     """Whole seconds, UTC; with ``expires_at`` it bounds the time a device without a clock may assume."""
     expires_at: datetime
+    facts: CodeFacts | None = None
+    """None: the secret is a bearer token, which says the rest."""
 
     def __repr__(self) -> str:
         """Leave the secret out of logs and tracebacks."""
-        return f"EnrollmentCode(url={self.url!r}, expires_at={self.expires_at.isoformat()})"
+        facts = "" if self.facts is None else f", facts={str(self.facts)!r}"
+        return f"EnrollmentCode(url={self.url!r}, expires_at={self.expires_at.isoformat()}{facts})"
 
-    def encode(self) -> str:
-        """One URL-safe word: ``kb1.`` and base64url of times, fingerprint, secret, URL and a check."""
+    @property
+    def method(self) -> Method:
+        """How its holder proves itself."""
+        return Method.TOKEN if self.facts is None else self.facts.method
+
+    @property
+    def group(self) -> GroupName | None:
+        """Which group its holder names; None: the token says."""
+        return None if self.facts is None else self.facts.group
+
+    def encode(self, prefix: str = CODE_PREFIX) -> str:
+        """One URL-safe word: ``kb1.`` and base64url of times, fingerprint, facts, secret, URL and a check."""
         usual = len(self.secret) == SECRET_BYTES
-        size = len(self.fingerprint) | (0 if usual else _OWN_LENGTH)
+        facts = b"" if self.facts is None else str(self.facts).encode()
+        size = len(self.fingerprint) | (0 if usual else _OWN_LENGTH) | (_FACTS if facts else 0)
         head = _HEADER.pack(_epoch(self.issued_at), _epoch(self.expires_at), size)
+        told = bytes([len(facts)]) + facts if facts else b""
         length = b"" if usual else _LENGTH.pack(len(self.secret))
-        body = head + self.fingerprint + length + self.secret + self.url.encode()
-        return CODE_PREFIX + _b64(body + _check(body))
+        body = head + self.fingerprint + told + length + self.secret + self.url.encode()
+        return prefix + _b64(body + _check(body, prefix))
 
     @staticmethod
-    def decode(text: str) -> "EnrollmentCode":
+    def decode(text: str, prefix: str = CODE_PREFIX) -> "EnrollmentCode":
         """Read a code; raises InvalidCode, which says whether it is cut short, damaged or something else."""
         word = text.strip()
-        if not word.startswith(CODE_PREFIX):
-            raise InvalidCode(detail="it does not start with `kb1.`")
+        if not word.startswith(prefix):
+            if word.startswith(GROUP_KEY_PREFIX):
+                detail = "it is a group key, which makes the codes of devices: keyborn group key derive"
+                raise InvalidCode(detail=detail)
+            raise InvalidCode(detail=f"it does not start with `{prefix}`")
         if len(word) > MAX_CODE:
             raise InvalidCode(detail="it is too long")
         try:
-            raw = _unb64(word.removeprefix(CODE_PREFIX))
+            raw = _unb64(word.removeprefix(prefix))
         except ValueError:
             raise InvalidCode(detail="it holds a character outside base64url, or is cut short") from None
         body, check = raw[:-_CHECK_BYTES], raw[-_CHECK_BYTES:]
-        if len(body) <= _HEADER.size + SECRET_BYTES or not hmac.compare_digest(check, _check(body)):
+        if len(body) <= _HEADER.size or not hmac.compare_digest(check, _check(body, prefix)):
             raise InvalidCode(detail="it is damaged or cut short")
         return _read_body(body)
 
 
 def _read_body(body: bytes) -> EnrollmentCode:
     issued, expires, size = _HEADER.unpack_from(body)
-    fingerprint, rest = _cut(body[_HEADER.size :], size & ~_OWN_LENGTH)
+    fingerprint, rest = _cut(body[_HEADER.size :], size & ~(_OWN_LENGTH | _FACTS))
     if len(fingerprint) not in (0, FINGERPRINT_BYTES):
         raise InvalidCode(detail="its fingerprint is not a SHA-256")
+    facts = None
+    if size & _FACTS:
+        count, rest = _cut(rest, 1)
+        told, rest = _cut(rest, count[0])
+        facts = _read_facts(told)
     length = SECRET_BYTES
     if size & _OWN_LENGTH:
         told, rest = _cut(rest, _LENGTH.size)
         (length,) = _LENGTH.unpack(told)
     secret, url = _cut(rest, length)
-    if not SECRET_BYTES <= length <= MAX_SECRET_BYTES:
-        raise InvalidCode(detail="its secret is too short or too long")
+    _require_length(length, facts)
     try:
         issued_at, expires_at = (_EPOCH + timedelta(seconds=each) for each in (issued, expires))
         address = require_service_url(url.decode())
     except (ValueError, OverflowError, OSError):
         raise InvalidCode(detail="its times or its URL make no sense") from None
-    return EnrollmentCode(address, fingerprint, secret, issued_at, expires_at)
+    return EnrollmentCode(address, fingerprint, secret, issued_at, expires_at, facts)
+
+
+def _read_facts(told: bytes) -> CodeFacts:
+    """Read ``method:group`` or ``method:group:key id``; raises InvalidCode."""
+    try:
+        method, group, *key = told.decode("ascii").split(":")
+        facts = CodeFacts(Method(method), parse_group_name(group), TokenId(key[0]) if key else None)
+    except (ValueError, KeybornError):
+        facts = None
+    if facts is None or str(facts).encode() != told:
+        raise InvalidCode(detail="it is for a way to enrol that this version does not know")
+    has_key = facts.key is not None and _GROUP_KEY_ID.fullmatch(facts.key) is not None
+    if not (has_key if facts.has_secret else facts.key is None and facts.method in _SECRETLESS):
+        raise InvalidCode(detail="it is for a way to enrol that this version does not know")
+    return facts
+
+
+def _require_length(length: int, facts: CodeFacts | None) -> None:
+    """A bearer secret, a derived key, or nothing at all; raises InvalidCode."""
+    if facts is None:
+        fits = SECRET_BYTES <= length <= MAX_SECRET_BYTES
+    else:
+        fits = length == (SECRET_BYTES if facts.has_secret else 0)
+    if not fits:
+        raise InvalidCode(detail="its secret is too short or too long")
 
 
 def _cut(raw: bytes, size: int) -> tuple[bytes, bytes]:
@@ -193,8 +269,10 @@ def require_service_url(url: str) -> str:
     return url
 
 
-def _check(body: bytes) -> bytes:
-    return hashlib.sha256(body).digest()[:_CHECK_BYTES]
+def _check(body: bytes, prefix: str) -> bytes:
+    """Of a group key it differs from that of a code: neither is taken for the other."""
+    label = b"" if prefix == CODE_PREFIX else prefix.encode()
+    return hashlib.sha256(label + body).digest()[:_CHECK_BYTES]
 
 
 def _epoch(moment: datetime) -> int:

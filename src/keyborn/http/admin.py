@@ -5,7 +5,6 @@ The same routes work in process when no server runs, so a command behaves alike 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
 import msgspec
@@ -20,14 +19,21 @@ from keyborn.domain.roots import Belief
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http import guards, problems
+from keyborn.http.admin_approvals import approval_routes
+from keyborn.http.admin_groups import group_routes, regroup_routes
 from keyborn.http.admin_policies import policy_routes, service_routes
+from keyborn.http.admin_registered import registered_routes
 from keyborn.http.admin_roots import roots_routes
 from keyborn.http.admin_rows import audit_row, belief_row, certificate_row, thing_row, token_row
-from keyborn.http.answers import answer_json, page_after, page_limit, read_number
+from keyborn.http.answers import answer_json, page_after, page_limit, read_number, span_of
 from keyborn.ports import Clock
+from keyborn.service.approvals import ApprovalOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
+from keyborn.service.groups import GroupOffice
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.registering import RegisteredOffice
+from keyborn.service.regroup import RegroupOffice
 from keyborn.service.roots import RootsOffice
 from keyborn.service.services import ServiceOffice
 from keyborn.service.things import Order, ThingOffice
@@ -65,6 +71,13 @@ class Office:
     """None where things do not renew."""
     roots: RootsOffice | None = None
     """None where things do not tell what they believe."""
+    groups: GroupOffice | None = None
+    regroup: RegroupOffice | None = None
+    """None, both, where there are no enrolment groups."""
+    approvals: ApprovalOffice | None = None
+    """None where nobody is asked first."""
+    registered: RegisteredOffice | None = None
+    """None where no keys are announced."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -101,13 +114,17 @@ def build_admin(office: Office) -> Starlette:
                 if office.grace
                 else []
             ),
+            *(regroup_routes(office.regroup, office.actor) if office.regroup else []),
             Route("/v1/things/{name:path}", routes.thing, methods=["GET"]),
             *(roots_routes(office.roots, office.actor) if office.roots else []),
             Route("/v1/authorities", routes.authorities, methods=["GET"]),
             Route("/v1/audit", routes.audit, methods=["GET"]),
             Route("/v1/about", routes.about, methods=["GET"]),
+            *(group_routes(office.groups, office.actor) if office.groups else []),
             *policy_routes(office.policies, office.actor),
             *service_routes(office.services, office.clock, office.actor),
+            *(approval_routes(office.approvals, office.clock, office.actor) if office.approvals else []),
+            *(registered_routes(office.registered, office.actor) if office.registered else []),
         ],
         exception_handlers=problems.HANDLERS,
     )
@@ -212,11 +229,3 @@ def _wish(body: TokenBody) -> TokenWish:
     uses = None if body.uses == 0 else body.uses
     group = None if body.group is None else parse_group_name(body.group)
     return TokenWish(NameScope(pattern), uses, span_of(body.ttl), body.replace, group=group)
-
-
-def span_of(seconds: int) -> timedelta:
-    """So many seconds, however many; who gets it has limits of its own."""
-    try:
-        return timedelta(seconds=seconds)
-    except OverflowError:
-        return timedelta.max if seconds > 0 else timedelta.min

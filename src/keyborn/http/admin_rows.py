@@ -7,6 +7,8 @@ from keyborn.domain.access_policy.explain import Explanation, StatementNote
 from keyborn.domain.access_policy.lint import Finding
 from keyborn.domain.audit import AuditRecord
 from keyborn.domain.certificate import Certificate
+from keyborn.domain.group import GroupDocument
+from keyborn.domain.group_file import read_group
 from keyborn.domain.moment import shown
 from keyborn.domain.roots import Belief
 from keyborn.domain.thing import Thing
@@ -49,6 +51,28 @@ def thing_row(thing: Thing) -> dict[str, object]:
         "attributes": dict(thing.attributes),
         "policies": [DEFAULT_POLICY] if thing.policies is None else list(thing.policies),
         "graceUntil": None if thing.grace_until is None else shown(thing.grace_until),
+        "group": thing.group,
+        "thingType": thing.thing_type,
+        "releaseUntil": None if thing.release_until is None else shown(thing.release_until),
+    }
+
+
+def group_row(document: GroupDocument, enrolled: int) -> dict[str, object]:
+    """An enrolment group without its file; what cannot be read, and lets nobody in, is not ``usable``."""
+    group = read_group(document)
+    return {
+        "groupName": document.name,
+        "version": document.version,
+        "updated": shown(document.updated_at),
+        "usable": group is not None,
+        "things": None if group is None else group.things.pattern,
+        "methods": [] if group is None else [str(way) for way in group.ways],
+        "taken": None if group is None else group.taken.value,
+        "enrolled": enrolled,
+        "limit": None if group is None else group.limit,
+        "opens": None if group is None or group.opens is None else shown(group.opens),
+        "closes": None if group is None or group.closes is None else shown(group.closes),
+        "webhookSigned": document.webhook_secret is not None,
     }
 
 

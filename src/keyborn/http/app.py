@@ -12,8 +12,9 @@ from starlette.routing import Route
 from keyborn.domain.errors import MalformedRequest
 from keyborn.http import guards, openapi, problems
 from keyborn.http.bodies import AskedBody, BrokerAddress, EnrollBody, LegacyBody, answer_enrollment, pem_of
-from keyborn.http.signed import SignedRoutes
-from keyborn.ports import Asked
+from keyborn.http.enroll_door import EnrollDoor
+from keyborn.http.signed import Act, SignedRoutes, is_signed
+from keyborn.ports import Asked, Nonces
 from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
 from keyborn.service.renew import RenewalAuthority
 
@@ -36,6 +37,8 @@ class Service:
     """None where things do not renew: the routes are not there then."""
     url: Callable[[], str] = str
     """Of this service, as enrolment codes tell it."""
+    nonces: Nonces | None = None
+    """None where no enrolment is signed."""
 
 
 def build_app(service: Service) -> Starlette:
@@ -61,9 +64,15 @@ def build_app(service: Service) -> Starlette:
 class _Routes:
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._signed: Act | None = None
+        if service.nonces is not None:
+            door = EnrollDoor(service.authority, service.broker, service.url, service.nonces)
+            self._signed = door.act()
 
     async def enroll(self, request: Request) -> Response:
-        """201 for a new certificate, 200 when it had been given before."""
+        """201 for a new certificate, 200 when it had been given before; signed ones have their own door."""
+        if self._signed is not None and is_signed(request):
+            return await self._signed(request)
         raw = await guards.read_body(request)
         credential = guards.credential(request, asked=_asked(raw))
         applicant = await self._service.authority.authenticate(credential)

@@ -3,7 +3,7 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -126,6 +126,15 @@ class EnrollAnswer(msgspec.Struct, rename="camel"):
     chain_pem: str
     not_after: str
     mqtt: MqttAnswer
+
+
+class PendingAnswer(msgspec.Struct):
+    """A person has to decide: repeat the same request after Retry-After seconds."""
+
+    approval: Annotated[str, msgspec.Meta(description="The code by which the operator finds the request")]
+    words: Annotated[str, msgspec.Meta(description="Four words of the key that would be approved")]
+    detail: str
+    status: Literal["pending"] = "pending"
 
 
 AWS_FALLBACK = MqttFallback(443, "x-amzn-mqtt-ca")

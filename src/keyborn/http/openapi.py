@@ -15,6 +15,7 @@ from keyborn.http.bodies import (
     EnrollBody,
     LegacyBody,
     NonceAnswer,
+    PendingAnswer,
     RenewPayload,
     RootsPayload,
     SignedBody,
@@ -51,7 +52,7 @@ def document(*, renewal: bool, reports: bool = False) -> bytes:
 
     ``renewal``: with its routes. ``reports``: with those of devices that tell which roots they believe.
     """
-    bodies = [EnrollBody, LegacyBody, EnrollAnswer, Problem]
+    bodies = [EnrollBody, LegacyBody, EnrollAnswer, PendingAnswer, Problem]
     if renewal:
         bodies += [SignedBody, RenewPayload, ConfirmPayload, ConfirmAnswer, NonceAnswer]
     if reports:
@@ -129,6 +130,7 @@ def _enroll() -> dict[str, Any]:
         "responses": {
             "201": {"description": "A new certificate.", "content": answer},
             "200": {"description": "The same request again: the same certificate.", "content": answer},
+            "202": _pending(),
             **_problem_responses(),
         }
     }
@@ -137,7 +139,20 @@ def _enroll() -> dict[str, Any]:
 def _get_certificate() -> dict[str, Any]:
     pem = _content("text/plain", {"type": "string"})
     return _door("getCertificate", "The compatibility door: the bare PEM.", LegacyBody) | {
-        "responses": {"200": {"description": "The certificate.", "content": pem}, **_problem_responses()}
+        "responses": {
+            "200": {"description": "The certificate.", "content": pem},
+            "202": _pending(),
+            **_problem_responses(),
+        }
+    }
+
+
+def _pending() -> dict[str, Any]:
+    seconds = {"description": "Seconds until the same request is due again.", "schema": {"type": "integer"}}
+    return {
+        "description": "A person has to decide: repeat the same request after Retry-After seconds.",
+        "headers": {"Retry-After": seconds},
+        "content": _content("application/json", _ref(PendingAnswer)),
     }
 
 

@@ -1,7 +1,7 @@
 """The HTTP edge's one map: the error tree to problem documents (RFC 9457).
 
 A KeybornError speaks for itself; anything else is ``internal`` and says nothing. 429 and 503 carry
-Retry-After.
+Retry-After, and so does 202, which is no problem: a person has to decide.
 """
 
 import logging
@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from keyborn.domain import errors
+from keyborn.http.bodies import PendingAnswer
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger("keyborn.http")
@@ -52,11 +53,21 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 def answer_problem(error: errors.KeybornError) -> Response:
     """The response for a public error; an error of no public branch is ``internal``."""
+    if isinstance(error, errors.AwaitsApproval):
+        return _pending(error)
     status = next((status for branch, status in STATUS if isinstance(error, branch)), None)
     if status is None:
         _log.error("an internal error reached the edge: %s", type(error).__name__)
         return internal_problem()
     return _respond(status, error.code, str(error), _headers(error, status))
+
+
+def _pending(error: errors.AwaitsApproval) -> Response:
+    """No problem: the request waits for a person."""
+    facts = error.facts
+    body = PendingAnswer(str(facts["approval"]), str(facts["words"]), str(error))
+    headers = _headers(error, HTTPStatus.ACCEPTED)
+    return Response(msgspec.json.encode(body), 202, media_type="application/json", headers=headers)
 
 
 def internal_problem() -> Response:

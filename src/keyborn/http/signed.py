@@ -37,6 +37,7 @@ _roots_payload = msgspec.json.Decoder(RootsPayload)
 _confirm_payload = msgspec.json.Decoder(ConfirmPayload)
 
 Payload = TypeVar("Payload")
+Act = Callable[[Request], Awaitable[Response]]
 
 
 class SignedRoutes:
@@ -98,34 +99,44 @@ class SignedRoutes:
     async def _prove(self, request: Request, path: str) -> SignedCaller:
         """Limits first, then the signature; the payload is parsed for who has proved something."""
         raw = await guards.read_body(request)
-        declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         source = request.client.host if request.client else ""
-        if declared != MEDIA_TYPE:
+        if not is_signed(request):
             raise JwsMalformed(detail="its Content-Type is another one")
-        return await self._authority.authenticate(raw, self._addresses(request, path), source)
+        return await self._authority.authenticate(raw, addresses(request, self._url(), path), source)
 
-    def _addresses(self, request: Request, path: str) -> list[str]:
-        """Under which URLs this route may be known: as the codes say, and as the request was addressed.
+    def _with_nonce(self, act: Act) -> Act:
+        return with_nonce(act, self._authority.nonce)
 
-        The path is what matters, so that no request serves for another route; a nonce of ours, which is
-        signed too, says that it was meant for this service, under whichever of its names.
-        """
-        hosts = request.headers.getlist("host")
-        named = [f"https://{host}{path}" for host in hosts] if len(hosts) == 1 else []
-        return [f"{self._url().rstrip('/')}{path}", *named]
 
-    def _with_nonce(
-        self, act: Callable[[Request], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
-        async def _answer(request: Request) -> Response:
-            try:
-                response = await act(request)
-            except KeybornError as refusal:
-                response = problems.answer_problem(refusal)
-            response.headers.update(_once(await self._authority.nonce()))
-            return response
+def is_signed(request: Request) -> bool:
+    """Whether the body says of itself that it is a JWS."""
+    declared = request.headers.get("content-type", "")
+    return declared.partition(";")[0].strip().lower() == MEDIA_TYPE
 
-        return _answer
+
+def addresses(request: Request, url: str, path: str) -> list[str]:
+    """Under which URLs a route may be known: as the codes say, and as the request was addressed.
+
+    The path is what matters, so that no request serves for another route; a nonce of ours, which is
+    signed too, says that it was meant for this service, under whichever of its names.
+    """
+    hosts = request.headers.getlist("host")
+    named = [f"https://{host}{path}" for host in hosts] if len(hosts) == 1 else []
+    return [f"{url.rstrip('/')}{path}", *named]
+
+
+def with_nonce(act: Act, nonce: Callable[[], Awaitable[str]]) -> Act:
+    """``act``, each of whose answers, refusals included, brings the nonce for the next request."""
+
+    async def _answer(request: Request) -> Response:
+        try:
+            response = await act(request)
+        except KeybornError as refusal:
+            response = problems.answer_problem(refusal)
+        response.headers.update(_once(await nonce()))
+        return response
+
+    return _answer
 
 
 def _once(nonce: str) -> dict[str, str]:

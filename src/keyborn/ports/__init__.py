@@ -52,6 +52,7 @@ from keyborn.ports.registry import (
     Tokens,
     TrustReports,
     page_size,
+    require_page,
 )
 
 __all__ = [
@@ -102,4 +103,5 @@ __all__ = [
     "Tokens",
     "TrustReports",
     "page_size",
+    "require_page",
 ]

@@ -33,6 +33,12 @@ def page_size(limit: int) -> int:
     return max(0, min(limit, MAX_PAGE))
 
 
+def require_page(entries: Sequence[object]) -> None:
+    """Raise ValueError for more entries than one page has."""
+    if len(entries) > MAX_PAGE:
+        raise ValueError(f"more than {MAX_PAGE} entries at once")
+
+
 class Enrollments(Protocol):
     """The saga's side of the registry."""
 

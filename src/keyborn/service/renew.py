@@ -49,6 +49,7 @@ from keyborn.ports import (
 from keyborn.service.admission import Admission, FailureBudget
 from keyborn.service.enroll import Enrollment
 from keyborn.service.issuing import Issuing, Permission, propose
+from keyborn.service.lifetimes import Lifetimes, profile_of
 from keyborn.service.quota import Quota, Turn
 from keyborn.service.saga import SagaStep, StepListener, ignore
 from keyborn.service.strangers import Strangers
@@ -98,6 +99,7 @@ class RenewalAuthority:
         failures: FailureBudget | None = None,
         refusals: FailureBudget | None = None,
         pace: FailureBudget | None = None,
+        lifetimes: Lifetimes | None = None,
         on_step: StepListener = ignore,
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each certificate asks for.
@@ -105,7 +107,8 @@ class RenewalAuthority:
         A refusal's record stays for ever, and nobody can take a revoked key from who has it: few are kept.
         ``pace``: how often one thing may ask for a successor; each new key stays known for ever.
         ``sessions`` is None where no broker runs beside: then nothing is open. ``quota`` and ``leases`` as
-        in ``RegistrationAuthority``: a renewal is signed under the same quota.
+        in ``RegistrationAuthority``: a renewal is signed under the same quota. ``lifetimes`` is None where
+        every thing has the profile's.
         """
         self._ports = ports
         self._nonces = nonces
@@ -117,6 +120,7 @@ class RenewalAuthority:
         self._turns = Turns(quota, leases)
         self._refusals = refusals or FailureBudget(burst=60, per_minute=1)
         self._pace = pace or FailureBudget(burst=60, per_minute=1)
+        self._lifetimes = lifetimes
         self._strangers = Strangers(ports.audit, clock, failures)
         self._issuing = Issuing(ports.enrollments, authority, on_step)
         self._on_step = on_step
@@ -180,7 +184,7 @@ class RenewalAuthority:
         request = parse_csr(csr)
         require_name(request, caller.certificate.thing)
         self._on_step(SagaStep.PARSED)
-        attempt = self._attempt(caller, request)
+        attempt = await self._attempt(caller, request)
         return await beside(self._ports.renewals.renew(attempt), turn.meanwhile()), request
 
     async def confirm(self, caller: SignedCaller) -> Certificate:
@@ -230,12 +234,12 @@ class RenewalAuthority:
                 await self._ports.audit.append(event)
                 raise
 
-    def _attempt(self, caller: SignedCaller, request: CertificateRequest) -> RenewalAttempt:
-        now, signer = self._clock.now(), caller.certificate
+    async def _attempt(self, caller: SignedCaller, request: CertificateRequest) -> RenewalAttempt:
+        signer = caller.certificate
+        profile = await profile_of(signer.thing, self._profile, self._lifetimes)
+        now = self._clock.now()
         permission = Permission(NO_TOKEN, renews=signer.id)
-        proposal = propose(
-            signer.thing, request, permission, now, profile=self._profile, entropy=self._entropy
-        )
+        proposal = propose(signer.thing, request, permission, now, profile=profile, entropy=self._entropy)
         return RenewalAttempt(proposal, now, caller.source)
 
     def _success(self, caller: SignedCaller, intent: Intent, kept: Certificate) -> AuditEvent:

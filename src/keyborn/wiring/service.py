@@ -25,6 +25,7 @@ from keyborn.adapters.ca import (
     service_names,
 )
 from keyborn.adapters.data_folder import DataFolder
+from keyborn.adapters.outbound import HttpsOutbound
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.access_policy.document import DEFAULT_POLICY
@@ -47,9 +48,10 @@ from keyborn.service.sealing import RandomSecrets
 from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
+from keyborn.wiring.methods import Around, every_method
 from keyborn.wiring.offices import authority_rows, public_url, roots_ports
 from keyborn.wiring.roots import FolderRoots, Listening
-from keyborn.wiring.use_cases import Offices
+from keyborn.wiring.use_cases import Grouping, Offices
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
 SWEEP_EVERY = 60.0
@@ -97,12 +99,14 @@ class LocalService:
         self._clock: Clock = SystemClock()
         self._entropy: Entropy = SystemEntropy()
         self._registry = SqliteRegistry(folder.registry)
+        self._nonces = MemoryNonces(self._clock, self._entropy)
         self._offices = Offices(
             self._registry,
             self._clock,
             RandomSecrets(self._entropy),
             settings.reserved_names,
             grace=self._registry,
+            grouping=Grouping(self._registry, self._entropy),
         )
         self._url = ""
         self._tasks: list[asyncio.Task[None]] = []
@@ -188,8 +192,10 @@ class LocalService:
         return running
 
     async def _service(self, authority: EmbeddedAuthority, brokers: _Brokers, sessions: Sessions) -> Service:
+        around = Around(self._clock, self._nonces, HttpsOutbound())
+        gate, conditions = every_method(self._registry, await self._tokens(), around)
         registration = RegistrationAuthority(
-            authenticator=await self._authenticator(),
+            authenticator=gate,
             enrollments=self._registry,
             authority=authority,
             audit=self._registry,
@@ -197,6 +203,7 @@ class LocalService:
             entropy=self._entropy,
             profile=self._settings.profile,
             reserved_names=self._settings.reserved_names,
+            conditions=conditions,
             on_step=self._options.on_step,
         )
         broker = BrokerAddress(
@@ -209,7 +216,7 @@ class LocalService:
         )
         readiness = Readiness(self._registry.prove_writable, self._clock)
         renewal = self._renewal(authority, sessions)
-        return Service(registration, broker, readiness.check, renewal, lambda: self._url)
+        return Service(registration, broker, readiness.check, renewal, lambda: self._url, self._nonces)
 
     def _renewal(self, authority: EmbeddedAuthority, sessions: Sessions) -> RenewalAuthority:
         """Renewals have slots of their own: a crowd of newcomers keeps no device from renewing."""
@@ -217,7 +224,7 @@ class LocalService:
         return RenewalAuthority(
             RenewalPorts(registry, registry, registry, registry, registry),
             authority=authority,
-            nonces=MemoryNonces(self._clock, self._entropy),
+            nonces=self._nonces,
             clock=self._clock,
             entropy=self._entropy,
             profile=self._settings.profile,
@@ -225,7 +232,7 @@ class LocalService:
             on_step=self._options.on_step,
         )
 
-    async def _authenticator(self) -> Authenticator:
+    async def _tokens(self) -> Authenticator:
         tokens = TokenAuthenticator(self._registry)
         if not self._options.open_enrollment:
             return tokens

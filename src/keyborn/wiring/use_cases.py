@@ -1,18 +1,34 @@
 """The operator's use cases over one registry, whatever that is and wherever it is."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from keyborn.http.admin import Office
-from keyborn.ports import Clock, Grace, Registry, Sessions
+from keyborn.ports import Clock, Entropy, Grace, GroupingRegistry, Registry, Sessions
+from keyborn.service.approvals import ApprovalOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
+from keyborn.service.groups import GroupOffice, GroupPorts
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.registering import RegisteredOffice, RegisteredPorts
+from keyborn.service.regroup import RegroupOffice
 from keyborn.service.roots import RootsOffice, RootsPorts
 from keyborn.service.sealing import Secrets
 from keyborn.service.services import ServiceOffice
 from keyborn.service.things import ThingOffice
 from keyborn.service.tokens import TokenOffice
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """Where enrolment groups are kept, and what differs between places."""
+
+    registry: GroupingRegistry
+    entropy: Entropy
+    """For the secrets of webhooks."""
+    own_dates: bool = True
+    """Whether the service chooses how long certificates live."""
 
 
 class Offices:
@@ -26,16 +42,18 @@ class Offices:
         reserved: frozenset[str] = frozenset(),
         *,
         grace: Grace | None = None,
+        grouping: Grouping | None = None,
     ) -> None:
         """``secrets`` makes those of tokens. ``reserved``: names that no thing and no service may have.
 
-        ``grace``: where things renew.
+        ``grace``: where things renew. ``grouping``: where there are enrolment groups.
         """
         self._registry = registry
         self._clock = clock
         self._secrets = secrets
         self._reserved = reserved
         self._grace = grace
+        self._grouping = grouping
 
     def office(
         self,
@@ -67,7 +85,44 @@ class Offices:
             actor=actor,
             grace=None if graces is None else GraceOffice(fleet=registry, grace=graces, clock=self._clock),
             roots=None if roots is None else RootsOffice(roots),
+            groups=self.groups(),
+            regroup=self.regroup(sessions),
+            approvals=self._approvals(),
+            registered=self._registered(),
         )
+
+    def groups(self) -> GroupOffice | None:
+        """Enrolment groups; None where there are none."""
+        if self._grouping is None:
+            return None
+        registry = self._grouping.registry
+        return GroupOffice(
+            GroupPorts(registry, registry, registry),
+            clock=self._clock,
+            entropy=self._grouping.entropy,
+            own_dates=self._grouping.own_dates,
+            reserved=self._reserved,
+        )
+
+    def regroup(self, sessions: Sessions | None) -> RegroupOffice | None:
+        """What changes of a thing's record; attributes are in force on ``sessions`` at once."""
+        if self._grouping is None:
+            return None
+        registry = self._grouping.registry
+        return RegroupOffice(fleet=registry, regrouping=registry, sessions=sessions, clock=self._clock)
+
+    def _approvals(self) -> ApprovalOffice | None:
+        if self._grouping is None:
+            return None
+        registry = self._grouping.registry
+        return ApprovalOffice(approvals=registry, listing=registry, clock=self._clock)
+
+    def _registered(self) -> RegisteredOffice | None:
+        if self._grouping is None:
+            return None
+        registry = self._grouping.registry
+        ports = RegisteredPorts(registry, registry, registry)
+        return RegisteredOffice(ports, clock=self._clock, reserved=self._reserved)
 
     def tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:
         """Tokens whose codes name the service that ``trust`` tells."""

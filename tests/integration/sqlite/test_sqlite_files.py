@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keyborn.adapters.sql import SqliteRegistry, policies, rows, schema
+from keyborn.adapters.sql import SqliteRegistry, grouping, policies, rows, schema
 from keyborn.adapters.sql.schema import Migration
 from keyborn.domain.errors import AuditBroken, OperatorError, RegistryTooNew, RegistryUnusable
 from keyborn.domain.thing import ThingKind, ThingStatus
@@ -139,10 +139,10 @@ async def test_a_writer_that_cannot_start_is_said_at_opening(
 # ── migrations ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_migrations_are_numbered_without_gaps() -> None:
-    steps = schema.migrations()
-    assert [step.version for step in steps] == list(range(1, len(steps) + 1))
-    assert steps[0].name == "0001_registry"
+def test_migrations_are_applied_in_the_order_of_their_numbers_and_no_two_have_one() -> None:
+    versions = [step.version for step in schema.migrations()]
+    assert versions == sorted(set(versions))
+    assert schema.migrations()[0].name == "0001_registry"
 
 
 def test_every_table_is_strict(tmp_path: Path) -> None:
@@ -247,6 +247,13 @@ async def test_what_was_written_is_read_after_closing_and_opening(tmp_path: Path
         rows.POLICIES + "WHERE name IN (?)",
         policies.BADGE,
         "SELECT * FROM tokens WHERE id > ? ORDER BY id LIMIT 100",
+        grouping.GROUPS + "WHERE name = ?",
+        grouping.GROUPS_USED + "WHERE name > ? ORDER BY name LIMIT 100",
+        grouping.REGISTERED + "WHERE key_hash = ?",
+        grouping.REGISTERED + "WHERE grp = ? AND key_hash > 'x' ORDER BY key_hash LIMIT 100",
+        grouping.APPROVALS + "WHERE state = 'pending' AND id > ? ORDER BY id LIMIT 100",
+        "SELECT id FROM approvals WHERE expires_at < ? ORDER BY expires_at, id LIMIT 100",
+        "SELECT * FROM accounts WHERE id > ? AND id < 'g:x;' AND id <> 'g:x:1'",
         "SELECT * FROM audit WHERE sequence > ? ORDER BY sequence LIMIT 100",
     ],
 )
@@ -266,6 +273,8 @@ def test_no_question_walks_through_a_whole_table_or_sorts_it(tmp_path: Path, que
         (policies.USERS + "AND name > 'x' ORDER BY name LIMIT 100", "COVERING INDEX things_with_policies"),
         (policies.USERS + "LIMIT 1", "COVERING INDEX things_with_policies"),
         (policies.WAITING_TOKENS + "LIMIT 1", "INDEX tokens_with_policies"),
+        (policies.GIVING_GROUPS + "LIMIT 1", "COVERING INDEX groups_with_policies"),
+        (grouping.WAITING, "COVERING INDEX approvals_that_wait"),
     ],
 )
 def test_who_has_a_policy_is_asked_of_those_alone_who_have_one_by_name(

@@ -177,13 +177,16 @@ async def test_a_constraint_that_always_objects_ends_in_a_refusal(tmp_path: Path
         assert registry.counters.failures == 0
 
 
+THING = "INSERT INTO things (name, folded, status, key_hash, created_at, attributes, kind) VALUES "
+
+
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO things VALUES ('LAMP-1', 'lamp-1', 'claimed', 'k9', 0, '{}', 'device', NULL, NULL)",
-        "INSERT INTO things VALUES ('lamp-1', 'other', 'claimed', 'k9', 0, '{}', 'device', NULL, NULL)",
-        "INSERT INTO things VALUES ('lamp-9', 'lamp-9', 'thinking', 'k9', 0, '{}', 'device', NULL, NULL)",
-        "INSERT INTO things VALUES ('lamp-9', 'lamp-9', 'claimed', 'k9', 0, '{}', 'gadget', NULL, NULL)",
+        THING + "('LAMP-1', 'lamp-1', 'claimed', 'k9', 0, '{}', 'device')",
+        THING + "('lamp-1', 'other', 'claimed', 'k9', 0, '{}', 'device')",
+        THING + "('lamp-9', 'lamp-9', 'thinking', 'k9', 0, '{}', 'device')",
+        THING + "('lamp-9', 'lamp-9', 'claimed', 'k9', 0, '{}', 'gadget')",
         "UPDATE tokens SET kind = 'gadget'",
         "INSERT INTO policies VALUES ('p', '{}', 0, 0, 0)",
         "INSERT INTO policies VALUES ('p', '{}', 1, 0, 2)",
@@ -200,7 +203,10 @@ async def test_a_constraint_that_always_objects_ends_in_a_refusal(tmp_path: Path
         "UPDATE tokens SET uses_taken = -1",
         "UPDATE tokens SET uses = 'many'",
         "DELETE FROM things WHERE name = 'lamp-1'",
-        "DELETE FROM tokens",
+        "INSERT INTO accounts VALUES ('g:line-7', -1)",
+        "INSERT INTO redemptions SELECT thing, key_hash, token, 'again' FROM redemptions",
+        "INSERT INTO groups VALUES ('line-7', '', 0, 0, NULL, NULL)",
+        "INSERT INTO approvals VALUES ('p1', 'line-7', 'lamp-1', 'k', '', 0, 0, 0, 'perhaps', '', NULL)",
         "INSERT INTO audit SELECT sequence, event, previous, hash FROM audit",
     ],
 )

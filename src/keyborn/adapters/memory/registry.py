@@ -6,25 +6,19 @@ from dataclasses import replace
 from datetime import datetime
 from heapq import nsmallest
 
-from keyborn.adapters.memory import renewing
+from keyborn.adapters.memory import enrolling, renewing
+from keyborn.adapters.memory.grouping import GroupingInMemory
 from keyborn.adapters.memory.state import State
 from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.attaching import attached, detached, in_force, revised
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
-from keyborn.domain.applicant import Applicant
 from keyborn.domain.audit import AuditEvent, AuditRecord, succession
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
-from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, claimed, decide, owed, staged
-from keyborn.domain.errors import (
-    EnrollmentInterrupted,
-    NotFound,
-    PolicyInUse,
-    RegistryUnavailable,
-    ThingRevoked,
-)
+from keyborn.domain.enrollment import Attempt, Verdict
+from keyborn.domain.errors import NotFound, PolicyInUse, RegistryUnavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.lifecycle import moves, require_here
-from keyborn.domain.names import CertificateId, ThingName, fold_name
+from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.renewal import Confirmation, RenewalAttempt, require_reporter
 from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
@@ -32,8 +26,8 @@ from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import page_size
 
 
-class MemoryRegistry:
-    """Implements ``keyborn.ports.RenewingRegistry``. Nothing is durable; all else holds as on disk."""
+class MemoryRegistry(GroupingInMemory):
+    """Implements ``keyborn.ports.GroupingRegistry``. Nothing is durable; all else holds as on disk."""
 
     def __init__(self) -> None:
         self._state = State()
@@ -42,97 +36,15 @@ class MemoryRegistry:
 
     async def claim(self, attempt: Attempt) -> Verdict:
         """See ``Enrollments.claim``."""
-        standing = self._standing(attempt)
-        verdict = decide(standing, attempt)
-        if not isinstance(verdict, Issue):
-            return verdict
-        if not verdict.resumed:
-            self._record(standing, attempt, verdict.intent)
-        pair = (attempt.thing, attempt.key)
-        for account in owed(standing, attempt):
-            self._state.redemptions.setdefault(account.id, {})[pair] = verdict.intent.id
-        return verdict
-
-    def _standing(self, attempt: Attempt) -> Standing:
-        state = self._state
-        existing = state.folded.get(fold_name(attempt.thing))
-        same = existing == attempt.thing
-        bound = state.keys.get(attempt.key)
-        token = state.tokens.get(attempt.applicant.token)
-        pairs, terms = state.redemptions.get(attempt.applicant.token, {}), attempt.applicant.terms
-        members = state.redemptions.get(terms.account, {}) if terms else {}
-        lately = state.redemptions.get(terms.rate.account, {}) if terms and terms.rate else {}
-        return Standing(
-            thing=state.things[attempt.thing] if same else None,
-            case_twin=None if same else existing,
-            key_owner=bound.thing if bound else None,
-            key_revoked=attempt.key in state.key_tombstones,
-            current=state.held(attempt.thing, Slot.CURRENT),
-            successor=state.held(attempt.thing, Slot.SUCCESSOR),
-            open_intent=state.open_intent(attempt.thing),
-            redeemed=(attempt.thing, attempt.key) in pairs,
-            uses_taken=len(pairs),
-            token_withdrawn=not _stands(token, attempt.applicant),
-            group_removed=terms is not None and terms.group not in state.groups,
-            group_redeemed=(attempt.thing, attempt.key) in members,
-            group_taken=len(members),
-            rate_taken=len(lately),
-        )
-
-    def _record(self, standing: Standing, attempt: Attempt, intent: Intent) -> None:
-        state = self._state
-        state.require_new(intent)
-        if standing.open_intent is not None:
-            state.supersede(standing.open_intent, intent)
-        if standing.thing is None:
-            state.keep_thing(claimed(attempt))
-        elif standing.thing.status.is_gone:
-            state.name_tombstones[attempt.thing] = standing.thing
-            state.keep_thing(claimed(attempt, standing.thing))
-        state.open(intent)
+        return enrolling.claim(self._state, attempt)
 
     async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
         """See ``Enrollments.store``."""
-        state = self._state
-        kept = staged(intent, certificate)
-        winner = state.staged(intent.id)
-        if winner is not None and winner.status is not CertificateStatus.REVOKED:
-            return winner
-        if intent.id not in state.intents:
-            raise self._interrupted(intent.thing)
-        if certificate.id in state.certificates:
-            raise RegistryUnavailable
-        state.certificates[kept.id] = kept
-        state.signed[intent.id] = kept.id
-        return kept
+        return enrolling.store(self._state, intent, certificate)
 
     async def activate(self, intent: IntentId, event: AuditEvent) -> Certificate:
         """See ``Enrollments.activate``."""
-        state = self._state
-        kept = state.staged(intent)
-        waiting = state.intents.get(intent)
-        if kept is None:
-            raise EnrollmentInterrupted
-        if waiting is None and kept.status is CertificateStatus.ACTIVE:
-            return kept
-        thing = state.things.get(kept.thing)
-        if waiting is None or thing is None or thing.status is ThingStatus.SUSPENDED:
-            raise self._interrupted(kept.thing)
-        gone = state.held(kept.thing, kept.slot)
-        state.attach(kept)
-        if gone is not None and gone.renews is not None and gone.key_hash != kept.key_hash:
-            state.key_tombstones.add(gone.key_hash)  # a replacement has taken the place of a renewal
-        state.close(waiting)
-        state.keep_thing(replace(thing, status=ThingStatus.ACTIVE))
-        state.name_tombstones.pop(thing.name, None)
-        state.append(event)
-        return state.mark(kept, CertificateStatus.ACTIVE)
-
-    def _interrupted(self, name: ThingName) -> ThingRevoked | EnrollmentInterrupted:
-        thing = self._state.things.get(name)
-        if thing is not None and (thing.status.is_gone or thing.status is ThingStatus.SUSPENDED):
-            return ThingRevoked(name=name, status=thing.status.value)
-        return EnrollmentInterrupted()
+        return enrolling.activate(self._state, intent, event)
 
     # ── tokens ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -188,7 +100,7 @@ class MemoryRegistry:
 
     async def set_status(self, name: ThingName, status: ThingStatus, event: AuditEvent) -> Thing:
         """See ``Lifecycle.set_status``."""
-        thing = self._known(name)
+        thing = self._state.known(name)
         if not moves(thing, status):
             return thing
         self._state.append(event)
@@ -199,12 +111,6 @@ class MemoryRegistry:
         held = any(self._state.held(name, slot) for slot in Slot)
         back = ThingStatus.ACTIVE if held else ThingStatus.CLAIMED
         return self._switch(thing, back, CertificateStatus.ACTIVE)
-
-    def _known(self, name: ThingName) -> Thing:
-        thing = self._state.things.get(name)
-        if thing is None:
-            raise NotFound(what="thing", name=name)
-        return thing
 
     def _switch(self, thing: Thing, status: ThingStatus, certificates: CertificateStatus) -> Thing:
         for slot in Slot:
@@ -223,7 +129,7 @@ class MemoryRegistry:
         for slot in Slot:
             state.attached.pop((thing.name, slot), None)
         state.key_tombstones.update(state.keys_of(thing.name))
-        return state.keep_thing(replace(thing, status=status, grace_until=None))
+        return state.keep_thing(replace(thing, status=status, grace_until=None, release_until=None))
 
     # ── the broker ────────────────────────────────────────────────────────────────────────────────────
 
@@ -276,10 +182,10 @@ class MemoryRegistry:
 
     async def set_grace(self, name: ThingName, until: datetime | None, event: AuditEvent) -> Thing:
         """See ``Grace.set_grace``."""
-        thing = self._known(name)
+        thing = self._state.known(name)
         require_here(thing)
         changed = thing if thing.grace_until == until else replace(thing, grace_until=until)
-        return self._keep(thing, changed, event)
+        return self._state.change(thing, changed, event)
 
     # ── roots ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -341,6 +247,8 @@ class MemoryRegistry:
             raise PolicyInUse(policy=name, detail=f"{user} has it")
         for token in self._state.tokens_that_give(name, event.at):
             raise PolicyInUse(policy=name, detail=f"the token {token} would give it to whoever enrolls")
+        for group in self._state.groups_that_give(name):
+            raise PolicyInUse(policy=name, detail=f"the group {group} would give it to whoever enrolls")
         del self._state.policies[name]
         self._state.append(event)
 
@@ -356,20 +264,14 @@ class MemoryRegistry:
 
     async def attach_policy(self, name: ThingName, policy: PolicyName, event: AuditEvent) -> Thing:
         """See ``PolicyUse.attach_policy``."""
-        thing = self._known(name)
+        thing = self._state.known(name)
         self._require_policy(policy)
-        return self._keep(thing, attached(thing, policy), event)
+        return self._state.change(thing, attached(thing, policy), event)
 
     async def detach_policy(self, name: ThingName, policy: PolicyName, event: AuditEvent) -> Thing:
         """See ``PolicyUse.detach_policy``."""
-        thing = self._known(name)
-        return self._keep(thing, detached(thing, policy), event)
-
-    def _keep(self, before: Thing, after: Thing, event: AuditEvent) -> Thing:
-        if after is not before:
-            self._state.keep_thing(after)
-            self._state.append(event)
-        return after
+        thing = self._state.known(name)
+        return self._state.change(thing, detached(thing, policy), event)
 
     async def users(
         self, policy: PolicyName, *, after: ThingName | None = None, limit: int = 100
@@ -401,10 +303,3 @@ class MemoryRegistry:
     async def records(self, *, after: int = 0, limit: int = 1000) -> Sequence[AuditRecord]:
         """See ``AuditTrail.records``."""
         return self._state.audit[after : after + page_size(limit)]
-
-
-def _stands(token: EnrollmentToken | None, applicant: Applicant) -> bool:
-    """Whether the credential counts: as the registry knows it, or by itself where it need not know it."""
-    if token is None:
-        return not applicant.is_known
-    return token.withdrawn_at is None and applicant.showed(token.digest)

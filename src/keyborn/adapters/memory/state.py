@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
+from keyborn.domain.approval import Approval, ApprovalId
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
-from keyborn.domain.errors import RegistryUnavailable
+from keyborn.domain.errors import NotFound, RegistryUnavailable
 from keyborn.domain.group import GroupDocument
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import (
@@ -18,6 +19,7 @@ from keyborn.domain.names import (
     ThingName,
     fold_name,
 )
+from keyborn.domain.registered import RegisteredKey
 from keyborn.domain.roots import Belief
 from keyborn.domain.thing import Thing, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
@@ -51,12 +53,15 @@ class State:
     """Certificates that have been activated and not revoked since: at most one per slot."""
     tokens: dict[TokenId, EnrollmentToken] = field(default_factory=dict)
     redemptions: dict[TokenId, dict[Pair, IntentId]] = field(default_factory=dict)
+    """By account; a token is one."""
     intents: dict[IntentId, Intent] = field(default_factory=dict)
     """Open ones only."""
     open_by_thing: dict[ThingName, IntentId] = field(default_factory=dict)
     serials: set[int] = field(default_factory=set)
     policies: dict[PolicyName, AccessPolicy] = field(default_factory=dict)
     groups: dict[GroupName, GroupDocument] = field(default_factory=dict)
+    registered: dict[KeyHash, RegisteredKey] = field(default_factory=dict)
+    approvals: dict[ApprovalId, Approval] = field(default_factory=dict)
     beliefs: dict[ThingName, Belief] = field(default_factory=dict)
     audit: list[AuditRecord] = field(default_factory=list)
 
@@ -74,6 +79,20 @@ class State:
         """The certificate stored for an intent."""
         signed = self.signed.get(intent)
         return None if signed is None else self.certificates[signed]
+
+    def known(self, name: ThingName) -> Thing:
+        """A record that must be there; raises NotFound."""
+        thing = self.things.get(name)
+        if thing is None:
+            raise NotFound(what="thing", name=name)
+        return thing
+
+    def change(self, before: Thing, after: Thing, event: AuditEvent) -> Thing:
+        """Keep a record and tell it; the very same object changes and appends nothing."""
+        if after is not before:
+            self.keep_thing(after)
+            self.append(event)
+        return after
 
     def keep_thing(self, thing: Thing) -> Thing:
         """Insert or replace a record."""
@@ -114,6 +133,15 @@ class State:
             if left and fresh and policy in (token.policies or ()):
                 yield token.id
 
+    def groups_that_give(self, policy: PolicyName) -> Iterator[GroupName]:
+        """Groups that name a policy."""
+        return (name for name, one in self.groups.items() if policy in one.policies)
+
+    def pending(self, group: GroupName, at: datetime) -> int:
+        """How many requests of a group wait for a person."""
+        waiting = (one for one in self.approvals.values() if one.group == group)
+        return sum(one.waits(at) for one in waiting)
+
     def believers(self) -> Iterator[Belief]:
         """What every thing believes that is neither gone nor only claimed."""
         for name, thing in self.things.items():
@@ -148,12 +176,7 @@ class State:
             self.mark(kept, CertificateStatus.REVOKED)
         self.close(old)
         same_key = old.key_hash == new.key_hash
-        for pairs in self.redemptions.values():
-            for pair in [pair for pair, brought_by in pairs.items() if brought_by == old.id]:
-                if same_key:
-                    pairs[pair] = new.id
-                else:
-                    del pairs[pair]
+        self._pass_on(old, new.id if same_key else None)
         if self.keys[old.key_hash].intent != old.id:
             return
         if same_key:
@@ -186,13 +209,22 @@ class State:
         staged = self.staged(intent.id)
         if staged is not None:
             self.mark(staged, CertificateStatus.REVOKED)
-        for pairs in self.redemptions.values():
-            for pair in [pair for pair, brought_by in pairs.items() if brought_by == intent.id]:
-                del pairs[pair]
+        self._pass_on(intent, None)
         thing = self.things[intent.thing]
         if thing.status is ThingStatus.CLAIMED:
             self.free(thing)
         self._unbind(intent)
+
+    def _pass_on(self, payer: Intent, heir: IntentId | None) -> None:
+        """Every account that an intent has paid from: give it back, or let it count as another intent's."""
+        pair = (payer.thing, payer.key_hash)
+        for pairs in self.redemptions.values():
+            if pairs.get(pair) != payer.id:
+                continue
+            if heir is None:
+                del pairs[pair]
+            else:
+                pairs[pair] = heir
 
     def free(self, thing: Thing) -> None:
         """Forget a claimed thing that came to nothing, or let it fall back to its tombstone."""
@@ -201,7 +233,7 @@ class State:
                 del self.keys[key]
         tombstone = self.name_tombstones.get(thing.name)
         if tombstone is not None:
-            self.keep_thing(tombstone)
+            self.keep_thing(fallen_back(thing, tombstone))
             return
         del self.things[thing.name]
         del self.folded[fold_name(thing.name)]
@@ -218,3 +250,15 @@ class State:
         owns_thing = thing is not None and thing.key_hash == intent.key_hash
         if bound is not None and bound.intent == intent.id and not owns_thing:
             del self.keys[intent.key_hash]
+
+
+def fallen_back(claimed: Thing, gone: Thing) -> Thing:
+    """A freed name whose claim came to nothing: gone as before, but for what an operator has set since."""
+    return replace(
+        claimed,
+        status=gone.status,
+        key_hash=gone.key_hash,
+        policies=gone.policies,
+        grace_until=None,
+        release_until=None,
+    )

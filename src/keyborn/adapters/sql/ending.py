@@ -25,7 +25,7 @@ def set_status(session: Session, name: ThingName, status: ThingStatus, event: Au
     session.chain(event)
     if status.is_gone:
         _end(session, thing, status, event.at)
-        return _settle(session, replace(thing, grace_until=None), status)
+        return _settle(session, replace(thing, grace_until=None, release_until=None), status)
     if status is ThingStatus.SUSPENDED:
         _switch(session, name, "inactive")
         return _settle(session, thing, status)
@@ -56,7 +56,7 @@ def _switch(session: Session, name: ThingName, status: str) -> int:
 
 
 def _end(session: Session, thing: Thing, status: ThingStatus, at: datetime) -> None:
-    session.run("UPDATE things SET grace_until = NULL WHERE name = ?", thing.name)
+    session.run("UPDATE things SET grace_until = NULL, release_until = NULL WHERE name = ?", thing.name)
     session.run("DELETE FROM intents WHERE thing = ?", thing.name)
     session.run("DELETE FROM attachments WHERE thing = ?", thing.name)
     session.run("UPDATE certificates SET status = 'revoked' WHERE thing = ?", thing.name)

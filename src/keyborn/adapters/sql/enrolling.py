@@ -7,12 +7,12 @@ schema stand behind that: where one objects, the writer takes the command back a
 from dataclasses import replace
 from datetime import datetime
 
-from keyborn.adapters.sql import rows
+from keyborn.adapters.sql import accounts, rows
 from keyborn.adapters.sql.session import Session
 from keyborn.domain.access_policy.attaching import after_replacement
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
-from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, decide, staged
+from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, claimed, decide, owed, staged
 from keyborn.domain.errors import EnrollmentInterrupted, ThingRevoked
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import KeyHash, ThingName, fold_name
@@ -22,7 +22,7 @@ _ATTACHED = rows.CERTIFICATES + "JOIN attachments a ON a.certificate = c.id WHER
 
 _STAGED = (
     "SELECT c.id, c.thing, c.key_hash, c.der, c.not_before, c.not_after, c.status, c.slot, c.connected_at,"
-    " c.renews, i.id, t.status, n.at FROM certificates c "
+    " c.renews, i.id, t.status, t.grp, n.at FROM certificates c "
     "LEFT JOIN intents i ON i.id = c.intent "
     "LEFT JOIN things t ON t.name = i.thing "
     "LEFT JOIN name_tombstones n ON n.name = i.thing WHERE c.intent = ?"
@@ -39,42 +39,33 @@ def claim(session: Session, attempt: Attempt) -> Verdict:
         return verdict
     if not verdict.resumed:
         _record(session, standing, attempt, verdict.intent)
-    if not standing.redeemed:
-        _redeem(session, attempt, verdict.intent.id)
+    accounts.charge(session, owed(standing, attempt), standing, attempt, verdict.intent.id)
     return verdict
 
 
 def _standing(session: Session, attempt: Attempt) -> Standing:
-    permission = session.one(
-        "SELECT t.uses_taken, t.withdrawn_at, t.digest,"
-        " (SELECT intent FROM redemptions WHERE thing = ? AND key_hash = ? AND token = ?),"
-        " (SELECT thing FROM keys WHERE key_hash = ?),"
-        " (SELECT at FROM key_tombstones WHERE key_hash = ?) "
-        "FROM tokens t WHERE t.id = ?",
-        attempt.thing,
-        attempt.key,
-        attempt.applicant.token,
-        attempt.key,
-        attempt.key,
-        attempt.applicant.token,
-    )
+    permission = accounts.permission(session, attempt)
     if permission is None:
         return Standing(token_withdrawn=True)
-    uses_taken, withdrawn_at, digest, redeemed_for, key_owner, key_revoked_at = permission
+    member = accounts.membership(session, attempt)
     row = session.one(rows.THINGS + "WHERE folded = ?", fold_name(attempt.thing))
     existing = None if row is None else rows.thing(row)
     same = existing is not None and existing.name == attempt.thing
     return Standing(
         thing=existing if same else None,
         case_twin=existing.name if existing is not None and not same else None,
-        key_owner=key_owner,
-        key_revoked=key_revoked_at is not None,
+        key_owner=permission.key_owner,
+        key_revoked=permission.key_revoked,
         current=attached(session, attempt.thing, Slot.CURRENT) if same else None,
         successor=attached(session, attempt.thing, Slot.SUCCESSOR) if same else None,
         open_intent=open_intent(session, attempt.thing) if same else None,
-        redeemed=redeemed_for is not None,
-        uses_taken=uses_taken,
-        token_withdrawn=withdrawn_at is not None or not attempt.applicant.showed(digest),
+        redeemed=permission.redeemed,
+        uses_taken=permission.uses_taken,
+        token_withdrawn=permission.withdrawn,
+        group_removed=member.removed,
+        group_redeemed=member.redeemed,
+        group_taken=member.taken,
+        rate_taken=member.lately,
     )
 
 
@@ -93,20 +84,13 @@ def open_intent(session: Session, thing: ThingName) -> Intent | None:
 def _record(session: Session, standing: Standing, attempt: Attempt, intent: Intent) -> None:
     if standing.open_intent is not None:
         supersede(session, standing.open_intent, intent)
-    if standing.thing is None:
-        session.run(
-            "INSERT INTO things (name, folded, status, key_hash, created_at, attributes, kind, policies) "
-            "VALUES (?, ?, 'claimed', ?, ?, ?, ?, ?)",
-            attempt.thing,
-            fold_name(attempt.thing),
-            attempt.key,
-            rows.to_ms(attempt.now),
-            rows.to_json(attempt.attributes),
-            attempt.applicant.kind.value,
-            rows.to_names(attempt.applicant.policies),
-        )
-    elif standing.thing.status.is_gone:
-        _reopen(session, standing.thing, attempt)
+    thing = standing.thing
+    if thing is None:
+        session.run(rows.ADD_THING, *rows.thing_row(claimed(attempt)))
+    elif thing.status.is_gone:
+        _reopen(session, thing, attempt)
+    elif intent.slot is Slot.SUCCESSOR and thing.release_until is not None:
+        session.run("UPDATE things SET release_until = NULL WHERE name = ?", thing.name)
     record_intent(session, intent)
 
 
@@ -132,17 +116,6 @@ def _reopen(session: Session, gone: Thing, attempt: Attempt) -> None:
         rows.to_names(after_replacement(gone, attempt.applicant.policies)),
         attempt.thing,
     )
-
-
-def _redeem(session: Session, attempt: Attempt, intent: IntentId) -> None:
-    session.run(
-        "INSERT INTO redemptions (thing, key_hash, token, intent) VALUES (?, ?, ?, ?)",
-        attempt.thing,
-        attempt.key,
-        attempt.applicant.token,
-        intent,
-    )
-    session.run("UPDATE tokens SET uses_taken = uses_taken + 1 WHERE id = ?", attempt.applicant.token)
 
 
 # ── store, activate ───────────────────────────────────────────────────────────────────────────────────
@@ -184,7 +157,7 @@ def activate(session: Session, intent: IntentId, event: AuditEvent) -> Certifica
     row = session.one(_STAGED, intent)
     if row is None:
         raise EnrollmentInterrupted
-    kept, (waiting, status, freed_from) = rows.certificate(row[:10]), row[10:]
+    kept, (waiting, status, group, freed_from) = rows.certificate(row[:10]), row[10:]
     if waiting is None and kept.status is CertificateStatus.ACTIVE:
         return kept
     if waiting is None or status == ThingStatus.SUSPENDED:
@@ -196,6 +169,8 @@ def activate(session: Session, intent: IntentId, event: AuditEvent) -> Certifica
     if kept.slot is Slot.SUCCESSOR:
         _bury_renewal_before(session, kept, event.at)
     attach(session, kept, in_use=status != ThingStatus.CLAIMED)
+    if group is not None:
+        accounts.settle(session, kept.thing, kept.key_hash)
     session.run("DELETE FROM intents WHERE id = ?", intent)
     session.chain(event)
     return mark(session, kept, CertificateStatus.ACTIVE)
@@ -255,18 +230,12 @@ def _interrupted(session: Session, name: ThingName) -> ThingRevoked | Enrollment
 def supersede(session: Session, old: Intent, new: Intent) -> None:
     """Make room for ``new`` in the place of ``old``; what the same key brought, it keeps."""
     if old.key_hash == new.key_hash:
-        session.run(
-            "UPDATE redemptions SET intent = ? WHERE thing = ? AND key_hash = ? AND intent = ?",
-            new.id,
-            old.thing,
-            old.key_hash,
-            old.id,
-        )
+        accounts.hand_over(session, old, new)
         session.run(
             "UPDATE keys SET intent = ? WHERE key_hash = ? AND intent = ?", new.id, old.key_hash, old.id
         )
     else:
-        _give_back(session, old)
+        accounts.give_back(session, old)
         session.run("DELETE FROM keys WHERE key_hash = ? AND intent = ?", old.key_hash, old.id)
     _close(session, old)
 
@@ -274,7 +243,7 @@ def supersede(session: Session, old: Intent, new: Intent) -> None:
 def undo(session: Session, intent: Intent, thing: Thing) -> None:
     """Close an intent and take back what it brought: certificate, redemptions, key, claimed name."""
     _close(session, intent)
-    _give_back(session, intent)
+    accounts.give_back(session, intent)
     if thing.status is ThingStatus.CLAIMED:
         _free(session, thing)
     elif thing.key_hash != intent.key_hash:
@@ -286,16 +255,6 @@ def _close(session: Session, intent: Intent) -> None:
     session.run("DELETE FROM intents WHERE id = ?", intent.id)
 
 
-def _give_back(session: Session, intent: Intent) -> None:
-    paid_for = (intent.thing, intent.key_hash, intent.id)
-    session.run(
-        "UPDATE tokens SET uses_taken = uses_taken - 1 WHERE id IN "
-        "(SELECT token FROM redemptions WHERE thing = ? AND key_hash = ? AND intent = ?)",
-        *paid_for,
-    )
-    session.run("DELETE FROM redemptions WHERE thing = ? AND key_hash = ? AND intent = ?", *paid_for)
-
-
 def _free(session: Session, thing: Thing) -> None:
     """Forget a claimed thing that came to nothing, or let it fall back to its tombstone."""
     session.run(
@@ -305,8 +264,8 @@ def _free(session: Session, thing: Thing) -> None:
         thing.name,
     )
     fell_back = session.run(
-        "UPDATE things SET (status, key_hash, policies, grace_until) = "
-        "(SELECT status, key_hash, policies, NULL FROM name_tombstones"
+        "UPDATE things SET (status, key_hash, policies, grace_until, release_until) = "
+        "(SELECT status, key_hash, policies, NULL, NULL FROM name_tombstones"
         " WHERE name_tombstones.name = things.name) "
         "WHERE name = ? AND name IN (SELECT name FROM name_tombstones)",
         thing.name,

@@ -21,9 +21,11 @@ WAITING_TOKENS = (
     "SELECT id FROM tokens WHERE policies IS NOT NULL AND instr(policies, ?) > 0 "
     "AND withdrawn_at IS NULL AND expires_at > ? AND (uses IS NULL OR uses_taken < uses) "
 )
+GIVING_GROUPS = "SELECT name FROM groups WHERE policies IS NOT NULL AND instr(policies, ?) > 0 "
 BADGE = (
     "SELECT c.id, c.thing, c.key_hash, c.der, c.not_before, c.not_after, c.status, c.slot, c.connected_at,"
-    " c.renews, t.name, t.status, t.key_hash, t.created_at, t.attributes, t.kind, t.policies, t.grace_until "
+    " c.renews, t.name, t.status, t.key_hash, t.created_at, t.attributes, t.kind, t.policies, t.grace_until,"
+    " t.grp, t.thing_type, t.release_until "
     "FROM certificates c JOIN things t ON t.name = c.thing WHERE c.id = ?"
 )
 _CERTIFICATE_COLUMNS = 10
@@ -53,6 +55,9 @@ def remove_policy(session: Session, name: PolicyName, event: AuditEvent) -> None
     token = session.one(WAITING_TOKENS + "LIMIT 1", rows.quoted(name), rows.to_ms(event.at))
     if token is not None:
         raise PolicyInUse(policy=name, detail=f"the token {token[0]} would give it to whoever enrolls")
+    group = session.one(GIVING_GROUPS + "LIMIT 1", rows.quoted(name))
+    if group is not None:
+        raise PolicyInUse(policy=name, detail=f"the group {group[0]} would give it to whoever enrolls")
     session.run("DELETE FROM policies WHERE name = ?", name)
     session.chain(event)
 

@@ -14,7 +14,7 @@ from keyborn.domain.audit import AuditRecord, parse_event
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import AuditBroken
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName
+from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName, fold_name
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 
@@ -24,7 +24,10 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 # Each question starts with one of these, so that the columns and the function that reads them stay together.
-THINGS = "SELECT name, status, key_hash, created_at, attributes, kind, policies, grace_until FROM things "
+THINGS = (
+    "SELECT name, status, key_hash, created_at, attributes, kind, policies, grace_until, grp, thing_type,"
+    " release_until FROM things "
+)
 THINGS_OF = {kind: THINGS + f"WHERE kind = '{kind.value}' " for kind in ThingKind}
 """As a word in the question: for a value of a parameter, SQLite would not look at a partial index."""
 CERTIFICATES = (
@@ -36,7 +39,7 @@ INTENTS = (
 )
 TOKENS = (
     "SELECT id, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, kind, policies,"
-    " uses_taken FROM tokens "
+    " grp, key, uses_taken FROM tokens "
 )
 POLICIES = "SELECT name, document, version, updated_at, shipped FROM policies "
 AUDIT = "SELECT sequence, event, previous, hash FROM audit "
@@ -46,9 +49,13 @@ ADD_INTENT = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 ADD_TOKENS = (
-    "INSERT INTO tokens "
-    "(id, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, kind, policies, uses_taken) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "INSERT INTO tokens (id, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, kind,"
+    " policies, grp, key, uses_taken) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+ADD_THING = (
+    "INSERT INTO things (name, folded, status, key_hash, created_at, attributes, kind, policies, grp,"
+    " thing_type) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 PUT_POLICY = (
     "INSERT INTO policies (name, document, version, updated_at, shipped) VALUES (?, ?, ?, ?, ?) "
@@ -99,7 +106,8 @@ def quoted(policy: PolicyName) -> str:
 
 def thing(row: Row) -> Thing:
     """Read the columns of THINGS."""
-    name, status, key_hash, created_at, attributes, kind, policies, grace_until = row
+    name, status, key_hash, created_at, attributes, kind, policies, grace_until, *grouped = row
+    group, thing_type, release_until = grouped
     return Thing(
         ThingName(name),
         ThingStatus(status),
@@ -109,6 +117,25 @@ def thing(row: Row) -> Thing:
         ThingKind(kind),
         names(policies),
         maybe_moment(grace_until),
+        group,
+        thing_type,
+        maybe_moment(release_until),
+    )
+
+
+def thing_row(value: Thing) -> tuple[object, ...]:
+    """Write what ADD_THING takes: a record that has neither grace nor release yet."""
+    return (
+        value.name,
+        fold_name(value.name),
+        value.status.value,
+        value.key_hash,
+        to_ms(value.created_at),
+        to_json(value.attributes),
+        value.kind.value,
+        to_names(value.policies),
+        value.group,
+        value.thing_type,
     )
 
 
@@ -170,7 +197,7 @@ def intent_row(value: Intent) -> tuple[object, ...]:
 def token_use(row: Row) -> TokenUse:
     """Read the columns of TOKENS."""
     identity, digest, pattern, uses, issued_at, expires_at, replaces, withdrawn_at, *wish, uses_taken = row
-    kind, policies = wish
+    kind, policies, group, key = wish
     token = EnrollmentToken(
         TokenId(identity),
         digest,
@@ -182,6 +209,8 @@ def token_use(row: Row) -> TokenUse:
         maybe_moment(withdrawn_at),
         ThingKind(kind),
         names(policies),
+        group,
+        key,
     )
     return TokenUse(token, uses_taken)
 
@@ -199,6 +228,8 @@ def token_row(value: EnrollmentToken) -> tuple[object, ...]:
         None if value.withdrawn_at is None else to_ms(value.withdrawn_at),
         value.kind.value,
         to_names(value.policies),
+        value.group,
+        value.key,
         0,
     )
 

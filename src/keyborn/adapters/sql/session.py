@@ -1,6 +1,7 @@
 """What a command sees of the writing transaction: a few verbs, and the end of the audit chain."""
 
 import sqlite3
+from collections.abc import Sequence
 
 from keyborn.adapters.sql import rows
 from keyborn.domain.audit import AuditEvent, ChainHead, canonical, link
@@ -14,6 +15,7 @@ class Session:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
+        self._execute_many = connection.executemany
         self._head = self._head_before = ChainHead()
 
     def begin(self) -> "Session":
@@ -30,6 +32,14 @@ class Session:
         """The only row, or None. Everything is fetched, so that no statement stays open."""
         found = self._execute(sql, values).fetchall()
         return found[0] if found else None
+
+    def all(self, sql: str, *values: object) -> list[rows.Row]:
+        """Every row."""
+        return self._execute(sql, values).fetchall()
+
+    def many(self, sql: str, values: Sequence[Sequence[object]]) -> None:
+        """Write the same for each of ``values``."""
+        self._execute_many(sql, values)
 
     def run(self, sql: str, *values: object) -> int:
         """Write; how many rows it touched."""

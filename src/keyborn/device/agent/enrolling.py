@@ -28,6 +28,7 @@ class FirstWish:
     thing: str | None = None
     key_type: str | None = None
     subject: str = ""
+    group: str | None = None
 
 
 class Enroller:
@@ -52,7 +53,8 @@ class Enroller:
         from keyborn.device.code_file import read_code
         from keyborn.device.enroll import Wish, enroll
 
-        wish = Wish(self._wish.thing, self._wish.key_type, self._wish.subject)
+        first = self._wish
+        wish = Wish(first.thing, first.key_type, first.subject, group=first.group)
         code = read_code(self.path)
         return enroll(self._home, wish, lambda: code, self._around, timeout=SECONDS, held=True, once=True)
 

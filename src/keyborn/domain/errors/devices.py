@@ -150,9 +150,28 @@ class ApprovalPending(DeviceError):
         "or with a longer --timeout."
     )
 
-    def __init__(self, *, seconds: float) -> None:
+    def __init__(self, *, seconds: float, approval: str | None = None, words: str | None = None) -> None:
+        """``approval`` and ``words``: what this device shows, where it knows them."""
         super().__init__()
+        self.approval, self.words = approval, words
         self.retry_after = seconds
+
+    def __str__(self) -> str:
+        """The sentence, and what is compared."""
+        told = [] if self.approval is None else [f"The request's code is {self.approval}."]
+        told += [] if self.words is None else [f"This device's key words are {self.words}."]
+        return " ".join([self.sentence, *told])
+
+
+class ApprovalForeign(DeviceError):
+    """What the service would have a person approve is not this device's key or request."""
+
+    code = "approval_foreign"
+    sentence = (
+        "The service at {url} asks its operator about another {what} than this device's: it says {theirs}, "
+        "and this device has {own}. Somebody may have put another key in the place of this one's. Tell the "
+        "operator to refuse that request."
+    )
 
 
 class EnrollmentRefused(DeviceError):

@@ -1,6 +1,15 @@
 """Leaves: the rules of enrolment groups."""
 
-from keyborn.domain.errors.tree import Forbidden, InputError, KeybornError, Throttled, Unavailable
+from keyborn.domain.errors.tree import (
+    Conflict,
+    Forbidden,
+    InputError,
+    KeybornError,
+    NotFound,
+    Throttled,
+    Unauthenticated,
+    Unavailable,
+)
 
 
 class GroupUnknown(Forbidden):
@@ -116,6 +125,13 @@ class KeyNotRegistered(Forbidden):
     )
 
 
+class NotRegistered(NotFound):
+    """An operator means a key that nobody has announced."""
+
+    code = "not_registered"
+    sentence = "The key {key} is not registered. List what is with: keyborn registered list --group GROUP"
+
+
 class ApprovalRefused(Forbidden):
     """A person said no."""
 
@@ -128,6 +144,23 @@ class ApprovalsFull(Unavailable):
 
     code = "approvals_full"
     sentence = "Too many devices wait for a decision already. Repeat the same request in {seconds} s."
+
+
+class KeyWordsDiffer(Conflict):
+    """What the operator was told is not what asks."""
+
+    code = "key_words_differ"
+    sentence = (
+        "The key words are not those of this request, which has {words}: another key asks than the one "
+        "whose words you were told. Nothing was decided. If the device shows other words, refuse the request."
+    )
+
+
+class ApprovalAmbiguous(Conflict):
+    """Several open requests have one code."""
+
+    code = "approval_ambiguous"
+    sentence = "Several requests have the code {approval}. Name one by its id: {ids}."
 
 
 class AwaitsApproval(KeybornError):
@@ -169,3 +202,30 @@ class IssuerUnavailable(Unavailable):
         "The keys of the identity provider {issuer} cannot be fetched. Repeat the same request in "
         "{seconds} s; if that does not help, the operator should look at the provider."
     )
+
+
+class GroupKeyRefused(Unauthenticated):
+    """No group key of that id, or not signed by what it gives this name: told apart nowhere."""
+
+    code = "group_key_refused"
+    sentence = (
+        "The request is not signed by the key that a group key of this service gives the thing name. Say the "
+        "name that the code was made for (--thing), or ask the operator for a new code (keyborn group key derive)."
+    )
+
+
+class FactoryRefused(Unauthenticated):
+    """The certificates do not lead from the signer to a manufacturer that the group accepts."""
+
+    code = "factory_refused"
+    sentence = (
+        "The factory certificate is not accepted: {detail}. Sign with its key, send it with the certificates "
+        "up to the manufacturer's authority, and ask the operator which authorities the group has."
+    )
+
+
+class InvalidGroupKey(InputError):
+    """A group key that does not decode."""
+
+    code = "invalid_group_key"
+    sentence = "The group key is not usable: {detail}. Copy the whole word that starts with `kbg1.`"

@@ -42,6 +42,16 @@ class InvalidGroup(InputError):
     sentence = "The group is not usable: {where}: {detail}."
 
 
+class InvalidKeyHash(InputError):
+    """Not 64 hexadecimal digits."""
+
+    code = "invalid_key_hash"
+    sentence = (
+        "The key hash is not usable: it has 64 hexadecimal digits, the SHA-256 of the public key "
+        "(keyborn key hash FILE)."
+    )
+
+
 class InvalidCode(InputError):
     """An enrolment code that does not decode."""
 

@@ -178,3 +178,41 @@ class PackageNotBuilt(OperatorError):
 
     code = "package_not_built"
     sentence = "The code for Lambda could not be put together: {detail}. Nothing in AWS has changed."
+
+
+# ── lists of keys ──
+class ImportRefused(OperatorError):
+    """A list of keys has lines that cannot be imported; nothing of it was."""
+
+    code = "import_refused"
+    sentence = (
+        "{file} has {count} lines that cannot be imported, so nothing of it was: mend them, or leave them "
+        "out with --keep-going."
+    )
+
+
+class ImportIncomplete(OperatorError):
+    """Some keys are registered for another name or group already, or some lines were left out."""
+
+    code = "import_incomplete"
+    sentence = "{left} lines of {file} were not registered; each is named above. All others are."
+
+
+class ImportStopped(OperatorError):
+    """The service could not be asked any further."""
+
+    code = "import_stopped"
+    sentence = (
+        "The import stopped at line {line} of {file}: {reason} Everything before that line is registered. "
+        "Run the same command again; with --from-line {line} it begins there."
+    )
+
+
+class ImportFileUnusable(OperatorError):
+    """Not a list of names and key hashes."""
+
+    code = "import_file"
+    sentence = (
+        "{file} is no list of keys: {detail}. Write CSV with the heading name,keyHash, or on each line one "
+        "JSON object with the members name and keyHash."
+    )

@@ -15,9 +15,9 @@ from keyborn.adapters.aws.table import (
     tokens,
     trail,
 )
+from keyborn.adapters.aws.table.grouping import DynamoGrouping
 from keyborn.adapters.aws.table.items import Waiting
 from keyborn.adapters.aws.table.outbox import Dirt, Owed
-from keyborn.adapters.aws.table.sagas import DynamoSagas
 from keyborn.adapters.aws.table.sightings import Sighting
 from keyborn.adapters.aws.table.values import Item
 from keyborn.domain.access import Badge
@@ -34,8 +34,8 @@ _CLOCKS = timedelta(hours=1)
 """How far apart the clocks of instances and of DynamoDB are at most: nothing spent is forgotten too early."""
 
 
-class DynamoRegistry(DynamoSagas):
-    """Implements ``keyborn.ports.RenewingRegistry`` on one table; it makes no call to AWS IoT.
+class DynamoRegistry(DynamoGrouping):
+    """Implements ``keyborn.ports.GroupingRegistry`` on one table; it makes no call to AWS IoT.
 
     What AWS IoT has to follow is in ``owed`` and ``dirt``.
     """
