@@ -1,5 +1,6 @@
 """``keyborn enroll``: a key, a certificate, an identity."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from keyborn.cli.output import json_option, show
 if TYPE_CHECKING:
     from keyborn.device.enroll import Outcome
     from keyborn.device.home import Home
+    from keyborn.device.identity_token import IdentityTokenSource
 
 
 @click.command()
@@ -40,6 +42,12 @@ if TYPE_CHECKING:
     help="The enrolment group to ask in, where the code does not say it.",
 )
 @click.option(
+    "--jwt-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Prove this device by the identity token (JWT) in this file, read anew for each try.  [default: "
+    "$KEYBORN_JWT, where the code needs one]",
+)
+@click.option(
     "--timeout",
     type=Number(1, 604800),
     show_default="90, and a day where a person has to approve this device",
@@ -63,6 +71,7 @@ def enroll(
     key_uri: str | None,
     subject: str,
     group: str | None,
+    jwt_file: Path | None,
     timeout: float | None,
     message: str | None,
     as_json: bool,
@@ -87,7 +96,7 @@ def enroll(
         raise click.UsageError("--adopt-key and --key-type exclude each other.")
     place = find_home(home)
     open_store(key_uri, place.key)
-    wish = Wish(thing, key_type, subject, adopt_key, group=group)
+    wish = Wish(thing, key_type, subject, adopt_key, group=group, identity_token=_token(jwt_file))
     source = CodeSource(code, code_file)
     outcome = enroll_device(
         place, wish, source.required, surroundings(quiet=as_json), timeout=timeout, offered=source.offered
@@ -106,6 +115,13 @@ def enroll(
         click.echo(f"Next: keyborn publish {topic} hello{home_words(place)}")
     if as_json:
         show(report, as_json=True)
+
+
+def _token(file: Path | None) -> "IdentityTokenSource":
+    """Where an identity token would come from; nothing is read before one is needed."""
+    from keyborn.device.identity_token import VARIABLE, IdentityTokenSource
+
+    return IdentityTokenSource(file, os.environ.get(VARIABLE))
 
 
 def _publish(home: "Home", outcome: "Outcome", message: str, *, quiet: bool) -> dict[str, object]:

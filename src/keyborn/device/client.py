@@ -54,6 +54,8 @@ class EnrollmentClient:
     """Nothing is tried a second time: the caller knows when."""
     waiting: Waiting | None = None
     """Of a request about which a person may have to decide."""
+    bearer: Callable[[], str] | None = None
+    """Gives an identity token in the place of the code's secret, for each try; or IdentityTokenUnusable."""
 
     def establish_trust(self, clock: "Clock") -> Trust:
         """Decide whom to believe: the pinned root, fetched and compared, or the public authorities.
@@ -66,7 +68,7 @@ class EnrollmentClient:
             return Trust(None, window)
         # its own connection: nothing is verified on it, so nothing that matters may travel on it
         root = fetch_root(
-            self.code, lambda request: self._persist(request, tls.blind_context, self._judge_bundle)
+            self.code, lambda request: self._persist(lambda: request, tls.blind_context, self._judge_bundle)
         )
         trust = Trust(root, window)
         if trust.skip_dates:
@@ -77,27 +79,32 @@ class EnrollmentClient:
         self, trust: Trust, thing: ThingName, csr_pem: str, *, group: GroupName | None = None
     ) -> Enrolled:
         """Ask for the certificate; the same request each time. Raises leaves of DeviceError."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self.code.method is Method.TOKEN:
-            headers["Authorization"] = f"Bearer {encode_secret(self.code.secret)}"
         asked = {"thingName": thing, "csr": csr_pem} | ({} if group is None else {"group": group})
         body = json.dumps(asked).encode()
-        request = https.Request("POST", ENROLL_PATH, body, headers)
-        answer = self._persist(request, trust.context, self._judge)
+        answer = self._persist(lambda: self._request(body), trust.context, self._judge)
         try:
             return parse_enrolled(answer.body)
         except Malformed as wrong:
             raise WrongAnswer(url=self.code.url, detail=str(wrong)) from None
 
+    def _request(self, body: bytes) -> https.Request:
+        """The body never changes; what is shown with it may, from one try to the next."""
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self.bearer is not None:
+            headers["Authorization"] = f"Bearer {self.bearer()}"
+        elif self.code.method is Method.TOKEN:
+            headers["Authorization"] = f"Bearer {encode_secret(self.code.secret)}"
+        return https.Request("POST", ENROLL_PATH, body, headers)
+
     def _persist(
         self,
-        request: https.Request,
+        request: Callable[[], https.Request],
         context: Callable[[], ssl.SSLContext],
         judge: Callable[[https.Answer], https.Answer | _Again],
     ) -> https.Answer:
         attempt = 0
         while True:
-            outcome = self._try(request, context(), judge)
+            outcome = self._try(request(), context(), judge)
             if isinstance(outcome, https.Answer):
                 return outcome
             self._wait(outcome, attempt)
