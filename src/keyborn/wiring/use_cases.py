@@ -132,6 +132,7 @@ class Offices:
             clock=self._clock,
             secrets=self._secrets,
             trust=trust,
+            groups=None if self._grouping is None else self._grouping.registry,
         )
 
     def policies(self, sessions: Sessions | None) -> PolicyOffice:
