@@ -70,6 +70,7 @@ from keyborn.domain.errors.devices import (
     FileNotPrivate as FileNotPrivate,
     HomeBusy as HomeBusy,
     HomeUnusable as HomeUnusable,
+    IdentityTokenUnusable as IdentityTokenUnusable,
     InvalidSubject as InvalidSubject,
     KeyExists as KeyExists,
     KeyStoreUnsupported as KeyStoreUnsupported,
