@@ -7,6 +7,7 @@ from datetime import datetime
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
+from keyborn.domain.checkpoint import Checkpoint
 from keyborn.domain.errors import RegistryUnavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import RESERVED_PREFIX, CertificateId, KeyHash, ThingName, fold_name
@@ -50,6 +51,7 @@ class State:
     policies: dict[PolicyName, AccessPolicy] = field(default_factory=dict)
     beliefs: dict[ThingName, Belief] = field(default_factory=dict)
     audit: list[AuditRecord] = field(default_factory=list)
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
 
     def held(self, thing: ThingName, slot: Slot) -> Certificate | None:
         """The certificate attached to a thing in a slot."""

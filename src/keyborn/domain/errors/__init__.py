@@ -34,6 +34,7 @@ from keyborn.domain.errors.agents import (
     SlowReader,
     TooMuchAtOnce,
 )
+from keyborn.domain.errors.auditing import AuditHeadMissing, ExportBroken, ExportKeyDiffers
 from keyborn.domain.errors.clouds import (
     AwsCallFailed,
     AwsCredentialsMissing,
@@ -218,6 +219,7 @@ __all__ = [
     "ApprovalPending",
     "AssumptionsDiffer",
     "AuditBroken",
+    "AuditHeadMissing",
     "AwsAccountDiffers",
     "AwsCallFailed",
     "AwsConflict",
@@ -271,6 +273,8 @@ __all__ = [
     "DeviceError",
     "EnrollmentInterrupted",
     "EnrollmentRefused",
+    "ExportBroken",
+    "ExportKeyDiffers",
     "FileNotPrivate",
     "Forbidden",
     "GenericNameRefused",

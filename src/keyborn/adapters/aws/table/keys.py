@@ -19,6 +19,12 @@ SUCCESSORS = "next"
 """Certificates that wait beside their predecessors, by the first moment of their validity."""
 SEEN = "seen"
 """Who has connected, by certificate; the template's ``SeenRule`` writes it."""
+CHECKPOINTS = "check"
+"""Signed checkpoints, by the number of the record that they are about."""
+NOTARY: Key = ("notary", "-")
+"""The private key that signs them, which no enrolment may read."""
+NOTARIES = "notaries"
+"""The public keys of all that ever signed them, in the order they were made."""
 HEAD: Key = ("head", "-")
 """The end of the audit chain."""
 SEAL: Key = ("seal", "-")
@@ -126,3 +132,8 @@ def givers_of(name: PolicyName) -> str:
 def record(sequence: int) -> Key:
     """A record of the audit trail."""
     return (AUDIT, f"{sequence:012}")
+
+
+def checkpoint(sequence: int) -> Key:
+    """A signed checkpoint about a record."""
+    return (CHECKPOINTS, f"{sequence:012}")
