@@ -48,9 +48,7 @@ def _shape(kind: str, **members: str) -> re.Pattern[str]:
     return re.compile(rf'\{{"{kind}":\{{{inner}\}}\}}\n')
 
 
-_RECORD = _shape(
-    "record", event=r"(\{.*\})", hash=f'"{_DIGEST}"', previous=f'"{_DIGEST}"', sequence=_NUMBER
-)
+_RECORD = _shape("record", event=r"(\{.*\})", hash=f'"{_DIGEST}"', previous=f'"{_DIGEST}"', sequence=_NUMBER)
 _CHECKPOINT = _shape(
     "checkpoint",
     at=f'"{_MOMENT}"',
@@ -81,7 +79,7 @@ class ExportHeader:
     service: str
     url: str
     keys: tuple[bytes, ...]
-    continues: ChainHead = ChainHead()
+    continues: ChainHead
     """The record before the first one here; what ``--expect`` of an earlier export has."""
 
     def line(self) -> bytes:

@@ -20,6 +20,8 @@ from keyborn.domain.errors import AuditBroken, AuditHeadMissing, InvalidSetting
 
 KEY_BYTES = 32
 """Of a public key, and of the seed of a private one (RFC 8032, 5.1.5)."""
+START = ChainHead()
+"""Before the first record."""
 _HEAD = re.compile(r"(?:(0|[1-9][0-9]{0,17}):)?([0-9a-f]{64})", re.ASCII)
 
 
@@ -104,7 +106,7 @@ class TrailCheck:
         service: str,
         keys: Mapping[str, bytes],
         *,
-        start: ChainHead = ChainHead(),
+        start: ChainHead = START,
         noted: NotedHead | None = None,
     ) -> None:
         """``start``: what the first record continues; ``noted``: what must be met on the way."""
@@ -128,9 +130,13 @@ class TrailCheck:
         """What was signed about the record that was checked last."""
         number = one.head.sequence
         if number != self.head.sequence:
-            raise AuditBroken(sequence=number, detail="a checkpoint speaks of it, and the trail ends before it")
+            raise AuditBroken(
+                sequence=number, detail="a checkpoint speaks of it, and the trail ends before it"
+            )
         if not holds(one.by, checkpoint_text(self._service, one.head, one.at), self._keys):
-            raise AuditBroken(sequence=number, detail="its checkpoint was not signed by a key of this service")
+            raise AuditBroken(
+                sequence=number, detail="its checkpoint was not signed by a key of this service"
+            )
         if one.head.hash != self.head.hash:
             raise AuditBroken(sequence=number, detail="it is not the one that was signed in its checkpoint")
         self.checkpoints += 1

@@ -20,11 +20,13 @@ from keyborn.domain.roots import Belief
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http import guards, problems
+from keyborn.http.admin_audit import audit_routes
 from keyborn.http.admin_policies import policy_routes, service_routes
 from keyborn.http.admin_roots import roots_routes
 from keyborn.http.admin_rows import audit_row, belief_row, certificate_row, thing_row, token_row
 from keyborn.http.answers import answer_json, page_after, page_limit, read_number
 from keyborn.ports import Clock
+from keyborn.service.audit import AuditOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.policies import PolicyOffice
@@ -64,6 +66,8 @@ class Office:
     """None where things do not renew."""
     roots: RootsOffice | None = None
     """None where things do not tell what they believe."""
+    audit: AuditOffice | None = None
+    """None where nobody signs checkpoints."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -104,6 +108,7 @@ def build_admin(office: Office) -> Starlette:
             *(roots_routes(office.roots, office.actor) if office.roots else []),
             Route("/v1/authorities", routes.authorities, methods=["GET"]),
             Route("/v1/audit", routes.audit, methods=["GET"]),
+            *(audit_routes(office.audit) if office.audit else []),
             Route("/v1/about", routes.about, methods=["GET"]),
             *policy_routes(office.policies, office.actor),
             *service_routes(office.services, office.clock, office.actor),

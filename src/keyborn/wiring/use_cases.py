@@ -5,6 +5,7 @@ from typing import Any
 
 from keyborn.http.admin import Office
 from keyborn.ports import Clock, Grace, Registry, Sessions
+from keyborn.service.audit import AuditOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.policies import PolicyOffice
@@ -46,10 +47,12 @@ class Offices:
         about: Callable[[], Mapping[str, Any]],
         actor: Callable[[], str] = lambda: "operator",
         roots: RootsPorts | None = None,
+        audit: AuditOffice | None = None,
     ) -> Office:
         """All of them together; ``sessions`` is None where no broker runs, ``actor`` as in ``Office``.
 
-        ``roots``: where they can be changed, and things tell which ones they believe.
+        ``roots``: where they can be changed, and things tell which ones they believe. ``audit``: where
+        somebody signs checkpoints.
         """
         registry, tokens, policies = self._registry, self.tokens(trust), self.policies(sessions)
         graces = self._grace
@@ -67,6 +70,7 @@ class Offices:
             actor=actor,
             grace=None if graces is None else GraceOffice(fleet=registry, grace=graces, clock=self._clock),
             roots=None if roots is None else RootsOffice(roots),
+            audit=audit,
         )
 
     def tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:

@@ -1,4 +1,4 @@
-"""The key that signs the audit trail's checkpoints on AWS: an item of the table, which no enrolment may read."""
+"""The key that signs the audit trail's checkpoints on AWS: an item that no enrolment may read."""
 
 from collections.abc import Sequence
 

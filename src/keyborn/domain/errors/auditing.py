@@ -8,8 +8,8 @@ class AuditHeadMissing(OperatorError):
 
     code = "audit_head_missing"
     sentence = (
-        "The head {expected} is not in what was checked: {detail}. If it was noted from this service, records "
-        "were cut off or written anew since: keep a copy, and compare it with a backup or an older export."
+        "The head {expected} is not in what was checked: {detail}. If it was noted from this service, records"
+        " were cut off or written anew since: keep a copy, and compare it with a backup or an older export."
     )
 
 
