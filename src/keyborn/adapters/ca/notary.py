@@ -59,8 +59,9 @@ class FolderNotary:
 
     async def _opened(self) -> Ed25519PrivateKey:
         async with self._lock:
-            key = self._key = self._key or await asyncio.to_thread(self._open)
-            return key
+            if self._key is None:
+                self._key = await asyncio.to_thread(self._open)
+            return self._key
 
     def _open(self) -> Ed25519PrivateKey:
         """The key on disk, made if there is none; its public one is known before it signs."""
