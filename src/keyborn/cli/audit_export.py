@@ -14,7 +14,7 @@ import click
 from keyborn.cli.console import Refused
 from keyborn.cli.desk import Desk, Fetching, desk_options
 from keyborn.cli.device import printable
-from keyborn.cli.output import show
+from keyborn.cli.output import json_option, show
 from keyborn.domain.errors import ExportBroken
 
 if TYPE_CHECKING:
@@ -44,7 +44,10 @@ _MANY = 100_000
     help="First line: the passphrase of the authority's keys (or $KEYBORN_CA_PASSPHRASE); a server has it.",
 )
 @desk_options
-def export_records(*, file: Path, after: int, passphrase_file: Path | None, desk: Desk) -> None:
+@json_option
+def export_records(
+    *, file: Path, after: int, passphrase_file: Path | None, desk: Desk, as_json: bool
+) -> None:
     """Write the audit trail into FILE, signed, as lines of JSON; - is standard output.
 
     Whoever has the file can check it without the service: `keyborn audit verify FILE`. It holds no secret,
@@ -54,12 +57,27 @@ def export_records(*, file: Path, after: int, passphrase_file: Path | None, desk
 
     Example: keyborn audit export since-1200.jsonl --after 1200
     """
+    if as_json and file == STDIO:
+        raise click.UsageError("--json tells what was written into FILE: name one.")
     with _opened(file) as out:
         sink = Export(out)
         cast("Fetching", desk).fetch("/v1/audit/export", sink, passphrase_file=passphrase_file, after=after)
         end = sink.finish()
-    if file != STDIO:
+    if as_json:
+        show(_written(file, end), as_json=True)
+    elif file != STDIO:
         click.echo(f"Wrote {file}: {end['count']} records, signed by the key {end['key']}", err=True)
+
+
+def _written(file: Path, end: dict[str, Any]) -> dict[str, Any]:
+    """What programs are told: the last line, in the words of ``audit verify``."""
+    head = {"head": end["head"].partition(":")[2], "expect": end["head"]}
+    return {
+        "file": str(file),
+        "records": end["count"],
+        "checkpoints": end["checkpoints"],
+        "key": end["key"],
+    } | head
 
 
 def verify_file(file: Path, key: str | None, noted: "NotedHead | None", *, as_json: bool) -> None:

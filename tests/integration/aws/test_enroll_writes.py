@@ -29,6 +29,7 @@ from support.signing import Signer
 
 OTHER = ThingName("lamp-2")
 PUT, UPDATE = "dynamodb:PutItem", "dynamodb:UpdateItem"
+GET, CHECK = "dynamodb:GetItem", "dynamodb:ConditionCheckItem"
 MADE = keys.secret(make_token("any").id, make_token("any").digest)[0]
 COUNTED = frozenset({"pk", "sk", "taken", "uses", "withdrawnAt", "rev"})
 """What a claim asks and changes of a token, and its keys."""
@@ -132,11 +133,14 @@ async def test_of_a_token_an_enrolment_touches_nothing_but_its_count(stage: Stag
 
 
 NEVER = [keys.AUDIT, keys.HEAD[0], keys.POLICIES, "givers#keyborn-default", keys.SEAL[0], MADE]
+NEVER += [keys.CHECKPOINTS, keys.NOTARIES, keys.NOTARY[0]]
 
 
 @pytest.mark.parametrize("action", [PUT, UPDATE])
 @pytest.mark.parametrize("partition", NEVER)
-def test_the_trail_its_end_policies_and_who_made_a_secret_are_denied(action: str, partition: str) -> None:
+def test_the_trail_its_end_its_checkpoints_policies_and_who_made_a_secret_are_denied(
+    action: str, partition: str
+) -> None:
     assert denied(statements(), Write(action, partition))
 
 
@@ -155,3 +159,11 @@ def test_a_denial_needs_the_key_to_be_there_so_that_it_never_denies_by_a_missing
     assert denials
     for one in denials:
         assert all(operator.startswith("ForAnyValue:") for operator in one["Condition"])
+
+
+@pytest.mark.parametrize("action", [GET, CHECK])
+def test_the_key_that_signs_checkpoints_is_the_one_item_that_an_enrolment_may_not_read(action: str) -> None:
+    """Nor ask about: conditions would tell it byte by byte."""
+    assert denied(statements(), Write(action, keys.NOTARY[0])) == ["NoCheckpoint"]
+    for partition in (keys.SEAL[0], keys.TOKENS, keys.NOTARIES, keys.CHECKPOINTS, "device", "cert#0"):
+        assert denied(statements(), Write(action, partition)) == []
