@@ -263,14 +263,15 @@ def test_any_line_of_a_small_export_lost_doubled_or_elsewhere_is_found(
 
 def damaged(damage: Callable[[list[bytes], int, int], None], at: int, other: int) -> bool:
     """Whether damage to the great export is found; nothing is damage that leaves it as it was."""
-    first = min(at, other)
-    lines = list(many()[first:])
+    first, behind = min(at, other), max(at, other) + 2
+    lines = list(many()[first:behind])
     before = list(lines)
     damage(lines, at - first, other - first)
     if lines == before:
         return True
+    rest = () if damage is truncated else islice(many(), behind, None)
     try:
-        read_from(first, lines)
+        read_from(first, chain(lines, rest))
     except ExportBroken:
         return True
     return False

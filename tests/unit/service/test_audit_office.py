@@ -1,6 +1,7 @@
 """The office of the audit trail: bounded turns, exports that break off, one signature at a time."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,9 +10,10 @@ import pytest
 from keyborn.adapters.memory import MemoryRegistry
 from keyborn.domain.audit import AuditRecord, ChainHead
 from keyborn.domain.audit_export import check_export
-from keyborn.domain.errors import AuditBroken
+from keyborn.domain.errors import AuditBroken, KeybornError
 from keyborn.ports import MAX_PAGE
 from keyborn.service.audit import AuditOffice, AuditPorts
+from keyborn.testing import Crash, Rudeness, World, run
 from support.exports import NOON, SERVICE, URL, Notary, happened, lines_of
 from support.office import TurnedClock
 
@@ -133,3 +135,26 @@ async def test_records_that_go_while_they_are_exported_are_missed() -> None:
     place.trail.clear()
     with pytest.raises(AuditBroken, match="record 1: it is gone"):
         await anext(pieces)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_in_a_rude_world_whatever_is_signed_holds_and_the_end_is_signed_at_last(seed: int) -> None:
+    """Refusals, lost and doubled answers, crashes: each new process goes on where the last signature is."""
+    rude = Rudeness(latency=0.3, refusal=0.2, lost_reply=0.2, duplicate=0.2, crash=0.1)
+    real, notary = MemoryRegistry(), Notary()
+    for turn in range(12):
+        world = World(seed * 100 + turn, rude)
+        ports = AuditPorts(world.registry(real), world.checkpoints(real), notary, world.clock)
+        real._state.append(happened(turn))
+        with suppress(KeybornError, Crash):
+            run(AuditOffice(ports).vouch())
+    office = AuditOffice(AuditPorts(real, real, notary, TurnedClock(NOON)))
+    last = run(office.vouch())
+    assert last is not None
+    assert last.head.sequence == 12
+    raw = b"".join(run(_whole(office)))
+    assert check_export(lines_of(raw)).end.checkpoints == len(real._state.checkpoints)
+
+
+async def _whole(office: AuditOffice) -> list[bytes]:
+    return [piece async for piece in await office.export()]
