@@ -134,18 +134,23 @@ def test_the_key_is_under_the_authority_s_passphrase(tmp_path: Path) -> None:
     assert keyborn("audit", "verify", tmp_path / "yes.jsonl").returncode == 0
 
 
+def signed_up_to(server: Server, number: int) -> dict[str, Any]:
+    """Wait for the signature that a server gives at its start."""
+    deadline = time.monotonic() + 20
+    while (told := verified(server))["signedUpTo"] < number:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return told
+
+
 def test_a_server_that_is_killed_signs_what_it_left_when_it_comes_back(tmp_path: Path) -> None:
     with running(tmp_path) as server:
+        first = signed_up_to(server, 1)
         server.token(thing="lamp-1")
         server.kill()
-        before = verified(server)
-        assert before["signedUpTo"] < before["records"]
+        assert verified(server)["signedUpTo"] == first["signedUpTo"]
         server.start()
-        deadline = time.monotonic() + 20
-        while (told := verified(server))["signedUpTo"] < before["records"]:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        assert told["key"] == before["key"]
+        assert signed_up_to(server, first["records"] + 1)["key"] == first["key"]
 
 
 def test_records_are_shown_by_thing_action_outcome_and_time(lived: Server) -> None:
@@ -178,7 +183,6 @@ def test_records_are_shown_by_thing_action_outcome_and_time(lived: Server) -> No
 @pytest.mark.parametrize(
     "words",
     [
-        ("verify", "--key", "a" * 64),
         ("verify", "x.jsonl", "--key", "a"),
         ("export", "--after", "-1"),
         ("export", "--json"),
@@ -277,6 +281,7 @@ def test_a_trail_that_was_written_anew_is_found_by_its_checkpoints(lived: Server
     assert refused("export", tmp_path / "x.jsonl", *data)[0] == "audit_broken"
     assert list(tmp_path.glob("*x.jsonl*")) == []
     sql(lived, "DELETE FROM checkpoints")
+    assert refused("verify", "--key", noted["key"], *data)[0] == "audit_key_differs"
     assert verified(lived)["checkpoints"] == 0, (
         "who takes them away, too, is found by what was noted elsewhere"
     )
@@ -295,6 +300,24 @@ def test_a_trail_that_was_cut_off_is_found(lived: Server) -> None:
     assert verified(lived)["records"] == noted["records"] - 1
     code, detail = refused("verify", "--expect", noted["expect"], *data)
     assert (code, f"the last record is {noted['records'] - 1}" in detail) == ("audit_head_missing", True)
+
+
+def test_whoever_signs_all_anew_with_a_key_of_his_own_is_found_by_the_key_that_was_noted(
+    lived: Server,
+) -> None:
+    """He has the registry and the folder, but not the old key, which was noted."""
+    noted = verified(lived, "--key", verified(lived)["key"])
+    written_anew(lived, 2)
+    sql(lived, "DELETE FROM checkpoints")
+    for name in ("audit.key", "audit.pub"):
+        (lived.data / "ca" / name).unlink()
+    lived.start()
+    lived.stop()
+    forged = verified(lived)
+    assert forged["signedUpTo"] == forged["records"]
+    code, detail = refused("verify", "--key", noted["key"], "--data", lived.data)
+    assert code == "audit_key_differs"
+    assert forged["key"] in detail
 
 
 def test_a_checkpoint_of_another_service_does_not_serve(lived: Server, tmp_path: Path) -> None:
@@ -342,7 +365,7 @@ def test_an_exported_file_that_somebody_touched_is_refused_with_the_line(
         assert code == "export_broken"
         assert line is None or f"at line {line}: " in detail
     file.write_bytes(raw)
-    assert refused("verify", file, "--key", "a" * 64)[0] == "export_key_differs"
+    assert refused("verify", file, "--key", "a" * 64)[0] == "audit_key_differs"
     assert refused("verify", tmp_path / "none.jsonl")[0] == "system_trouble"
 
 

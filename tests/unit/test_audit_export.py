@@ -21,7 +21,7 @@ from keyborn.domain.audit_export import (
     read_header,
 )
 from keyborn.domain.checkpoint import NotedHead, key_id
-from keyborn.domain.errors import AuditHeadMissing, ExportBroken, ExportKeyDiffers
+from keyborn.domain.errors import AuditHeadMissing, AuditKeyDiffers, ExportBroken
 from support.exports import NOON, NOTARY, SERVICE, URL, Notary, export, fork, lines_of, trail
 from support.figures import Figure
 from support.walks import FULL, examples
@@ -318,7 +318,7 @@ def test_a_cut_within_a_line_is_found() -> None:
 def test_an_export_that_somebody_else_signed_differs_by_its_key() -> None:
     forged = export(trail(12), notary=OTHER)
     assert check_export(forged).key == key_id(OTHER.public), "it holds by itself: so it says its key"
-    with pytest.raises(ExportKeyDiffers, match=key_id(OTHER.public)):
+    with pytest.raises(AuditKeyDiffers, match=key_id(OTHER.public)):
         check_export(forged, ExportReader(trusted=key_id(NOTARY.public)))
     assert check_export(few(), ExportReader(trusted=key_id(NOTARY.public))).end.count == 12
 

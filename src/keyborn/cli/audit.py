@@ -109,7 +109,7 @@ def show_records(  # one parameter per option
 @click.option(
     "--expect", metavar="HEAD", help="What must be in it: SEQUENCE:HASH, noted from an earlier time."
 )
-@click.option("--key", type=Fingerprint(), help="With FILE: the SHA-256 of the key that must have signed it.")
+@click.option("--key", type=Fingerprint(), help="The SHA-256 of the key that must have signed it.")
 @desk_options
 @json_option
 def verify_chain(
@@ -134,26 +134,27 @@ def verify_chain(
     if file is not None:
         verify_file(file, key, noted, as_json=as_json)
         return
-    if key is not None:
-        raise click.UsageError("--key goes with FILE: the service has its own keys.")
-    show(_verified(desk, noted), as_json=as_json)
+    show(_verified(desk, key, noted), as_json=as_json)
 
 
-def _verified(desk: Desk, noted: "NotedHead | None") -> dict[str, Any]:
-    """What there is to tell of the service's trail; raises AuditBroken or AuditHeadMissing."""
+def _verified(desk: Desk, key: str | None, noted: "NotedHead | None") -> dict[str, Any]:
+    """What there is to tell of the service's trail; raises AuditBroken, AuditHeadMissing, AuditKeyDiffers."""
     from keyborn.domain.checkpoint import TrailCheck, ring
+    from keyborn.domain.errors import AuditKeyDiffers
 
     told = desk.ask("GET", "/v1/audit/keys")
     keys = ring(bytes.fromhex(one) for one in told["keys"])
     check = TrailCheck(told["service"], keys, noted=noted)
     latest = _walk(desk, check)
+    if key not in (None, check.signer):
+        raise AuditKeyDiffers(found=check.signer or "none", wanted=key)
     return {
         "records": check.head.sequence,
         "head": check.head.hash,
         "chain": "unbroken",
         "checkpoints": check.checkpoints,
         "signedUpTo": latest,
-        "key": list(keys)[-1] if keys else None,
+        "key": check.signer,
         "expect": str(check.head),
     }
 

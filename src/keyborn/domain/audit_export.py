@@ -31,7 +31,7 @@ from keyborn.domain.checkpoint import (
     moment_text,
     ring,
 )
-from keyborn.domain.errors import AuditBroken, ExportBroken, ExportKeyDiffers
+from keyborn.domain.errors import AuditBroken, AuditKeyDiffers, ExportBroken
 
 FORMAT, VERSION = "keyborn-audit", 1
 MAX_LINE = 1 << 20
@@ -189,7 +189,7 @@ class ExportReport:
 class ExportReader:
     """Checks an export line by line. Every step raises ExportBroken at the first line that does not hold.
 
-    Also AuditHeadMissing where ``noted`` is not in it, and ExportKeyDiffers where another key than
+    Also AuditHeadMissing where ``noted`` is not in it, and AuditKeyDiffers where another key than
     ``trusted`` signed what is otherwise whole.
     """
 
@@ -223,7 +223,7 @@ class ExportReader:
             raise self._broken("it ends before its last line, as if it had been cut off")
         self._trail.end()
         if self._trusted not in (None, self._report.key):
-            raise ExportKeyDiffers(found=self._report.key, wanted=self._trusted)
+            raise AuditKeyDiffers(found=self._report.key, wanted=self._trusted)
         return self._report
 
     def _take(self, text: str) -> None:

@@ -113,6 +113,8 @@ class TrailCheck:
         self.head = start
         self.checkpoints = 0
         """How many have been checked."""
+        self.signer: str | None = None
+        """The id of the key that signed the latest of them, and with it all that it follows from."""
         self._service = service
         self._keys = keys
         self._noted = noted
@@ -140,6 +142,7 @@ class TrailCheck:
         if one.head.hash != self.head.hash:
             raise AuditBroken(sequence=number, detail="it is not the one that was signed in its checkpoint")
         self.checkpoints += 1
+        self.signer = one.by.key
 
     def end(self) -> None:
         """There is no more: raises AuditHeadMissing unless what was noted has been met."""

@@ -34,7 +34,7 @@ from keyborn.domain.errors.agents import (
     SlowReader,
     TooMuchAtOnce,
 )
-from keyborn.domain.errors.auditing import AuditHeadMissing, ExportBroken, ExportKeyDiffers
+from keyborn.domain.errors.auditing import AuditHeadMissing, AuditKeyDiffers, ExportBroken
 from keyborn.domain.errors.clouds import (
     AwsCallFailed,
     AwsCredentialsMissing,
@@ -220,6 +220,7 @@ __all__ = [
     "AssumptionsDiffer",
     "AuditBroken",
     "AuditHeadMissing",
+    "AuditKeyDiffers",
     "AwsAccountDiffers",
     "AwsCallFailed",
     "AwsConflict",
@@ -274,7 +275,6 @@ __all__ = [
     "EnrollmentInterrupted",
     "EnrollmentRefused",
     "ExportBroken",
-    "ExportKeyDiffers",
     "FileNotPrivate",
     "Forbidden",
     "GenericNameRefused",

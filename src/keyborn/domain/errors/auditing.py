@@ -13,6 +13,16 @@ class AuditHeadMissing(OperatorError):
     )
 
 
+class AuditKeyDiffers(OperatorError):
+    """What was checked is whole, and signed by somebody else."""
+
+    code = "audit_key_differs"
+    sentence = (
+        "It holds together, but the key that signed its end is {found}, not {wanted}. Either the service has "
+        "another key since that one was noted, or somebody else signed."
+    )
+
+
 class ExportBroken(OperatorError):
     """An export is not, byte for byte, what a service wrote and signed."""
 
@@ -20,14 +30,4 @@ class ExportBroken(OperatorError):
     sentence = (
         "The export does not hold at line {line}: {detail}. It is not as it was written: do not rely on it, "
         "and get it once more from where it was kept, or from the service."
-    )
-
-
-class ExportKeyDiffers(OperatorError):
-    """An export is whole, and signed by somebody else."""
-
-    code = "export_key_differs"
-    sentence = (
-        "The export holds together, but the key that signed it is {found}, not {wanted}. Compare both with "
-        "what `keyborn audit verify` prints at the service."
     )
