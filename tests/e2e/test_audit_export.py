@@ -9,7 +9,9 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +20,36 @@ import pytest
 from keyborn.domain.audit import AuditEvent, ChainHead, canonical, link, parse_event
 from keyborn.domain.audit_export import check_export
 from support.csr_make import make_csr
+from support.desks import Folder, told, typed
 from support.device import keyborn, keyborn_json
 from support.exports import lines_of
 from support.server import Server, running
 
 
 def verified(server: Server, *words: str | Path) -> dict[str, Any]:
-    told: dict[str, Any] = keyborn_json("audit", "verify", *words, "--data", server.data)
-    return told
+    """What the command says of the service's trail; in this process, which is quicker."""
+    found: dict[str, Any] = told(Folder(server), "audit", "verify", *words)
+    return found
 
 
 def refused(*words: str | Path) -> tuple[str, str]:
     """Code and sentence of a refusal."""
-    said = keyborn("audit", *words, "--json", expect=1).stderr
-    problem = json.loads(said)
+    said = typed(Nowhere(), "audit", *words, "--json")
+    assert said.code == 1, said
+    problem = json.loads(said.err)
     return problem["code"], problem["detail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """A desk whose options are typed by hand."""
+
+    options: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def enroll(self, name: str, csr: str, secret: str) -> int:
+        """See ``Backend.enroll``: nothing enrolls here."""
+        raise AssertionError((name, csr, secret))
 
 
 @pytest.fixture(scope="module")
@@ -64,20 +81,22 @@ def live(server: Server) -> None:
 def test_a_server_signs_when_it_stops_and_anybody_can_check_what_it_exported(
     lived: Server, tmp_path: Path
 ) -> None:
-    told = verified(lived)
-    assert told["signedUpTo"] == told["records"], "the last decision before the stop is signed"
+    found = verified(lived)
+    assert found["signedUpTo"] == found["records"], "the last decision before the stop is signed"
     file = tmp_path / "audit.jsonl"
     said = keyborn("audit", "export", file, "--data", lived.data)
     assert said.stdout == ""
-    assert said.stderr.startswith(f"Wrote {file}: {told['records']} records, signed by the key {told['key']}")
+    assert said.stderr.startswith(
+        f"Wrote {file}: {found['records']} records, signed by the key {found['key']}"
+    )
     assert file.stat().st_mode & 0o777 == 0o600
-    alone = keyborn_json("audit", "verify", file, "--key", told["key"], "--data", tmp_path / "nowhere")
-    assert (alone["records"], alone["head"], alone["keyGiven"]) == (told["records"], told["head"], True)
-    colons = ":".join(re.findall("..", told["key"].upper()))
+    alone = keyborn_json("audit", "verify", file, "--key", found["key"], "--data", tmp_path / "nowhere")
+    assert (alone["records"], alone["head"], alone["keyGiven"]) == (found["records"], found["head"], True)
+    colons = ":".join(re.findall("..", found["key"].upper()))
     assert keyborn("audit", "verify", file, "--key", colons).returncode == 0
     said = keyborn("audit", "verify", file)
     assert "The file names its own key" in said.stderr
-    assert told["key"] in said.stderr
+    assert found["key"] in said.stderr
 
 
 def test_a_head_that_was_noted_is_found_later_in_the_trail_and_in_exports(tmp_path: Path) -> None:
@@ -137,10 +156,10 @@ def test_the_key_is_under_the_authority_s_passphrase(tmp_path: Path) -> None:
 def signed_up_to(server: Server, number: int) -> dict[str, Any]:
     """Wait for the signature that a server gives at its start."""
     deadline = time.monotonic() + 20
-    while (told := verified(server))["signedUpTo"] < number:
+    while (found := verified(server))["signedUpTo"] < number:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    return told
+    return found
 
 
 def test_a_server_that_is_killed_signs_what_it_left_when_it_comes_back(tmp_path: Path) -> None:
@@ -155,7 +174,7 @@ def test_a_server_that_is_killed_signs_what_it_left_when_it_comes_back(tmp_path:
 
 def test_records_are_shown_by_thing_action_outcome_and_time(lived: Server) -> None:
     def shown(*words: str) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = keyborn_json("audit", "show", *words, "--data", lived.data)
+        rows: list[dict[str, Any]] = told(Folder(lived), "audit", "show", *words)
         return rows
 
     everything = shown()

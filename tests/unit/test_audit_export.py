@@ -169,14 +169,14 @@ def test_any_byte_of_a_small_export_changed_to_any_of_several_is_found(figure: F
     raw = b"".join(few())
     values = b"0 \n\x80" if FULL else b"0\n"
     tried = 0
-    for place in range(0, len(raw), 1 if FULL else 3):
+    for place in range(0, len(raw), 1 if FULL else 7):
         for value in {*values, raw[place] ^ 0x20, raw[place] ^ 1} - {raw[place]}:
             broken(lines_of(raw[:place] + bytes([value]) + raw[place + 1 :]))
             tried += 1
     figure(f"{tried} changes of one byte in an export of 12 records: each was found")
 
 
-@settings(max_examples=examples(600), deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 @example(0.0, 1)
 def test_a_random_byte_of_ten_thousand_records_changed_is_found(part: float, change: int) -> None:
@@ -185,7 +185,7 @@ def test_a_random_byte_of_ten_thousand_records_changed_is_found(part: float, cha
     assert found(number, offset, many()[number][offset] ^ change)
 
 
-@settings(max_examples=examples(600), deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.sampled_from(["header", "checkpoint", "trailer"]),
     st.floats(0, 1, exclude_max=True),
@@ -277,7 +277,7 @@ def damaged(damage: Callable[[list[bytes], int, int], None], at: int, other: int
     return False
 
 
-@settings(max_examples=examples(450), deadline=None)
+@settings(max_examples=examples(240), deadline=None)
 @given(st.sampled_from(DAMAGES), st.floats(0, 1, exclude_max=True), st.floats(0, 1, exclude_max=True))
 def test_a_random_line_of_ten_thousand_lost_doubled_or_elsewhere_is_found(
     damage: Callable[[list[bytes], int, int], None], at: float, other: float
