@@ -1,18 +1,17 @@
-"""The operator's application: served on the data folder's control socket, never on a network port here.
+"""The operator's application, as the data folder's control socket serves it.
 
-The same routes work in process when no server runs, so a command behaves alike with and without one.
+The same routes work in process when no server runs, so a command behaves alike with and without one. On the
+network they stand behind ``remote``, which asks for a key.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any, Literal
 
 import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.names import NameScope, ThingName, parse_thing_name
@@ -20,11 +19,14 @@ from keyborn.domain.roots import Belief
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http import guards, problems
+from keyborn.http.admin_keys import api_key_routes
 from keyborn.http.admin_policies import policy_routes, service_routes
 from keyborn.http.admin_roots import roots_routes
 from keyborn.http.admin_rows import audit_row, belief_row, certificate_row, thing_row, token_row
-from keyborn.http.answers import answer_json, page_after, page_limit, read_number
+from keyborn.http.answers import answer_json, page_after, page_limit, read_number, span_of
+from keyborn.http.roles import change, look
 from keyborn.ports import Clock
+from keyborn.service.api_keys import ApiKeyOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.policies import PolicyOffice
@@ -64,6 +66,8 @@ class Office:
     """None where things do not renew."""
     roots: RootsOffice | None = None
     """None where things do not tell what they believe."""
+    keys: ApiKeyOffice | None = None
+    """None where operators prove themselves otherwise, as on AWS."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -86,25 +90,26 @@ _order_body = msgspec.json.Decoder(OrderBody)
 
 
 def build_admin(office: Office) -> Starlette:
-    """The ASGI application of one office."""
+    """The ASGI application of one office. Each route says who may call it from elsewhere (``roles``)."""
     routes = _Routes(office)
     app = Starlette(
         routes=[
-            Route("/v1/tokens", routes.tokens, methods=["GET"]),
-            Route("/v1/tokens", routes.create_token, methods=["POST"]),
-            Route("/v1/tokens/{token:path}", routes.withdraw_token, methods=["DELETE"]),
-            Route("/v1/things", routes.things, methods=["GET"]),
-            Route("/v1/things/{name:path}/status", routes.order, methods=["POST"]),
+            look("/v1/tokens", routes.tokens),
+            change("POST", "/v1/tokens", routes.create_token, TokenBody),
+            change("DELETE", "/v1/tokens/{token:path}", routes.withdraw_token),
+            look("/v1/things", routes.things),
+            change("POST", "/v1/things/{name:path}/status", routes.order, OrderBody),
             *(
-                [Route("/v1/things/{name:path}/grace", routes.grace, methods=["POST"])]
+                [change("POST", "/v1/things/{name:path}/grace", routes.grace, GraceBody)]
                 if office.grace
                 else []
             ),
-            Route("/v1/things/{name:path}", routes.thing, methods=["GET"]),
+            look("/v1/things/{name:path}", routes.thing),
             *(roots_routes(office.roots, office.actor) if office.roots else []),
-            Route("/v1/authorities", routes.authorities, methods=["GET"]),
-            Route("/v1/audit", routes.audit, methods=["GET"]),
-            Route("/v1/about", routes.about, methods=["GET"]),
+            look("/v1/authorities", routes.authorities),
+            look("/v1/audit", routes.audit),
+            look("/v1/about", routes.about),
+            *(api_key_routes(office.keys, office.clock, office.actor) if office.keys else []),
             *policy_routes(office.policies, office.actor),
             *service_routes(office.services, office.clock, office.actor),
         ],
@@ -210,11 +215,3 @@ def _wish(body: TokenBody) -> TokenWish:
         pattern = "*" if body.match is None else body.match  # an empty one is a slip, never every name
     uses = None if body.uses == 0 else body.uses
     return TokenWish(NameScope(pattern), uses, span_of(body.ttl), body.replace)
-
-
-def span_of(seconds: int) -> timedelta:
-    """So many seconds, however many; who gets it has limits of its own."""
-    try:
-        return timedelta(seconds=seconds)
-    except OverflowError:
-        return timedelta.max if seconds > 0 else timedelta.min

@@ -1,5 +1,7 @@
 """Small things that the operator's routes share: pages asked for, JSON answered."""
 
+from datetime import timedelta
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,3 +30,11 @@ def read_number(text: str, name: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise InvalidSetting(setting=name, detail="it takes a number")
     return int(text[:18])
+
+
+def span_of(seconds: int) -> timedelta:
+    """So many seconds, however many; who gets it has limits of its own."""
+    try:
+        return timedelta(seconds=seconds)
+    except OverflowError:
+        return timedelta.max if seconds > 0 else timedelta.min

@@ -14,6 +14,7 @@ from keyborn.ports.around import (
     RootKeeper,
     Sessions,
 )
+from keyborn.ports.operators import ApiKeyList, ApiKeys, KeyRegistry
 from keyborn.ports.registry import (
     MAX_PAGE,
     AccessPolicies,
@@ -44,6 +45,8 @@ __all__ = [
     "MAX_PAGE",
     "AccessPolicies",
     "AdmissionLine",
+    "ApiKeyList",
+    "ApiKeys",
     "AuditTrail",
     "Authenticator",
     "Beliefs",
@@ -56,6 +59,7 @@ __all__ = [
     "Fleet",
     "Grace",
     "Holders",
+    "KeyRegistry",
     "Leases",
     "Leftovers",
     "Lifecycle",

@@ -43,7 +43,13 @@ async def open_office(folder: DataFolder, passphrase: bytes | None = None) -> As
     with folder.lock():
         async with registry:
             offices = Offices(
-                registry, clock, RandomSecrets(entropy), settings.reserved_names, grace=registry
+                registry,
+                clock,
+                RandomSecrets(entropy),
+                settings.reserved_names,
+                grace=registry,
+                keys=registry,
+                entropy=entropy,
             )
             keeper = FolderRoots(folder, clock, entropy, passphrase=passphrase)
             yield offices.office(

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keyborn.http.admin import Office
-from keyborn.ports import Clock, Grace, Registry, Sessions
+from keyborn.ports import Clock, Entropy, Grace, KeyRegistry, Registry, Sessions
+from keyborn.service.api_keys import ApiKeyOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.policies import PolicyOffice
@@ -26,11 +27,16 @@ class Offices:
         reserved: frozenset[str] = frozenset(),
         *,
         grace: Grace | None = None,
+        keys: KeyRegistry | None = None,
+        entropy: Entropy | None = None,
     ) -> None:
         """``secrets`` makes those of tokens. ``reserved``: names that no thing and no service may have.
 
-        ``grace``: where things renew.
+        ``grace``: where things renew. ``keys``: where operators elsewhere have API keys, whose secrets
+        ``entropy`` makes.
         """
+        self._keys = keys
+        self._entropy = entropy
         self._registry = registry
         self._clock = clock
         self._secrets = secrets
@@ -67,7 +73,14 @@ class Offices:
             actor=actor,
             grace=None if graces is None else GraceOffice(fleet=registry, grace=graces, clock=self._clock),
             roots=None if roots is None else RootsOffice(roots),
+            keys=self.keys(trust),
         )
+
+    def keys(self, trust: Callable[[], tuple[str, bytes]]) -> ApiKeyOffice | None:
+        """API keys whose words name the service that ``trust`` tells; None where there are none."""
+        if self._keys is None or self._entropy is None:
+            return None
+        return ApiKeyOffice(self._keys, self._clock, self._entropy, trust)
 
     def tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:
         """Tokens whose codes name the service that ``trust`` tells."""

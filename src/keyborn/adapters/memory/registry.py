@@ -7,6 +7,7 @@ from datetime import datetime
 from heapq import nsmallest
 
 from keyborn.adapters.memory import renewing
+from keyborn.adapters.memory.api_keys import ApiKeyTable
 from keyborn.adapters.memory.state import State
 from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.attaching import attached, detached, in_force, revised
@@ -31,7 +32,7 @@ from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import page_size
 
 
-class MemoryRegistry:
+class MemoryRegistry(ApiKeyTable):
     """Implements ``keyborn.ports.RenewingRegistry``. Nothing is durable; all else holds as on disk."""
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
+from keyborn.domain.api_key import ApiKey, ApiKeyId
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import RegistryUnavailable
@@ -49,6 +50,7 @@ class State:
     serials: set[int] = field(default_factory=set)
     policies: dict[PolicyName, AccessPolicy] = field(default_factory=dict)
     beliefs: dict[ThingName, Belief] = field(default_factory=dict)
+    api_keys: dict[ApiKeyId, ApiKey] = field(default_factory=dict)
     audit: list[AuditRecord] = field(default_factory=list)
 
     def held(self, thing: ThingName, slot: Slot) -> Certificate | None:
