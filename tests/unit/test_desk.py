@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from keyborn.adapters.aws.stack.outputs import parse_outputs
-from keyborn.cli import stack_desk, watch
+from keyborn.cli import state, watch
 from keyborn.cli.desk import Desk, LocalDesk, desk_options, pages
 from keyborn.cli.main import cli
 from keyborn.cli.stack_desk import StackDesk
@@ -215,6 +215,8 @@ class Paper:
     at_once = True
     tells_publishers = True
     has_roots = True
+    reached_at = "127.0.0.1"
+    watcher = "keyborn-watch"
     words = ""
 
     def __init__(self, names: list[str]) -> None:
@@ -281,7 +283,7 @@ def test_a_stack_that_was_made_anew_has_services_of_its_own() -> None:
 def test_a_relative_state_folder_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "state")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert stack_desk.state_folder() == tmp_path / ".local" / "state" / "keyborn"
+    assert state.state_folder() == tmp_path / ".local" / "state" / "keyborn"
 
 
 def test_a_lost_session_is_the_servers_end_here_and_itself_on_aws() -> None:

@@ -61,8 +61,8 @@ class NotRemote(OperatorError):
 
     code = "not_remote"
     sentence = (
-        "keyborn {command} works in the data folder, on the machine of the service: it is not available with "
-        "--url. Run it there, with --data."
+        "The command keyborn {command} works in the data folder, on the machine of the service: it is not "
+        "available with --url. Run it there, with --data."
     )
 
 
