@@ -4,15 +4,16 @@ Trust is made as devices make it: the bundle comes over a connection that carrie
 with the fingerprint, and every later connection verifies chain, host name and serverAuth under that root.
 """
 
-import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from keyborn.cli.console import decode, request_of
+from keyborn.cli.console import Refused, decode, request_of
+from keyborn.cli.device import printable
 from keyborn.cli.output import typed
 from keyborn.cli.state import state_folder
 from keyborn.device import files, https, tls, trust
@@ -83,9 +84,17 @@ class RemoteDesk:
             headers["Content-Type"] = "application/json"
         answer = self._exchange(https.Request(method, target, payload or None, headers), context)
         try:
+            self._require_own(answer)
             return decode(answer.status, answer.body)
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        except Refused as refused:
+            raise Refused(code=printable(str(refused.code)), detail=printable(str(refused))) from None
+        except (ValueError, KeyError, TypeError):  # no JSON, or none of ours
             raise RemoteAnswer(url=self._key.url, detail=stranger_words(answer.status)) from None
+
+    def _require_own(self, answer: https.Answer) -> None:
+        """No Keyborn redirects: who does is somebody else, and is not followed."""
+        if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
+            raise RemoteAnswer(url=self._key.url, detail=stranger_words(answer.status))
 
     def _exchange(self, request: https.Request, context: ssl.SSLContext) -> https.Answer:
         url = self._key.url

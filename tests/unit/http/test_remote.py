@@ -17,7 +17,7 @@ from keyborn.http.openapi_operators import operator_calls, operator_paths
 from keyborn.http.remote import caller, remote_routes
 from keyborn.http.roles import OperatorRoute, role_of
 from keyborn.service.tokens import TokenWish
-from support.operators import HERE, OperatorWorld, Told, call
+from support.operators import HERE, OperatorWorld, call
 
 ROUTES = [route for route in build_admin(reference.every_office()).routes if isinstance(route, Route)]
 CALLS = [
