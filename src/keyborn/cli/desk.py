@@ -240,9 +240,10 @@ def _at_a_distance(elsewhere: Elsewhere) -> Desk:
     if elsewhere.key_file is None:
         raise click.UsageError("--url needs the API key: --api-key-file FILE, or KEYBORN_API_KEY_FILE.")
     try:
-        return RemoteDesk(elsewhere.key_file, elsewhere.url and require_service_url(elsewhere.url))
+        url = None if elsewhere.url is None else require_service_url(elsewhere.url)
     except InvalidCode:
         raise click.BadParameter("it takes https://host[:port]", param_hint="--url") from None
+    return RemoteDesk(elsewhere.key_file, url)
 
 
 def _at_a_named_stack(stack: str, region: str | None, profile: str | None) -> Desk:
