@@ -62,7 +62,9 @@ class OperatorWorld:
         entropy = SystemEntropy()
         self.keys = ApiKeyOffice(self.registry, self.clock, entropy, lambda: (URL, FINGERPRINT))
         budget = FailureBudget(burst=5)
-        self.door = OperatorDoor(self.registry, self.registry, self.clock, failures=budget, sleep=self._sleep)
+        self.door = OperatorDoor(
+            self.registry, self.registry, self.clock, failures=budget, sleep=self._sleep, fraction=lambda: 0.5
+        )
         registry = self.registry
         offices = Offices(
             registry,

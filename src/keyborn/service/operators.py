@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from random import SystemRandom
 
 from keyborn.domain.api_key import ApiKey, ApiKeyWord, Operator, Role, api_key_id
 from keyborn.domain.audit import AuditEvent
@@ -32,13 +33,15 @@ from keyborn.ports import ApiKeys, AuditTrail, Clock
 from keyborn.service.admission import Admission, FailureBudget
 from keyborn.service.strangers import Strangers
 
+_random = SystemRandom()
 _NOBODY = bytes(32)
 WINDOW = timedelta(minutes=1)
 """Calls that are alike are told one by one no more often than this: the others are counted."""
 _MOST = 1024
 """Counts that are kept at once."""
-_LATE = 1.0
-"""Seconds that a refusal is held back where its address has failed too often."""
+_LATE = 2.0
+"""Seconds that a refusal is held back at most, and one on average, where its address has failed too often: so
+many guesses at once do not all come back at once."""
 _HELD = 1000
 """Refusals held back at once: more are given at once, for holding costs memory."""
 DONE = "done"
@@ -128,8 +131,10 @@ class OperatorDoor:
         *,
         failures: FailureBudget | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        fraction: Callable[[], float] = _random.random,
     ) -> None:
-        """``failures`` of each address to show a good key."""
+        """``failures`` of each address to show a good key. ``fraction`` lies in [0, 1)."""
+        self._fraction = fraction
         self.book = CallBook(audit, clock)
         self.slots = Admission(slots=8, waiting=200)
         self._keys = keys
@@ -187,7 +192,7 @@ class OperatorDoor:
             if self._held < _HELD:
                 self._held += 1
                 try:
-                    await self._sleep(_LATE)
+                    await self._sleep(_LATE * self._fraction())
                 finally:
                     self._held -= 1
             raise
