@@ -1,4 +1,4 @@
-"""Operators of a stack: the printed policies are enough for their commands, and a viewer's changes nothing."""
+"""Operators of a stack: the printed policies are enough for their commands; a viewer changes nothing."""
 
 import json
 from collections.abc import Iterator, Sequence
