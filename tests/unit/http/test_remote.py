@@ -1,5 +1,6 @@
 """The operator's routes as the network sees them: every one has a role, and holds it."""
 
+import asyncio
 import re
 
 import pytest
@@ -205,6 +206,25 @@ async def test_keys_are_listed_without_secrets(world: OperatorWorld) -> None:
     assert encode_secret(fresh.word.secret) not in repr(told.body)
 
 
+async def test_eight_calls_are_at_work_at_once(world: OperatorWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh, release, inside = await world.key(Role.VIEWER), asyncio.Event(), 0
+
+    async def _slow(**_: object) -> list[object]:
+        nonlocal inside
+        inside += 1
+        await release.wait()
+        return []
+
+    monkeypatch.setattr(world.registry, "things", _slow)
+    crowd = [asyncio.create_task(world.ask("GET", "/v1/things", fresh.word)) for _ in range(30)]
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert inside == 8
+    assert (await world.ask("GET", "/v1/things")).status == 401, "who has no key takes no place"
+    release.set()
+    assert {told.status for told in await asyncio.gather(*crowd)} == {200}
+
+
 # ── what is no key ──
 
 
@@ -235,8 +255,6 @@ def test_nobody_is_the_caller_outside_of_a_call() -> None:
 
 
 async def test_two_who_ask_at_once_are_each_themselves(world: OperatorWorld) -> None:
-    import asyncio
-
     keys = [await world.key(Role.ADMIN, name=f"op{number}") for number in range(20)]
     await asyncio.gather(
         *(world.ask("POST", "/v1/tokens", key.word, {"thing": f"lamp-{n}"}) for n, key in enumerate(keys))
