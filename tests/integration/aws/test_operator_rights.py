@@ -135,6 +135,7 @@ def test_a_viewer_does_not_chain_the_trail_and_is_told_what_is_missing(
     assert "dynamodb:" in said.err
 
 
+@pytest.mark.whole
 def test_an_admin_does_what_operators_do(owner: OnStack, gate: Gate, tmp_path: Path) -> None:
     admin = signed_in(owner, gate, Role.ADMIN)
     document = tmp_path / "narrow.json"
