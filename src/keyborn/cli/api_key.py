@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from keyborn.cli.console import ask, place
-from keyborn.cli.desk import Desk, desk_options, folder_option, pages
+from keyborn.cli.desk import Desk, folder_option, pages, service_options
 from keyborn.cli.groups import Group
 from keyborn.cli.output import json_option, show, table
 from keyborn.cli.token import Duration
@@ -51,6 +51,8 @@ def create(*, name: str, role: str, ttl: int, out: Path | None, data: Path, as_j
     made = ask(data, "POST", "/v1/api-keys", {"name": name, "role": role, "ttl": ttl})
     if out is not None:
         _write(data, out, made)
+    if ask(data, "GET", "/v1/about").get("remoteAdmin") is False:
+        click.echo("warning: this service answers nobody elsewhere (remote_admin in server.toml).", err=True)
     if as_json:
         show(made, as_json=True)
         return
@@ -76,7 +78,7 @@ def _write(data: Path, out: Path, made: dict[str, Any]) -> None:
 
 
 @api_key.command("list")
-@desk_options
+@service_options
 @json_option
 def list_keys(*, desk: Desk, as_json: bool) -> None:
     """Show the keys; never a secret.
@@ -91,7 +93,7 @@ def list_keys(*, desk: Desk, as_json: bool) -> None:
 
 @api_key.command()
 @click.argument("key_id", metavar="ID")
-@desk_options
+@service_options
 @json_option
 def withdraw(*, key_id: str, desk: Desk, as_json: bool) -> None:
     """End a key now: its next call is refused.

@@ -15,6 +15,7 @@ from keyborn.cli.console import ask
 from keyborn.domain.api_key import ApiKeyWord
 from keyborn.domain.audit import verify
 from support.csr_make import make_csr
+from support.device import keyborn
 from support.server import Answer, Server, running
 
 ROLES = ("viewer", "approver", "admin")
@@ -214,6 +215,12 @@ def test_a_service_that_is_not_operated_from_elsewhere_has_no_such_routes(alone:
     assert call(alone, "GET", "/v1/roots", word).status == 405, "devices post theirs"
     assert set(call(alone, "GET", "/openapi.json").json["components"]["securitySchemes"]) == {"token"}
     assert ask(alone.data, "GET", "/v1/things") == []
+
+
+def test_who_makes_a_key_that_nobody_answers_is_told(alone: Server, server: Server) -> None:
+    words = ("api-key", "create", "--name", "a", "--role", "viewer", "--data")
+    assert "answers nobody elsewhere" in keyborn(*words, alone.data).stderr
+    assert keyborn(*words, server.data).stderr == ""
 
 
 def test_the_setting_is_kept(alone: Server) -> None:
