@@ -122,6 +122,7 @@ TRAPS = [
         | {"give": {"attributes": {"c": "1"}, "device-attributes": ["d"]}},
         "give.attributes",
     ),
+    Trap("lifetime_long", {"give": {"lifetime": "1826d"}}, "give.lifetime", 'lifetime = "365d"'),
     Trap(
         "lifetime_fixed",
         {"give": {"lifetime": "30d"}},

@@ -33,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     group_bounds.unknown_policy,
     group_bounds.too_many_attributes,
     group_bounds.lifetime_fixed,
+    group_bounds.lifetime_long,
 )
 """Every trap; each rule is on its own."""
 
