@@ -51,6 +51,7 @@ TRAPS = [
     Trap("key_without_limit", {"methods": ["group-key"]}, "limit", "limit = 1000"),
     Trap("idle_way", {"methods": ["token", "token + ask"]}, "methods", 'methods = ["token + ask"]'),
     Trap("idle_way", {"methods": ["ask + registered", "ask"]}, "methods", 'methods = ["registered + ask"]'),
+    Trap("idle_way", {"methods": ["group-key + ask", "ask"]}, "methods", 'methods = ["group-key + ask"]'),
     Trap("replace_never", hooked("webhook") | {"taken": "replace"}, "taken", PERSON, ERROR),
     Trap("replace_never", oidc(name="line-{sub}-*") | {"taken": "replace"}, "taken", PERSON, ERROR),
     Trap("replace_by_token", {"taken": "replace"}, "taken", PERSON),
@@ -116,6 +117,13 @@ TRAPS = [
     Trap("no_policy", {"give": {"policies": []}}, "give.policies", 'policies = ["keyborn-default"]'),
     Trap("unknown_policy", {"give": {"policies": ["known", "b"]}}, "give.policies", None, ERROR, KNOWN),
     Trap("unknown_policy", hooked("token + webhook", policies=["b"]), "webhook.policies", None, ERROR, KNOWN),
+    Trap(
+        "self_granted",
+        {"give": {"device-attributes": ["line", "serial"]}},
+        "give.device-attributes",
+        'device-attributes = ["serial"]',
+        around=replace(HERE, decided_by={"line": PolicyName("lines")}),
+    ),
     Trap(
         "too_many_attributes",
         hooked("token + webhook", attributes=["a", "b"])

@@ -137,6 +137,20 @@ def unknown_policy(group: EnrollmentGroup, around: Around) -> Iterator[Finding]:
             )
 
 
+def self_granted(group: EnrollmentGroup, around: Around) -> Iterator[Finding]:
+    """A device that sets the attribute by which its policy decides, chooses what it may do."""
+    chosen = tuple(name for name in group.device_attributes if name in around.decided_by)
+    if chosen:
+        rest = [name for name in group.device_attributes if name not in chosen]
+        yield warning(
+            "self_granted",
+            "give.device-attributes",
+            f"The policy {around.decided_by[chosen[0]]} decides by the attribute {listed(chosen)}, and the "
+            "device sets that itself: it chooses what it may do. Set it in attributes, or let the webhook.",
+            line("device-attributes", rest),
+        )
+
+
 def too_many_attributes(group: EnrollmentGroup, _: Around) -> Iterator[Finding]:
     """A thing has at most three."""
     chosen = () if group.webhook is None else group.webhook.attributes

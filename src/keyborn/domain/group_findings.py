@@ -19,6 +19,8 @@ class Around:
     now: datetime | None = None
     policies: frozenset[PolicyName] | None = None
     """Access policies that there are, of those that the group names."""
+    decided_by: Mapping[str, PolicyName] = field(default_factory=dict)
+    """Attributes by which one of those policies decides, and which policy."""
     others: Mapping[GroupName, str] = field(default_factory=dict)
     """Name patterns of other groups."""
     own_dates: bool = True

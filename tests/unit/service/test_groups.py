@@ -16,6 +16,7 @@ from keyborn.policies import device_policy
 from keyborn.service.groups import GroupOffice, GroupPorts, changed
 from support.group_stage import WEBHOOK, text
 from support.grouping_cases import FREE, GroupingDesk, proving
+from support.lint_stage import allow, document
 from support.office import TurnedClock
 
 
@@ -114,6 +115,18 @@ async def test_policies_that_are_there_may_be_given(world: World) -> None:
     assert kept.document.policies == ("narrow",)
     with pytest.raises(PolicyInUse):
         await world.memory.remove_policy(PolicyName("narrow"), await world.last())
+
+
+async def test_an_attribute_by_which_a_policy_decides_is_not_the_device_s_to_set(world: World) -> None:
+    statement = allow("Publish", "topic/${iot:Connection.Thing.Attributes[line]}/a")
+    event = AuditEvent(world.clock.now(), "policy.put", "done", "lines", "operator")
+    lines = AccessPolicy(PolicyName("lines"), document(statement), world.clock.now())
+    await world.memory.put_policy(lines, event)
+    give = {"policies": ["lines"], "device-attributes": ["line", "serial"]}
+    kept = await world.office.put("line-7", text(give=give))
+    assert [each.code for each in kept.findings] == ["self_granted"]
+    apart = give | {"device-attributes": ["serial"], "attributes": {"line": "7"}}
+    assert (await world.office.put("line-7", text(give=apart))).findings == ()
 
 
 async def test_where_certificates_have_dates_of_their_own_a_lifetime_is_refused() -> None:
