@@ -86,6 +86,7 @@ async def fill_the_group(path: Path) -> None:
     """Enrol under a group of 40 and ask for 30 places of which 20 are free, beside others who do so, too."""
     async with SqliteRegistry(path) as registry:
         desk = GroupingDesk(registry, numbers=count(os.getpid() * 10**6))
+        say("ready")
         sys.stdin.readline()  # all begin at once
         joined = asked = 0
         for number in count():

@@ -228,6 +228,8 @@ async def test_two_processes_at_once_fill_a_group_and_its_places_exactly(tmp_pat
         await GroupingDesk(registry).put_group()
     with child(path, "fill") as one, child(path, "fill") as other:
         for process in (one, other):
+            assert next(lines(process)) == ["ready"]
+        for process in (one, other):
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
