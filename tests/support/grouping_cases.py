@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import cast
 
+from keyborn.adapters.aws.table import DynamoRegistry
 from keyborn.adapters.memory import MemoryRegistry
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.domain.applicant import Applicant
@@ -22,6 +23,7 @@ from keyborn.domain.registered import Registered, RegisteredKey
 from keyborn.domain.thing import Thing
 from keyborn.domain.token import EnrollmentToken, TokenId
 from keyborn.ports import GroupingRegistry
+from support import ministack
 from support.registry_cases import HOUR, applicant, certificate_for, event, key, make_token, policy_names
 from support.renewing_cases import RenewingDesk
 
@@ -45,7 +47,16 @@ async def on_sqlite(folder: Path) -> AsyncIterator[Two]:
         yield one, other
 
 
-GROUPING: dict[str, Opener] = {"memory": in_memory, "sqlite": on_sqlite}
+@asynccontextmanager
+async def on_dynamodb(_folder: Path) -> AsyncIterator[Two]:
+    """Two processes on one table."""
+    table = ministack.new_table()
+    one, other = (DynamoRegistry(ministack.dynamodb, table) for _ in range(2))
+    async with one, other:
+        yield one, other
+
+
+GROUPING: dict[str, Opener] = {"memory": in_memory, "sqlite": on_sqlite, "dynamodb": on_dynamodb}
 """Every adapter that is held to the contract of groups: two of its registries over one store."""
 
 

@@ -245,10 +245,11 @@ class Model:
             del self.owners[intent.key]
 
     def _accounts(self) -> list[dict[tuple[str, str], str]]:
+        tokens, groups = self.tokens.values(), self.groups.values()
         return [
-            *(one.spent for one in self.tokens.values()),
-            *(one.spent for one in self.groups.values()),
-            *(hour for one in self.groups.values() for hour in one.hours.values()),
+            *(one.spent for one in tokens),
+            *(one.spent for one in groups),
+            *(hour for one in groups for hour in one.hours.values()),
         ]
 
     def _revoke_staged(self, intent: ModelIntent) -> None:

@@ -125,7 +125,12 @@ class SealedAuthenticator:
         return applicant_of(token, facts, digest=digest(secret))
 
     async def confirm(self, applicant: Applicant) -> None:
-        """Look the token up, once a minute at most; raises CredentialRefused, and leaves of Unavailable."""
+        """Look the token up, once a minute at most; raises CredentialRefused, and leaves of Unavailable.
+
+        Whoever was proved in another way has been looked up, or has nothing that could be.
+        """
+        if applicant.digest is None:
+            return
         if self._seconds() - self._stood.get(applicant.token, -math.inf) < _STANDS:
             return
         found = await self._tokens.find(applicant.token)

@@ -26,10 +26,12 @@ from keyborn.adapters.aws.calls import within
 from keyborn.adapters.aws.errors import in_short
 from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.nonces import TableNonces
+from keyborn.adapters.aws.notary import TableNotary, service_of
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.roots import roots_for
 from keyborn.adapters.aws.settle import Settled, Settlement
+from keyborn.adapters.outbound import HttpsOutbound
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import InvalidSetting, Unavailable
 from keyborn.domain.quota import IOT_QUOTAS, Pacing, pacing_under
@@ -37,13 +39,15 @@ from keyborn.domain.token import TokenId
 from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import AWS_FALLBACK, BrokerAddress, MqttFallback
 from keyborn.http.lambda_handler import LambdaContext, LambdaHandler
-from keyborn.ports import MAX_PAGE, Clock
+from keyborn.ports import MAX_PAGE, Clock, Nonces
+from keyborn.service.audit import AuditOffice, AuditPorts
 from keyborn.service.enroll import RegistrationAuthority
 from keyborn.service.quota import QuotaGate
 from keyborn.service.readiness import Readiness
 from keyborn.service.renew import RenewalAuthority, RenewalPorts
 from keyborn.service.sealing import SealedAuthenticator
 from keyborn.service.sweep import OverlapSweeper, Sweeper
+from keyborn.wiring.methods import Around, every_method
 
 ClientOf = Callable[[str], object]
 """Makes a botocore client for a service: ``dynamodb``, ``iot``, ``iot-data``."""
@@ -155,19 +159,22 @@ def build_enrollment(
     registry = AwsRegistry(dynamodb, stack.table, iot)
     authority = IotAuthority(iot, registry, roots_pem=roots)
     authenticator = SealedAuthenticator(registry, registry)
-    gate = QuotaGate(DynamoLine(dynamodb, stack.table, stack.pacing), stack.pacing)
-    renewal = _renewal(registry, authority, gate, clock)
+    line = QuotaGate(DynamoLine(dynamodb, stack.table, stack.pacing), stack.pacing)
+    nonces = TableNonces(registry, clock, SystemEntropy())
+    renewal = _renewal(registry, authority, line, nonces, clock)
+    gate, conditions = every_method(registry, authenticator, Around(clock, nonces, HttpsOutbound()))
     registration = RegistrationAuthority(
-        authenticator=authenticator,
+        authenticator=gate,
         enrollments=registry,
         authority=authority,
         audit=registry,
         clock=clock,
         entropy=SystemEntropy(),
         reserved_names=frozenset({stack.endpoint.lower(), "localhost"}),
-        quota=gate,
+        quota=line,
         leases=registry,
         late=authenticator,
+        conditions=conditions,
     )
     broker = BrokerAddress(
         endpoint=stack.endpoint,
@@ -182,22 +189,21 @@ def build_enrollment(
         await registry.find(_NOBODY)
 
     ready = Readiness(_reachable, clock).check
-    app = build_app(Service(registration, broker, ready, renewal, lambda: stack.url))
+    app = build_app(Service(registration, broker, ready, renewal, lambda: stack.url, nonces))
     return LambdaHandler(app, within=within, prepare=authenticator.prepare)
 
 
 def _renewal(
-    registry: AwsRegistry, authority: IotAuthority, gate: QuotaGate, clock: Clock
+    registry: AwsRegistry, authority: IotAuthority, line: QuotaGate, nonces: Nonces, clock: Clock
 ) -> RenewalAuthority:
     """Renewals are signed under the quota of enrolments, and stand in the same line."""
-    entropy = SystemEntropy()
     return RenewalAuthority(
         RenewalPorts(registry, registry, registry, registry),
         authority=authority,
-        nonces=TableNonces(registry, clock, entropy),
+        nonces=nonces,
         clock=clock,
-        entropy=entropy,
-        quota=gate,
+        entropy=SystemEntropy(),
+        quota=line,
         leases=registry,
     )
 
@@ -245,12 +251,15 @@ class SweepHandler:
         self._deadline = deadline
         iot = Iot(client("iot"), stack.account)
         self._registry = AwsRegistry(client("dynamodb"), stack.table, iot)
+        notary = TableNotary(self._registry, service_of(stack.account.prefix, stack.table), SystemEntropy())
+        audit = AuditOffice(AuditPorts(self._registry, self._registry, notary, self._clock))
         self._settlement = Settlement(
             registry=self._registry,
             iot=iot,
             clock=self._clock,
             sweep=Sweeper(leftovers=self._registry, clock=self._clock).sweep,
             overlap=OverlapSweeper(successors=self._registry, clock=self._clock).sweep,
+            vouch=audit.vouch,
             sessions=Revoker(client("iot-data")),
         )
         self._runner = asyncio.Runner()

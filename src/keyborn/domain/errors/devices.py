@@ -40,6 +40,20 @@ class KeyUnusable(DeviceError):
     sentence = "The private key in {path} cannot be used: {detail}."
 
 
+class FactoryCertificateUnusable(DeviceError):
+    """A file with a manufacturer's certificates that cannot be read, or does not fit its key."""
+
+    code = "factory_certificate_unusable"
+    sentence = "The factory certificate in {path} cannot be used: {detail}."
+
+
+class ProofMissing(DeviceError):
+    """The enrolment code is for a method that needs something which was not given."""
+
+    code = "proof_missing"
+    sentence = "With this enrolment code a device shows {what}. Say where they are: {option}."
+
+
 class KeyStoreUnsupported(DeviceError):
     """``--key`` names a kind of key store that this version does not have."""
 
@@ -48,6 +62,13 @@ class KeyStoreUnsupported(DeviceError):
         "Keys of the kind {scheme} are not supported by this version. Leave --key out: the key is then made "
         "in a file that only its owner can read."
     )
+
+
+class IdentityTokenUnusable(DeviceError):
+    """The JWT of an identity provider, in a file or the environment, cannot be read or is none."""
+
+    code = "identity_token_unusable"
+    sentence = "The identity token in {place} cannot be used: {detail}."
 
 
 class InvalidSubject(DeviceError):

@@ -120,10 +120,13 @@ class Draft:
         known = self._writes.setdefault(key, _Update())
         known.amend(values, condition)
 
-    def count(self, key: Key, name: str, amount: int, condition: str) -> None:
-        """Add to a number; the condition stands with the others of that item."""
+    def count(self, key: Key, name: str, amount: int, condition: str | None, **bounds: int) -> None:
+        """Add to a number; the condition stands with the others of that item, and may name ``bounds``.
+
+        Without a condition an item that is not there is made.
+        """
         known = self._writes.setdefault(key, _Update())
-        known.count(name, amount, condition)
+        known.count(name, amount, condition, bounds)
 
     def demand(self, key: Key, condition: str) -> None:
         """Commit only if this holds for an item that is not written."""
@@ -189,7 +192,7 @@ class _Put:
             raise AssertionError("an item is either written whole or amended")
         self.item = {**self.item, **values}
 
-    def count(self, _name: str, _amount: int, _condition: str) -> None:
+    def count(self, _name: str, _amount: int, _condition: str | None, _bounds: Mapping[str, int]) -> None:
         """Never: nobody knows what would be counted on."""
         raise AssertionError("an item is either written whole or counted")
 
@@ -198,6 +201,8 @@ class _Put:
 class _Update:
     values: dict[str, Any] = field(default_factory=dict)
     amounts: dict[str, int] = field(default_factory=dict)
+    bounds: dict[str, int] = field(default_factory=dict)
+    """Values that the conditions name."""
     conditions: list[str] = field(default_factory=list)
 
     @property
@@ -210,9 +215,10 @@ class _Update:
         self.values |= values
         self._join(condition)
 
-    def count(self, name: str, amount: int, condition: str) -> None:
+    def count(self, name: str, amount: int, condition: str | None, bounds: Mapping[str, int]) -> None:
         """Add some more."""
         self.amounts[name] = self.amounts.get(name, 0) + amount
+        self.bounds |= bounds
         self._join(condition)
 
     def _join(self, condition: str | None) -> None:
@@ -223,14 +229,14 @@ class _Update:
         """As the API takes it: an update, or a check where nothing changes."""
         condition = " AND ".join(f"({one})" for one in self.conditions)
         if not self.changes:
-            check = {**_where(table, key), **_expression(condition, {})}
+            check = {**_where(table, key), **_expression(condition, _colons(self.bounds))}
             return {"ConditionCheck": check}
         update = self._clauses(rev)
-        values = {**self.values, **self.amounts} | ({"rev": rev} if self.values else {})
+        values = {**self.values, **self.amounts, **self.bounds} | ({"rev": rev} if self.values else {})
         expression: dict[str, Any] = {
             "UpdateExpression": update,
             "ExpressionAttributeNames": _names(update + condition),
-            "ExpressionAttributeValues": to_wire({f":{name}": value for name, value in values.items()}),
+            "ExpressionAttributeValues": to_wire(_colons(values)),
         }
         if condition:
             expression |= {"ConditionExpression": condition, **_TELL}
@@ -260,6 +266,11 @@ def _where(table: str, key: Key) -> dict[str, Any]:
 def _expression(text: str, values: Item) -> dict[str, Any]:
     found: dict[str, Any] = {"ConditionExpression": text, "ExpressionAttributeNames": _names(text), **_TELL}
     return found | ({"ExpressionAttributeValues": to_wire(values)} if values else {})
+
+
+def _colons(values: Item) -> Item:
+    """Values by the placeholders that expressions have for them."""
+    return {f":{name}": value for name, value in values.items()}
 
 
 def _names(text: str) -> dict[str, str]:

@@ -62,7 +62,8 @@ def _ended(draft: Draft, before: Dossier, status: ThingStatus, at: datetime) -> 
         revoked = filing.mark(draft, before.thing, one, CertificateStatus.REVOKED, at)
         filing.mark_again(draft, before.thing, revoked, at, before.late)
         filing.step_out(draft, one, at)
-    return Dossier(replace(before.thing, status=status, grace_until=None), before.epoch + 1)
+    ended = replace(before.thing, status=status, grace_until=None, release_until=None)
+    return Dossier(ended, before.epoch + 1)
 
 
 # ── the first connection ──────────────────────────────────────────────────────────────────────────────

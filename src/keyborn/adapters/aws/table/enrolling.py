@@ -5,58 +5,47 @@ questions. For a new device that is one round trip. Where a guess was wrong the 
 the items that stood in the way, and the same rules are applied to those.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from keyborn.adapters.aws.table import filing, items, keys, leasing, outbox
+from keyborn.adapters.aws.table import filing, items, keys, leasing, outbox, paying
 from keyborn.adapters.aws.table.draft import Draft, Key
 from keyborn.adapters.aws.table.items import Dossier, Waiting
 from keyborn.adapters.aws.table.values import Item
-from keyborn.domain.applicant import Applicant
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
-from keyborn.domain.enrollment import Attempt, Repeat, Standing, Verdict, claimed, decide, staged
+from keyborn.domain.enrollment import (
+    Account,
+    Attempt,
+    Repeat,
+    Standing,
+    Verdict,
+    claimed,
+    decide,
+    owed,
+    staged,
+)
 from keyborn.domain.errors import EnrollmentInterrupted, RegistryUnavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import ThingName
 from keyborn.domain.renewal import RenewalAttempt
 from keyborn.domain.thing import ThingKind, ThingStatus
 
-MOST_PAID = 30
-"""Tokens that may pay for one open intent; more would not fit into the transaction that undoes it."""
-GOOD = "attribute_exists(#pk) AND attribute_not_exists(#withdrawnAt)"
-ROOM = "attribute_not_exists(#uses) OR #taken < #uses"
-
-
 # ── claim ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def fresh(attempt: Attempt) -> Mapping[Key, Item | None]:
     """The guess of a first attempt: nobody has the name or the key, and the token has a use left."""
-    one, applicant = attempt.proposal, attempt.applicant
+    one = attempt.proposal
     nothing = [
-        keys.thing(applicant.kind, attempt.thing),
+        keys.thing(attempt.applicant.kind, attempt.thing),
         keys.name_guard(attempt.thing),
         keys.public_key(attempt.key),
-        keys.redemption(applicant.token, attempt.thing, attempt.key),
         keys.intent(one.id),
         keys.serial(one.serial),
     ]
-    return {
-        **dict.fromkeys(nothing),
-        keys.token(applicant.token): {"taken": 0},
-        **{key: {} for key in _shown(applicant)},
-    }
-
-
-def _shown(applicant: Applicant) -> list[Key]:
-    """Where it stands that an operator made the secret that was shown, if that is still to be asked.
-
-    It has an item of its own: the token's is updated, and who may name its digest in an update may write it
-    (DynamoDB Developer Guide, ``dynamodb:Attributes``).
-    """
-    return [] if applicant.digest is None else [keys.secret(applicant.token, applicant.digest)]
+    return {**dict.fromkeys(nothing), **paying.guess(attempt)}
 
 
 def claim(draft: Draft, attempt: Attempt, lease: timedelta, *, ours: bool) -> Verdict:
@@ -67,11 +56,12 @@ def claim(draft: Draft, attempt: Attempt, lease: timedelta, *, ours: bool) -> Ve
     if isinstance(verdict, Repeat):
         return Repeat(with_der(draft, verdict.certificate))
     until = attempt.now + lease if lease else None
+    bill = owed(standing, attempt)
     if not verdict.resumed:
         require_unused(draft, verdict.intent, ours=ours)
-        _record(draft, dossier, attempt, verdict.intent, until, paying=not standing.redeemed)
+        _record(draft, dossier, attempt, verdict.intent, until, bill=bill)
     elif dossier is not None:
-        _resume(draft, dossier, attempt, until, paying=not standing.redeemed)
+        _resume(draft, dossier, attempt, until, bill)
     return verdict
 
 
@@ -82,18 +72,12 @@ def with_der(draft: Draft, one: Certificate) -> Certificate:
 
 
 def _standing(draft: Draft, attempt: Attempt, dossier: Dossier | None) -> Standing:
-    token_key = keys.token(attempt.applicant.token)
-    paid_key = keys.redemption(attempt.applicant.token, attempt.thing, attempt.key)
-    shown = _shown(attempt.applicant)
-    draft.need(token_key, paid_key, keys.public_key(attempt.key), *shown)
-    for key in shown:
-        draft.demand(key, filing.THERE)
-    made = None not in [draft.peek(key) for key in shown]
-    token, paid = draft.peek(token_key), draft.get(paid_key)
+    draft.need(*paying.guess(attempt), keys.public_key(attempt.key))
     known, twin = (dossier, None) if dossier is not None else _namesake(draft, attempt.thing)
     owner, revoked = owner_of(draft, attempt, known)
     waiting = None if known is None else known.waiting
-    return Standing(
+    return replace(
+        paying.standing(draft, attempt),
         thing=None if known is None else known.thing,
         case_twin=twin,
         key_owner=owner,
@@ -101,9 +85,6 @@ def _standing(draft: Draft, attempt: Attempt, dossier: Dossier | None) -> Standi
         current=None if known is None else known.current,
         successor=None if known is None else known.successor,
         open_intent=None if waiting is None else waiting.intent,
-        redeemed=paid is not None,
-        uses_taken=0 if token is None else token["taken"],
-        token_withdrawn=not made or token is None or token.get("withdrawnAt") is not None,
     )
 
 
@@ -151,12 +132,12 @@ def _record(
     one: Intent,
     until: datetime | None,
     *,
-    paying: bool,
+    bill: Sequence[Account],
 ) -> None:
     """Write down the intent with everything it brings."""
-    opened = _opened(draft, dossier, attempt)
+    opened = _opened(draft, dossier, attempt, one.slot)
     waiting = waiting_for(draft, opened, attempt, one, until)
-    waiting = _pay(draft, attempt, waiting, paying=paying)
+    waiting = paying.pay(draft, attempt, waiting, bill)
     before = None if dossier is None else dossier.thing
     filing.keep(draft, before, replace(opened, waiting=waiting), attempt.now)
 
@@ -182,15 +163,18 @@ def waiting_for(
     return waiting
 
 
-def _opened(draft: Draft, dossier: Dossier | None, attempt: Attempt) -> Dossier:
-    """The thing's file as it is with the claim: a new one, one that a replacement freed, or as it was."""
+def _opened(draft: Draft, dossier: Dossier | None, attempt: Attempt, slot: Slot) -> Dossier:
+    """The thing's file as it is with the claim: a new one, one that a replacement freed, or as it was.
+
+    A replacement ends the release that permitted it.
+    """
     if dossier is None:
         guard = {"name": attempt.thing, "kind": attempt.applicant.kind.value}
         draft.put(keys.name_guard(attempt.thing), guard)
         return Dossier(claimed(attempt))
     gone = dossier.thing
     if not gone.status.is_gone:
-        return dossier
+        return dossier if slot is Slot.CURRENT else dossier.about(replace(gone, release_until=None))
     return Dossier(claimed(attempt, gone), dossier.epoch, grave=gone)
 
 
@@ -201,34 +185,21 @@ def _in_place_of(draft: Draft, dossier: Dossier, new: Intent, at: datetime) -> W
         return Waiting(new, brought_key=False)
     filing.discard(draft, dossier.thing, old, at)
     if old.intent.key_hash == new.key_hash:
-        return Waiting(new, old.brought_key, old.paid)
-    filing.give_back(draft, old, at)
+        return Waiting(new, old.brought_key, old.paid, old.charged, old.rated)
+    paying.give_back(draft, old, at)
     if old.brought_key:
         filing.unbind(draft, old.intent.key_hash, at)
     return Waiting(new, brought_key=False)
 
 
-def _pay(draft: Draft, attempt: Attempt, waiting: Waiting, *, paying: bool) -> Waiting:
-    """Redeem the token, unless it has paid; in either case it must not have been withdrawn."""
-    token = attempt.applicant.token
-    if not paying:
-        draft.demand(keys.token(token), GOOD)
-        return waiting
-    if len(waiting.paid) >= MOST_PAID:
-        raise RegistryUnavailable
-    draft.count(keys.token(token), "taken", 1, f"{GOOD} AND ({ROOM})")
-    draft.put(keys.redemption(token, attempt.thing, attempt.key), {"intent": waiting.intent.id})
-    return replace(waiting, paid=(*waiting.paid, token))
-
-
 def _resume(
-    draft: Draft, dossier: Dossier, attempt: Attempt, until: datetime | None, *, paying: bool
+    draft: Draft, dossier: Dossier, attempt: Attempt, until: datetime | None, bill: Sequence[Account]
 ) -> None:
     """Go on with a recorded intent: pay for it, and take the lease, if there are leases."""
-    if dossier.waiting is None or not (paying or until):
+    if dossier.waiting is None or not (bill or until):
         return
     leased = taken_over(draft, dossier, dossier.waiting, attempt, until)
-    waiting = _pay(draft, attempt, leased, paying=paying)
+    waiting = paying.pay(draft, attempt, leased, bill)
     filing.keep(draft, dossier.thing, replace(dossier, waiting=waiting), attempt.now)
 
 

@@ -8,7 +8,7 @@ their own.
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from keyborn.adapters.aws.table import items, keys, outbox
+from keyborn.adapters.aws.table import items, keys, outbox, paying
 from keyborn.adapters.aws.table.draft import Draft
 from keyborn.adapters.aws.table.items import Dossier, Waiting
 from keyborn.domain.access_policy.document import PolicyName
@@ -180,21 +180,13 @@ def discard(draft: Draft, thing: Thing, waiting: Waiting, at: datetime) -> None:
         mark_again(draft, thing, revoked, at, waiting.leased_until)
 
 
-def give_back(draft: Draft, waiting: Waiting, at: datetime) -> None:
-    """Take back the redemptions that an intent brought."""
-    one = waiting.intent
-    for token in waiting.paid:
-        draft.void(keys.redemption(token, one.thing, one.key_hash), at)
-        draft.count(keys.token(token), "taken", -1, THERE)
-
-
 def undo(draft: Draft, dossier: Dossier, at: datetime) -> Dossier | None:
     """Undo the open intent and all it brought: what is left of the thing, or None if nothing is."""
     waiting, thing = dossier.waiting, dossier.thing
     if waiting is None:
         return dossier
     discard(draft, thing, waiting, at)
-    give_back(draft, waiting, at)
+    paying.give_back(draft, waiting, at)
     if thing.status is not ThingStatus.CLAIMED:
         if waiting.brought_key and waiting.intent.key_hash != thing.key_hash:
             unbind(draft, waiting.intent.key_hash, at)

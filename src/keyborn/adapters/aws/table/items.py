@@ -16,7 +16,7 @@ from keyborn.domain.audit import AuditRecord, parse_event
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.errors import AuditBroken
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.names import CertificateId, KeyHash, NameScope, ThingName
+from keyborn.domain.names import CertificateId, GroupName, KeyHash, NameScope, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 
@@ -30,6 +30,10 @@ class Waiting:
     """Whether the key became the thing's by this intent."""
     paid: tuple[TokenId, ...] = ()
     """Tokens that were redeemed for it."""
+    charged: tuple[TokenId, ...] = ()
+    """Other accounts that it was charged to: of groups, and of credentials that prove themselves."""
+    rated: tuple[tuple[TokenId, int], ...] = ()
+    """Accounts of periods, and until when each is kept (Unix time, seconds)."""
     staged: Certificate | None = None
     """What was signed for it, not active; without its DER."""
     leased_until: datetime | None = None
@@ -102,6 +106,9 @@ def dossier_item(value: Dossier) -> Item:
         **_standing(thing),
         "createdAt": to_ms(thing.created_at),
         "attributes": dict(thing.attributes),
+        "group": thing.group,
+        "type": thing.thing_type,
+        "releaseUntil": _maybe_ms(thing.release_until),
         "epoch": value.epoch,
         "current": _held_item(value.current),
         "successor": _held_item(value.successor),
@@ -137,6 +144,9 @@ def thing_of(item: Item) -> Thing:
         ThingKind(item["kind"]),
         _names(item.get("policies")),
         _maybe_moment(item.get("graceUntil")),
+        _group(item),
+        item.get("type"),
+        _maybe_moment(item.get("releaseUntil")),
     )
 
 
@@ -147,9 +157,15 @@ def _standing(thing: Thing) -> Item:
 
 
 def _standing_as(thing: Thing, item: Item) -> Thing:
+    """What a freed name's record falls back to: gone as before, but for what an operator has set since."""
     status, key = ThingStatus(item["status"]), KeyHash(item["key"])
     policies, grace = _names(item.get("policies")), _maybe_moment(item.get("graceUntil"))
-    return replace(thing, status=status, key_hash=key, policies=policies, grace_until=grace)
+    back = replace(thing, status=status, key_hash=key, policies=policies, grace_until=grace)
+    return replace(back, release_until=None)
+
+
+def _group(item: Item) -> GroupName | None:
+    return None if item.get("group") is None else GroupName(item["group"])
 
 
 def _names(names: Sequence[str] | None) -> tuple[PolicyName, ...] | None:
@@ -173,6 +189,8 @@ def _waiting_item(value: Waiting) -> Item:
         **intent_item(value.intent),
         "broughtKey": value.brought_key,
         "paid": list(value.paid),
+        "charged": list(value.charged) or None,
+        "rated": [list(one) for one in value.rated] or None,
         "staged": _held_item(value.staged),
         "leasedUntil": _maybe_ms(value.leased_until),
         "holder": value.holder,
@@ -187,6 +205,8 @@ def _waiting(item: Item, thing: ThingName) -> Waiting:
         one,
         item["broughtKey"],
         tuple(map(TokenId, item["paid"])),
+        tuple(map(TokenId, item.get("charged") or ())),
+        tuple((TokenId(account), until) for account, until in item.get("rated") or ()),
         _held(item.get("staged"), thing, one.slot),
         _maybe_moment(item.get("leasedUntil")),
         item.get("holder"),
@@ -286,6 +306,8 @@ def token_item(value: EnrollmentToken) -> Item:
         "withdrawnAt": _maybe_ms(value.withdrawn_at),
         "kind": value.kind.value,
         "policies": None if value.policies is None else list(value.policies),
+        "group": value.group,
+        "key": value.key,
     }
 
 
@@ -302,6 +324,8 @@ def token_use(item: Item) -> TokenUse:
         _maybe_moment(item.get("withdrawnAt")),
         ThingKind(item["kind"]),
         _names(item.get("policies")),
+        _group(item),
+        item.get("key"),
     )
     return TokenUse(token, item["taken"])
 

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from keyborn.adapters.aws.table.draft import Key
 from keyborn.domain.access_policy.document import PolicyName
+from keyborn.domain.approval import ApprovalId, ApprovalState
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.names import CertificateId, KeyHash, ThingName, fold_name
+from keyborn.domain.names import CertificateId, GroupName, KeyHash, ThingName, fold_name
 from keyborn.domain.thing import ThingKind
 from keyborn.domain.token import TokenId
 
@@ -19,6 +20,20 @@ SUCCESSORS = "next"
 """Certificates that wait beside their predecessors, by the first moment of their validity."""
 SEEN = "seen"
 """Who has connected, by certificate; the template's ``SeenRule`` writes it."""
+GROUPS = "group"
+"""Enrolment groups; nobody who enrols writes here, as in every partition of what an operator decides."""
+APPROVALS = {
+    ApprovalState.PENDING: "asked",
+    ApprovalState.APPROVED: "approved",
+    ApprovalState.REFUSED: "refused",
+}
+"""Requests that wait for a person: who asks writes to the first, who decides to the others."""
+CHECKPOINTS = "check"
+"""Signed checkpoints, by the number of the record that they are about."""
+NOTARY: Key = ("notary", "-")
+"""The private key that signs them, which no enrolment may read."""
+NOTARIES = "notaries"
+"""The public keys of all that ever signed them, in the order they were made."""
 HEAD: Key = ("head", "-")
 """The end of the audit chain."""
 SEAL: Key = ("seal", "-")
@@ -94,8 +109,43 @@ def secret(token_id: TokenId, digest: bytes) -> Key:
 
 
 def redemption(token_id: TokenId, name: ThingName, key: KeyHash) -> Key:
-    """That a token has been redeemed for a thing and a key."""
+    """That a token, or another account, has been charged with a thing and a key."""
     return (f"paid#{token_id}", f"{name}#{key}")
+
+
+def account(account_id: TokenId) -> Key:
+    """How often an account that is no token has been charged: it is there from its first charge on."""
+    return (f"account#{account_id}", "-")
+
+
+def group(name: GroupName) -> Key:
+    """An enrolment group's document."""
+    return (GROUPS, name)
+
+
+def rule(name: GroupName) -> Key:
+    """That a group stands: small, for every claim under it demands that, and a document may have 64 KB."""
+    return (f"rule#{name}", "-")
+
+
+def registered(key: KeyHash) -> Key:
+    """A key that was announced."""
+    return (f"registered#{key}", "-")
+
+
+def registered_in(name: GroupName) -> str:
+    """The partition that lists a group's announced keys."""
+    return f"announced#{name}"
+
+
+def approval(state: ApprovalState, approval_id: ApprovalId) -> Key:
+    """A request for a person, in the list of those that stand so."""
+    return (APPROVALS[state], approval_id)
+
+
+def tally(name: GroupName) -> Key:
+    """How many requests of a group wait for a person, and until when."""
+    return (f"waiting#{name}", "-")
 
 
 def successor(one: Certificate) -> Key:
@@ -126,3 +176,8 @@ def givers_of(name: PolicyName) -> str:
 def record(sequence: int) -> Key:
     """A record of the audit trail."""
     return (AUDIT, f"{sequence:012}")
+
+
+def checkpoint(sequence: int) -> Key:
+    """A signed checkpoint about a record."""
+    return (CHECKPOINTS, f"{sequence:012}")

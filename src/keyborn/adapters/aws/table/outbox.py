@@ -1,7 +1,8 @@
 """What AWS IoT has yet to follow: written in the same transaction as the decision, read by who acts on it.
 
-``owed``: a certificate or its policies must become what the table says. An entry says *that*, and what was
-wanted when it was written; who acts on it reads the table again first, since a later order may stand.
+``owed``: a certificate, its policies or a thing must become what the table says. An entry says *that*, and
+what was wanted when it was written; who acts on it reads the table again first, since a later order may
+stand.
 ``dirt``: a certificate may have been signed whose answer nobody kept; it is to be found by its key.
 """
 
@@ -32,11 +33,14 @@ class Owed:
     due: datetime
     thing: ThingName
     kind: ThingKind
-    certificate: CertificateId
+    certificate: CertificateId | None
+    """None: this is about the thing itself."""
     status: CertificateStatus | None = None
     """What the certificate was to become; None if this is about policies alone."""
     attach: tuple[PolicyName, ...] = ()
     detach: tuple[PolicyName, ...] = ()
+    gone: tuple[str, ...] = ()
+    """Attributes that the thing had and was not to have any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +77,24 @@ def owe_review(draft: Draft, thing: Thing, one: Certificate, due: datetime) -> N
     _owe(draft, thing, one, due, {})
 
 
-def _owe(draft: Draft, thing: Thing, one: Certificate, due: datetime, what: Item) -> None:
-    facts = {"thing": thing.name, "kind": thing.kind.value, "certificate": one.id, "due": keys.to_ms(due)}
-    draft.write((keys.OWED, f"{keys.sortable(due)}#{draft.stamp()}"), {**facts, **what})
+def owe_description(draft: Draft, before: Dossier, gone: Sequence[str], at: datetime) -> None:
+    """AWS IoT's thing must have the attributes of the record; a service has none.
+
+    Who is at work may be making it as the record was: when that is over, once more.
+    """
+    if before.thing.kind is not ThingKind.DEVICE:
+        return
+    waiting = before.waiting
+    late = None if waiting is None or not waiting.at_work(at) else waiting.leased_until
+    for due in (at, late):
+        if due is not None:
+            _owe(draft, before.thing, None, due, {"gone": list(gone)})
+
+
+def _owe(draft: Draft, thing: Thing, one: Certificate | None, due: datetime, what: Item) -> None:
+    facts = {"thing": thing.name, "kind": thing.kind.value, "due": keys.to_ms(due)}
+    about = {"certificate": None if one is None else one.id}
+    draft.write((keys.OWED, f"{keys.sortable(due)}#{draft.stamp()}"), {**facts, **about, **what})
 
 
 def soil(draft: Draft, kind: ThingKind, waiting: Waiting, at: datetime) -> None:
@@ -117,16 +136,17 @@ def _place(one: Owed | Dirt) -> Key:
 
 
 def _owed(item: Item) -> Owed:
-    status = item.get("status")
+    status, certificate = item.get("status"), item.get("certificate")
     return Owed(
         item["sk"],
         keys.from_ms(item["due"]),
         ThingName(item["thing"]),
         ThingKind(item["kind"]),
-        CertificateId(item["certificate"]),
+        None if certificate is None else CertificateId(certificate),
         None if status is None else CertificateStatus(status),
         tuple(map(PolicyName, item.get("attach", ()))),
         tuple(map(PolicyName, item.get("detach", ()))),
+        tuple(item.get("gone", ())),
     )
 
 

@@ -19,10 +19,13 @@ from keyborn.domain.access_policy.attaching import attached, detached, revised
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import NotFound, PolicyInUse
-from keyborn.domain.names import ThingName
+from keyborn.domain.group import account_of
+from keyborn.domain.names import GroupName, ThingName
 from keyborn.domain.thing import Thing
 
 _ALL = 10**9
+_GROUP = account_of(GroupName(""))
+"""How the ids of groups' accounts begin, and of nothing else that gives policies."""
 
 # ── keeping ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -48,7 +51,7 @@ def remove_policy(draft: Draft, table: Table, name: PolicyName, event: AuditEven
     if user is not None:
         raise PolicyInUse(policy=name, detail=f"{user['sk']} has it")
     if giver is not None:
-        raise PolicyInUse(policy=name, detail=f"the token {giver} would give it to whoever enrolls")
+        raise PolicyInUse(policy=name, detail=f"the {giver} would give it to whoever enrolls")
     draft.void(keys.policy(name), event.at, relies=True)
     filing.tell(draft, event)
 
@@ -61,13 +64,16 @@ def _require(draft: Draft, name: PolicyName) -> Item:
 
 
 def _givers(table: Table, name: PolicyName, event: AuditEvent) -> Iterator[str]:
-    """Tokens that name a policy and may still be redeemed."""
-    rows = [item["sk"] for item in table.query(keys.givers_of(name), limit=_ALL)]
+    """Tokens that name a policy and may still be redeemed; then groups that name it."""
+    listed = [item["sk"] for item in table.query(keys.givers_of(name), limit=_ALL)]
+    groups = [row for row in listed if row.startswith(_GROUP)]
+    rows = [row for row in listed if not row.startswith(_GROUP)]
     for start in range(0, len(rows), MOST_ITEMS):
         part = [(keys.TOKENS, row) for row in rows[start : start + MOST_ITEMS]]
         for item in table.get_many(part).values():
             if item is not None and _gives(item, event):
-                yield item["sk"]
+                yield f"token {item['sk']}"
+    yield from (f"group {row.removeprefix(_GROUP)}" for row in groups)
 
 
 def _gives(item: Item, event: AuditEvent) -> bool:

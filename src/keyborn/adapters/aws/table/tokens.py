@@ -16,7 +16,8 @@ def add(draft: Draft, token: EnrollmentToken, event: AuditEvent) -> None:
     known = draft.peek(keys.token(token.id))
     if known is None:
         draft.put(keys.token(token.id), items.token_item(token))
-        draft.write(keys.secret(token.id, token.digest), {})
+        if token.key is None:  # nobody may enrol by showing a group's key
+            draft.write(keys.secret(token.id, token.digest), {})
         for policy in token.policies or ():
             draft.write((keys.givers_of(policy), token.id), {})
         filing.tell(draft, event)
