@@ -198,7 +198,7 @@ class AccessPolicies(Protocol):
         ...
 
     async def remove_policy(self, name: PolicyName, event: AuditEvent) -> None:
-        """Forget a document. Raises NotFound, and PolicyInUse while a thing, an unspent token or a group has it.
+        """Forget a document. Raises NotFound, and PolicyInUse while a thing, unspent token or group has it.
 
         The default policy is always in use.
         """
