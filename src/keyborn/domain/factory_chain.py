@@ -65,7 +65,7 @@ def verify_chain(
         for each in (leaf, *between):
             _require_sound_key(each)
         verifier = (
-            PolicyBuilder()
+            PolicyBuilder()  # at the time that a clock told the caller
             .store(Store(list(authorities)))
             .time(now)  # the caller's clock
             .max_chain_depth(MAX_DEPTH)
