@@ -19,6 +19,26 @@ Extension = tuple[x509.ExtensionType, bool]
 """And whether it is critical."""
 
 
+def authority(length: int | None = None, *, ca: bool = True) -> Extension:
+    """A certificate's word on whether it is an authority, and of how many below it."""
+    return x509.BasicConstraints(ca=ca, path_length=length), True
+
+
+def usage(*, signs: bool = False, certifies: bool = False) -> Extension:
+    """What a key is for."""
+    return x509.KeyUsage(
+        digital_signature=signs,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=certifies,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    ), True
+
+
 @dataclass(frozen=True)
 class Wanted:
     """How a certificate differs from a good one."""
@@ -27,7 +47,7 @@ class Wanted:
     begins: datetime = MADE
     ends: datetime = FOR_EVER
     extensions: Sequence[Extension] = ()
-    digest: hashes.HashAlgorithm = field(default_factory=hashes.SHA256)
+    digest: hashes.SHA256 | hashes.SHA224 = field(default_factory=hashes.SHA256)
 
 
 @dataclass(frozen=True)
@@ -52,14 +72,12 @@ class Maker:
 
     def authority(self, name: str, length: int | None = None, *more: Extension) -> "Maker":
         """An authority below this one; ``length`` as in its basicConstraints."""
-        return self.below(name, Wanted(extensions=[(x509.BasicConstraints(True, length), True), *more]))
+        return self.below(name, Wanted(extensions=[authority(length), *more]))
 
     def device(self, serial: str = "SN-1", *more: Extension, name: str = "widget") -> "Maker":
         """A device as 802.1AR describes it: a serial number, no usage beyond signing, no end."""
-        usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)
-        return self.below(
-            name, Wanted(names=[(NameOID.SERIAL_NUMBER, serial)], extensions=[(usage, True), *more])
-        )
+        said = [usage(signs=True), *more]
+        return self.below(name, Wanted(names=[(NameOID.SERIAL_NUMBER, serial)], extensions=said))
 
 
 def manufacturer(
@@ -67,7 +85,7 @@ def manufacturer(
 ) -> Maker:
     """A root."""
     key = key or make_key()
-    wanted = wanted or Wanted(extensions=[(x509.BasicConstraints(True, None), True)])
+    wanted = wanted or Wanted(extensions=[authority()])
     return Maker(_certify(name, key, None, key, wanted), key)
 
 

@@ -14,18 +14,14 @@ from hypothesis import given, strategies as st
 from keyborn.domain.errors import FactoryRefused
 from keyborn.domain.factory_chain import FactoryCertificate, read_authorities, verify_chain
 from support.csr_make import make_key, shared_key
-from support.factory import FOR_EVER, MADE, Maker, Wanted, manufacturer
+from support.factory import FOR_EVER, MADE, Maker, Wanted, authority, manufacturer, usage
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 ROOT = manufacturer()
 PLANT = ROOT.authority("Plant 7", 0)
 DEVICE = PLANT.device()
-CA = (x509.BasicConstraints(True, None), True)
+CA = authority()
 CRITICAL = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)
-
-
-def usage(*, signs: bool = False, certifies: bool = False) -> tuple[x509.KeyUsage, bool]:
-    return x509.KeyUsage(signs, False, False, False, False, certifies, True, False, False), True
 
 
 def verified(*chain: Maker, roots: Sequence[Maker] = (ROOT,), at: datetime = NOW) -> FactoryCertificate:
@@ -131,7 +127,7 @@ def test_the_dates_of_each_certificate_count() -> None:
 
 def test_who_is_no_authority_vouches_for_nobody() -> None:
     assert "no authority" in refused(DEVICE.below("child"), DEVICE, PLANT)
-    told = ROOT.below("told", Wanted(extensions=[(x509.BasicConstraints(False, None), True)]))
+    told = ROOT.below("told", Wanted(extensions=[authority(ca=False)]))
     assert "an issuer is no authority" in refused(told.device(), told)
     silent = ROOT.below("silent", Wanted(extensions=[CA, usage(signs=True)]))
     assert "an issuer may not sign certificates" in refused(silent.device(), silent)
@@ -190,7 +186,7 @@ def test_broken_algorithms_and_weak_keys_are_refused() -> None:
     plant = ROOT.below("Small plant", Wanted(extensions=[CA]), key=small)
     assert "not taken" in refused(plant.device(), plant)
     bitcoin = ec.generate_private_key(ec.SECP256K1())
-    assert "not taken" in refused(ROOT.below("k1", key=bitcoin))  # type: ignore[arg-type] # an EC key, too
+    assert "not taken" in refused(ROOT.below("k1", key=bitcoin))
     one = ec.derive_private_key(1, ec.SECP256R1())
     assert "not taken" in refused(ROOT.below("one", key=one))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from keyborn.device.enroll import Outcome
     from keyborn.device.home import Home
     from keyborn.device.identity_token import IdentityTokenSource
+    from keyborn.device.proof import FactoryFiles
 
 
 @click.command()
@@ -40,6 +41,18 @@ if TYPE_CHECKING:
     "--group",
     metavar="GROUP",
     help="The enrolment group to ask in, where the code does not say it.",
+)
+@click.option(
+    "--factory-cert",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="The certificate from this device's manufacturer, then those above it, PEM; with --factory-key.",
+)
+@click.option(
+    "--factory-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Its key, which signs the request; it is only read.",
 )
 @click.option(
     "--jwt-file",
@@ -71,6 +84,8 @@ def enroll(
     key_uri: str | None,
     subject: str,
     group: str | None,
+    factory_cert: Path | None,
+    factory_key: Path | None,
     jwt_file: Path | None,
     timeout: float | None,
     message: str | None,
@@ -88,6 +103,8 @@ def enroll(
     Example: keyborn enroll - --thing gateway-1 < code.txt
 
     Example: keyborn enroll - --publish hello < code.txt
+
+    Example: keyborn enroll - --thing widget-1 --factory-cert idevid.pem --factory-key idevid.key < code.txt
     """
     from keyborn.device.enroll import Wish, enroll as enroll_device
     from keyborn.device.keystore import open_store
@@ -96,15 +113,14 @@ def enroll(
         raise click.UsageError("--adopt-key and --key-type exclude each other.")
     place = find_home(home)
     open_store(key_uri, place.key)
-    wish = Wish(thing, key_type, subject, adopt_key, group=group, identity_token=_token(jwt_file))
+    factory, token = _factory(factory_cert, factory_key), _token(jwt_file)
+    wish = Wish(thing, key_type, subject, adopt_key, group=group, factory=factory, identity_token=token)
     source = CodeSource(code, code_file)
     outcome = enroll_device(
         place, wish, source.required, surroundings(quiet=as_json), timeout=timeout, offered=source.offered
     )
     if outcome.obtained:
-        from keyborn.device.agent.client import rouse
-
-        rouse(place)
+        _rouse(place)
     report = _report(place, outcome)
     if not as_json:
         _tell(place, outcome)
@@ -115,6 +131,24 @@ def enroll(
         click.echo(f"Next: keyborn publish {topic} hello{home_words(place)}")
     if as_json:
         show(report, as_json=True)
+
+
+def _rouse(home: "Home") -> None:
+    """Tell an agent that waits for this identity."""
+    from keyborn.device.agent.client import rouse
+
+    rouse(home)
+
+
+def _factory(certificate: Path | None, key: Path | None) -> "FactoryFiles | None":
+    """What the manufacturer gave; a usage error for half of it."""
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise click.UsageError("--factory-cert and --factory-key go together.")
+    from keyborn.device.proof import FactoryFiles
+
+    return FactoryFiles(certificate, key)
 
 
 def _token(file: Path | None) -> "IdentityTokenSource":

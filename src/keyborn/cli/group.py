@@ -9,7 +9,9 @@ import click
 from keyborn.cli.console import place
 from keyborn.cli.desk import Desk, desk_options, pages
 from keyborn.cli.device import printable, printable_lines
+from keyborn.cli.group_code import code
 from keyborn.cli.group_document import read_group_text
+from keyborn.cli.group_key import key
 from keyborn.cli.groups import Group
 from keyborn.cli.output import json_option, show, table
 from keyborn.cli.policy_file import finding_line
@@ -26,6 +28,10 @@ def group() -> None:
 
     Example: keyborn group put line-7.toml
     """
+
+
+group.add_command(code)
+group.add_command(key)
 
 
 @group.command("put", short_help="Keep the rule in FILE, in force for the next request.")

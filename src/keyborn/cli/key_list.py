@@ -6,7 +6,7 @@ CSV with the heading ``name,keyHash`` (further columns are left alone), or one J
 import csv
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -136,7 +136,7 @@ class Checklist:
                     told(bad)
             passed(self.good + self.bad)
 
-    def sound(self, rows: Iterator[Row | Bad]) -> Iterator[Row]:
+    def sound(self, rows: Iterator[Row | Bad]) -> Generator[Row, None, None]:
         """The same list again, without what was told."""
         with closing(self._memory.execute("SELECT line FROM bad ORDER BY line")) as left_out:
             skipped = next(left_out, (None,))[0]

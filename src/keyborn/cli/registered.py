@@ -7,7 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -66,7 +66,8 @@ def import_keys(  # one parameter per option
         if checklist.bad and not keep_going:
             raise ImportRefused(file=shown, count=checklist.bad)
         sender = _Sender(desk, group, shown, progress, checklist.good)
-        sender.send(checklist.sound(listed.rows()), from_line)
+        with closing(checklist.sound(listed.rows())) as rows:
+            sender.send(rows, from_line)
     report = sender.report | {"leftOut": checklist.bad, "seconds": round(time.monotonic() - begun, 1)}
     show({"file": shown, "group": group, **report}, as_json=as_json)
     if left := report["refused"] + checklist.bad:

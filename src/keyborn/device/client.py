@@ -27,7 +27,11 @@ from keyborn.domain.names import GroupName, ThingName
 from keyborn.domain.token import EnrollmentCode, encode_secret
 
 if TYPE_CHECKING:
+    from keyborn.device.proof import Proof
     from keyborn.ports import Clock
+
+Send = Callable[[ssl.SSLContext], https.Answer]
+"""Asks once; raises what ``https.exchange`` raises."""
 
 ENROLL_PATH = "/v1/enroll"
 
@@ -54,6 +58,8 @@ class EnrollmentClient:
     """Nothing is tried a second time: the caller knows when."""
     waiting: Waiting | None = None
     """Of a request about which a person may have to decide."""
+    proof: "Proof | None" = None
+    """What signs the request, where something does."""
     bearer: Callable[[], str] | None = None
     """Gives an identity token in the place of the code's secret, for each try; or IdentityTokenUnusable."""
 
@@ -68,7 +74,8 @@ class EnrollmentClient:
             return Trust(None, window)
         # its own connection: nothing is verified on it, so nothing that matters may travel on it
         root = fetch_root(
-            self.code, lambda request: self._persist(lambda: request, tls.blind_context, self._judge_bundle)
+            self.code,
+            lambda request: self._persist(self._plain(request), tls.blind_context, self._judge_bundle),
         )
         trust = Trust(root, window)
         if trust.skip_dates:
@@ -81,11 +88,22 @@ class EnrollmentClient:
         """Ask for the certificate; the same request each time. Raises leaves of DeviceError."""
         asked = {"thingName": thing, "csr": csr_pem} | ({} if group is None else {"group": group})
         body = json.dumps(asked).encode()
-        answer = self._persist(lambda: self._request(body), trust.context, self._judge)
+        send = self._afresh(body) if self.proof is None else self._signed(body, self.proof)
+        answer = self._persist(send, trust.context, self._judge)
         try:
             return parse_enrolled(answer.body)
         except Malformed as wrong:
             raise WrongAnswer(url=self.code.url, detail=str(wrong)) from None
+
+    def _plain(self, request: https.Request) -> Send:
+        service = https.Service(self.code.url)
+        return lambda context: https.exchange(service, context, request, seconds=self._limit().left())
+
+    def _afresh(self, body: bytes) -> Send:
+        def _send(context: ssl.SSLContext) -> https.Answer:
+            return self._plain(self._request(body))(context)
+
+        return _send
 
     def _request(self, body: bytes) -> https.Request:
         """The body never changes; what is shown with it may, from one try to the next."""
@@ -96,15 +114,41 @@ class EnrollmentClient:
             headers["Authorization"] = f"Bearer {encode_secret(self.code.secret)}"
         return https.Request("POST", ENROLL_PATH, body, headers)
 
+    def _signed(self, body: bytes, proof: "Proof") -> Send:
+        """The same request around a signature, with a nonce that is asked for first."""
+        from keyborn.device.nonces import NONCE_PATH, is_bad_nonce, send_with
+        from keyborn.domain.jws import MEDIA_TYPE
+        from keyborn.domain.jws_enroll import Place
+
+        url = self.code.url.rstrip("/") + ENROLL_PATH
+
+        def _send(context: ssl.SSLContext) -> https.Answer:
+            told = self._plain(https.Request("GET", NONCE_PATH))(context)
+            if told.status != HTTPStatus.OK or told.nonce is None:
+                return told
+
+            def _once(nonce: str) -> https.Answer:
+                request = self._request(body)
+                headers = {**request.headers, "Content-Type": MEDIA_TYPE}
+                signed = proof.signed(Place(url, nonce), body)
+                return self._plain(https.Request(request.method, request.path, signed, headers))(context)
+
+            answer = send_with(told.nonce, _once)
+            if is_bad_nonce(answer):
+                raise https.Unanswered("it refuses its own nonces")
+            return answer
+
+        return _send
+
     def _persist(
         self,
-        request: Callable[[], https.Request],
+        send: Send,
         context: Callable[[], ssl.SSLContext],
         judge: Callable[[https.Answer], https.Answer | _Again],
     ) -> https.Answer:
         attempt = 0
         while True:
-            outcome = self._try(request(), context(), judge)
+            outcome = self._try(send, context(), judge)
             if isinstance(outcome, https.Answer):
                 return outcome
             self._wait(outcome, attempt)
@@ -112,13 +156,12 @@ class EnrollmentClient:
 
     def _try(
         self,
-        request: https.Request,
+        send: Send,
         context: ssl.SSLContext,
         judge: Callable[[https.Answer], https.Answer | _Again],
     ) -> https.Answer | _Again:
-        service = https.Service(self.code.url)
         try:
-            return judge(https.exchange(service, context, request, seconds=self._limit().left()))
+            return judge(send(context))
         except https.Unanswered as wrong:
             return _Again(str(wrong), ServiceUnreachable(url=self.code.url, detail=str(wrong)))
         except https.Distrusted as wrong:

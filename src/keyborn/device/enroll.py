@@ -39,6 +39,8 @@ from keyborn.domain.token import EnrollmentCode
 if TYPE_CHECKING:
     from cryptography import x509
 
+    from keyborn.device.proof import FactoryFiles, Proof
+
 DEFAULT_TIMEOUT = 90.0
 """Seconds; what a function on AWS left half done is free again after its lease and a sweep, 17 + 60."""
 LOCK_PATIENCE = 5.0
@@ -57,6 +59,8 @@ class Wish:
     """A service's name may be a reserved one; whether it is granted, the authority decides."""
     group: str | None = None
     """The enrolment group to ask in; None: the credential says."""
+    factory: "FactoryFiles | None" = None
+    """What the manufacturer gave, to sign the enrolment with."""
     identity_token: IdentityTokenSource | None = None
     """Shown in the place of the code's secret: one in a file always, another one where the code has none."""
 
@@ -147,12 +151,15 @@ def _obtain(
     thing = _choose_thing(standing, wish, around)
     group, bearer = _group(wish, code), _bearer(wish, code)
     subject = _subject(wish, thing, standing.identity)
+    proof = _proof(wish, code)
     check_clock(code, around.clock.now())  # before a key is made for nothing
     store = _ensure_key(home, wish, subject, around)
     deadline = Deadline.after(patience.seconds, around.pace)
     request = Request(code.url, thing, store.facts().key_hash, group)
     waiting = Waiting(request, home, around.say, patience=patience.person)
-    client = EnrollmentClient(code, deadline, around.say, once=patience.once, waiting=waiting, bearer=bearer)
+    client = EnrollmentClient(
+        code, deadline, around.say, once=patience.once, waiting=waiting, proof=proof, bearer=bearer
+    )
     around.checkpoint("ask whom to trust")
     trust = client.establish_trust(around.clock)
     around.checkpoint("send the request")
@@ -267,6 +274,15 @@ def _group(wish: Wish, code: EnrollmentCode) -> GroupName | None:
     if asked is not None and code.group not in (None, asked):
         raise InvalidSetting(setting="--group", detail=f"the code is for the group {code.group}")
     return asked or code.group
+
+
+def _proof(wish: Wish, code: EnrollmentCode) -> "Proof | None":
+    """What signs the enrolment, where something does; raises as ``proof_of``."""
+    if wish.factory is None and code.method not in (Method.GROUP_KEY, Method.FACTORY):
+        return None
+    from keyborn.device.proof import proof_of
+
+    return proof_of(code, wish.factory, wish.adopt)
 
 
 def _bearer(wish: Wish, code: EnrollmentCode) -> Callable[[], str] | None:

@@ -15,6 +15,7 @@ from keyborn.device.answer import Enrolled, Malformed, parse_enrolled, parse_pro
 from keyborn.device.home import Home
 from keyborn.device.identity import MAX_FILE, Identity, file_hash
 from keyborn.device.keystore import FileKeyStore, KeyFacts
+from keyborn.device.nonces import NONCE_PATH, is_bad_nonce, send_with
 from keyborn.device.proving import prove_broker
 from keyborn.device.signed import signed_request
 from keyborn.device.strangers import is_passing, status_words, stranger_words
@@ -33,11 +34,9 @@ from keyborn.domain.roots import root_set
 if TYPE_CHECKING:
     from keyborn.ports import Clock
 
-NONCE_PATH = "/v1/nonce"
 RENEW_PATH = "/v1/renew"
 CONFIRM_PATH = "/v1/renew/confirm"
 ROOTS_PATH = "/v1/roots"
-_BAD_NONCE = "bad_nonce"
 _NO_END = datetime.max.replace(tzinfo=UTC)
 _DONE = frozenset({HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.NO_CONTENT})
 _APPROVAL_POLL = 60.0
@@ -119,9 +118,7 @@ class RenewalClient:
     def _signed(self, own: Identity, path: str, payload: dict[str, str]) -> https.Answer:
         """Sign and send; once more with the nonce that came with its refusal (RFC 8555 6.5)."""
         nonce = self._first_nonce(own)
-        answer = self._send(own, path, payload, nonce)
-        if _is_bad_nonce(answer) and answer.nonce is not None:
-            answer = self._send(own, path, payload, answer.nonce)
+        answer = send_with(nonce, lambda word: self._send(own, path, payload, word))
         return _judge(answer, own.service_url)
 
     def _first_nonce(self, own: Identity) -> str:
@@ -215,10 +212,6 @@ def accept(answer: Enrolled, own: Identity, key: KeyFacts, roots_pem: str, wall:
     return Successor(certificate_pem, made)
 
 
-def _is_bad_nonce(answer: https.Answer) -> bool:
-    return answer.status not in _DONE and parse_problem(answer.body, "")[0] == _BAD_NONCE
-
-
 def _judge(answer: https.Answer, url: str) -> https.Answer:
     """The answer, if it is a good one; raises what it means otherwise."""
     if answer.status in _DONE:
@@ -230,7 +223,7 @@ def _judge(answer: https.Answer, url: str) -> https.Answer:
 
 def _refusal(answer: https.Answer, url: str) -> DeviceError:
     code, detail = parse_problem(answer.body, "")
-    if is_passing(answer.status) or code == _BAD_NONCE:
+    if is_passing(answer.status) or is_bad_nonce(answer):
         passing = ServiceUnreachable(url=url, detail=f"it said {status_words(answer.status)}")
         passing.retry_after = answer.retry_after
         return passing

@@ -57,9 +57,7 @@ def verify(request: SignedRequest, key: object) -> None:
 
 
 def verify_bytes(algorithm: str, signature: bytes, signing_input: bytes, key: object) -> None:
-    """Raise SignatureRefused unless the holder of ``key``, a public one, made ``signature`` with its one
-    ``algorithm``.
-    """
+    """Raise SignatureRefused unless ``key``, a public one, is the signer's; each key has one algorithm."""
     if algorithm != algorithm_of(key):
         raise SignatureRefused
     try:

@@ -20,6 +20,8 @@ from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http import guards, problems
 from keyborn.http.admin_approvals import approval_routes
+from keyborn.http.admin_audit import audit_routes
+from keyborn.http.admin_group_keys import group_key_routes
 from keyborn.http.admin_groups import group_routes, regroup_routes
 from keyborn.http.admin_policies import policy_routes, service_routes
 from keyborn.http.admin_registered import registered_routes
@@ -28,8 +30,10 @@ from keyborn.http.admin_rows import audit_row, belief_row, certificate_row, thin
 from keyborn.http.answers import answer_json, page_after, page_limit, read_number, span_of
 from keyborn.ports import Clock
 from keyborn.service.approvals import ApprovalOffice
+from keyborn.service.audit import AuditOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
+from keyborn.service.group_keys import GroupKeyOffice
 from keyborn.service.groups import GroupOffice
 from keyborn.service.policies import PolicyOffice
 from keyborn.service.registering import RegisteredOffice
@@ -73,11 +77,14 @@ class Office:
     """None where things do not tell what they believe."""
     groups: GroupOffice | None = None
     regroup: RegroupOffice | None = None
-    """None, both, where there are no enrolment groups."""
+    group_keys: GroupKeyOffice | None = None
+    """None, all three, where there are no enrolment groups."""
     approvals: ApprovalOffice | None = None
     """None where nobody is asked first."""
     registered: RegisteredOffice | None = None
     """None where no keys are announced."""
+    audit: AuditOffice | None = None
+    """None where nobody signs checkpoints."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -119,7 +126,9 @@ def build_admin(office: Office) -> Starlette:
             *(roots_routes(office.roots, office.actor) if office.roots else []),
             Route("/v1/authorities", routes.authorities, methods=["GET"]),
             Route("/v1/audit", routes.audit, methods=["GET"]),
+            *(audit_routes(office.audit) if office.audit else []),
             Route("/v1/about", routes.about, methods=["GET"]),
+            *(group_key_routes(office.group_keys, office.clock, office.actor) if office.group_keys else []),
             *(group_routes(office.groups, office.actor) if office.groups else []),
             *policy_routes(office.policies, office.actor),
             *service_routes(office.services, office.clock, office.actor),

@@ -9,6 +9,7 @@ from keyborn.domain.audit import AuditRecord
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.group import GroupDocument
 from keyborn.domain.group_file import read_group
+from keyborn.domain.method import Method
 from keyborn.domain.moment import shown
 from keyborn.domain.roots import Belief
 from keyborn.domain.thing import Thing
@@ -24,6 +25,7 @@ def token_row(token: EnrollmentToken, now: datetime, uses_taken: int = 0) -> dic
         "things": token.scope.pattern,
         "kind": token.kind.value,
         "group": token.group,
+        "method": (Method.TOKEN if token.key is None else Method.GROUP_KEY).value,
         "uses": token.uses,
         "usesTaken": uses_taken,
         "replace": token.replace,

@@ -7,8 +7,10 @@ from typing import Any
 from keyborn.http.admin import Office
 from keyborn.ports import Clock, Entropy, Grace, GroupingRegistry, Registry, Sessions
 from keyborn.service.approvals import ApprovalOffice
+from keyborn.service.audit import AuditOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
+from keyborn.service.group_keys import GroupKeyOffice
 from keyborn.service.groups import GroupOffice, GroupPorts
 from keyborn.service.policies import PolicyOffice
 from keyborn.service.registering import RegisteredOffice, RegisteredPorts
@@ -26,7 +28,7 @@ class Grouping:
 
     registry: GroupingRegistry
     entropy: Entropy
-    """For the secrets of webhooks."""
+    """For group keys and the secrets of webhooks."""
     own_dates: bool = True
     """Whether the service chooses how long certificates live."""
 
@@ -64,10 +66,12 @@ class Offices:
         about: Callable[[], Mapping[str, Any]],
         actor: Callable[[], str] = lambda: "operator",
         roots: RootsPorts | None = None,
+        audit: AuditOffice | None = None,
     ) -> Office:
         """All of them together; ``sessions`` is None where no broker runs, ``actor`` as in ``Office``.
 
-        ``roots``: where they can be changed, and things tell which ones they believe.
+        ``roots``: where they can be changed, and things tell which ones they believe. ``audit``: where
+        somebody signs checkpoints.
         """
         registry, tokens, policies = self._registry, self.tokens(trust), self.policies(sessions)
         graces = self._grace
@@ -87,8 +91,10 @@ class Offices:
             roots=None if roots is None else RootsOffice(roots),
             groups=self.groups(),
             regroup=self.regroup(sessions),
+            group_keys=self.group_keys(trust),
             approvals=self._approvals(),
             registered=self._registered(),
+            audit=audit,
         )
 
     def groups(self) -> GroupOffice | None:
@@ -102,6 +108,18 @@ class Offices:
             entropy=self._grouping.entropy,
             own_dates=self._grouping.own_dates,
             reserved=self._reserved,
+        )
+
+    def group_keys(self, trust: Callable[[], tuple[str, bytes]]) -> GroupKeyOffice | None:
+        """Group keys, and codes of groups, that name the service that ``trust`` tells; None as ``groups``."""
+        if self._grouping is None:
+            return None
+        return GroupKeyOffice(
+            tokens=self._registry,
+            groups=self._grouping.registry,
+            clock=self._clock,
+            entropy=self._grouping.entropy,
+            trust=trust,
         )
 
     def regroup(self, sessions: Sessions | None) -> RegroupOffice | None:

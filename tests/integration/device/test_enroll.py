@@ -570,7 +570,7 @@ def test_an_open_decision_is_polled_until_it_is_made(
     service.script(ENROLL, plain(202, Retry_After="3"), plain(202), polite)
     assert run(home, service, machine).obtained
     assert machine.slept == [pytest.approx(3.15), pytest.approx(5.25)]
-    assert any("person must approve" in line for line in machine.said)
+    assert any("waits for a person" in line for line in machine.said)
 
 
 def test_an_open_decision_outlasts_the_time_limit_politely(

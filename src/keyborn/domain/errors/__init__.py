@@ -36,6 +36,11 @@ from keyborn.domain.errors.agents import (
     SlowReader as SlowReader,
     TooMuchAtOnce as TooMuchAtOnce,
 )
+from keyborn.domain.errors.auditing import (
+    AuditHeadMissing as AuditHeadMissing,
+    AuditKeyDiffers as AuditKeyDiffers,
+    ExportBroken as ExportBroken,
+)
 from keyborn.domain.errors.clouds import (
     AwsCallFailed as AwsCallFailed,
     AwsCredentialsMissing as AwsCredentialsMissing,
@@ -66,6 +71,7 @@ from keyborn.domain.errors.devices import (
     BrokerUntrusted as BrokerUntrusted,
     ClockUnusable as ClockUnusable,
     EnrollmentRefused as EnrollmentRefused,
+    FactoryCertificateUnusable as FactoryCertificateUnusable,
     FileNotPrivate as FileNotPrivate,
     HomeBusy as HomeBusy,
     HomeUnusable as HomeUnusable,
@@ -82,6 +88,7 @@ from keyborn.domain.errors.devices import (
     OtherThing as OtherThing,
     OutboxFull as OutboxFull,
     OutboxUnusable as OutboxUnusable,
+    ProofMissing as ProofMissing,
     PublishDenied as PublishDenied,
     RenewalRefused as RenewalRefused,
     ServiceUnreachable as ServiceUnreachable,

@@ -40,6 +40,20 @@ class KeyUnusable(DeviceError):
     sentence = "The private key in {path} cannot be used: {detail}."
 
 
+class FactoryCertificateUnusable(DeviceError):
+    """A file with a manufacturer's certificates that cannot be read, or does not fit its key."""
+
+    code = "factory_certificate_unusable"
+    sentence = "The factory certificate in {path} cannot be used: {detail}."
+
+
+class ProofMissing(DeviceError):
+    """The enrolment code is for a method that needs something which was not given."""
+
+    code = "proof_missing"
+    sentence = "With this enrolment code a device shows {what}. Say where they are: {option}."
+
+
 class KeyStoreUnsupported(DeviceError):
     """``--key`` names a kind of key store that this version does not have."""
 

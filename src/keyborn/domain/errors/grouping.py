@@ -210,7 +210,8 @@ class GroupKeyRefused(Unauthenticated):
     code = "group_key_refused"
     sentence = (
         "The request is not signed by the key that a group key of this service gives the thing name. Say the "
-        "name that the code was made for (--thing), or ask the operator for a new code (keyborn group key derive)."
+        "name that the code was made for (--thing), or ask the operator for a new code (keyborn group key "
+        "derive)."
     )
 
 

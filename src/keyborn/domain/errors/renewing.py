@@ -10,8 +10,8 @@ class JwsMalformed(InputError):
     code = "jws_malformed"
     sentence = (
         "The signed request cannot be read: {detail}. Send a flattened JWS (RFC 7515, 7.2.2) as "
-        "application/jose+json, whose protected header holds alg, nonce, url and kid (or x5c, to enrol with a "
-        "factory certificate), and nothing else."
+        "application/jose+json, whose protected header holds alg, nonce, url and kid (or x5c, to enrol with "
+        "a factory certificate), and nothing else."
     )
 
 

@@ -25,11 +25,10 @@ class FactoryMethod:
         self._clock = clock
 
     async def prove(self, credential: Credential, group: EnrollmentGroup) -> Proven:
-        """Raise CredentialMissing, SignedForElsewhere, FactoryRefused, CredentialNameUnfit, BadNonce, or a leaf
-        of Unavailable.
+        """Raise FactoryRefused, CredentialNameUnfit, and as ``require_signed`` and ``Nonces.spend`` do.
 
         The nonce is spent once the signature is known to be good, as with renewals.
-        """  # fmt: skip
+        """
         signed = require_signed(credential)
         if not signed.chain or group.factory is None:
             raise CredentialMissing

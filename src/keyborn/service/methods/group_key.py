@@ -25,12 +25,11 @@ class GroupKeyMethod:
         self._nonces = nonces
 
     async def prove(self, credential: Credential, group: EnrollmentGroup) -> Proven:
-        """Raise CredentialMissing, SignedForElsewhere, InvalidThingName, GroupKeyRefused, BadNonce,
-        GroupDiffers, NameNotPermitted, or a leaf of Unavailable.
+        """Raise GroupKeyRefused, GroupDiffers, NameNotPermitted, and as ``signed`` and the ports do.
 
-        The nonce is spent once the signature is known to be good, so that only who holds a key can use one up.
-        An expired key still proves who asks: the rules of enrolment let it repeat a lost answer.
-        """  # fmt: skip
+        The nonce is spent once the signature is known to be good: only who holds a key can use one up. An
+        expired key still proves who asks: the rules of enrolment let it repeat a lost answer.
+        """
         signed = require_signed(credential)
         if signed.group_key is None:
             raise CredentialMissing
