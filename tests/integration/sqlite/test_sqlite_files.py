@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keyborn.adapters.sql import SqliteRegistry, grouping, policies, rows, schema
+from keyborn.adapters.sql import SqliteRegistry, api_keys, grouping, policies, rows, schema
 from keyborn.adapters.sql.schema import Migration
 from keyborn.domain.errors import AuditBroken, OperatorError, RegistryTooNew, RegistryUnusable
 from keyborn.domain.thing import ThingKind, ThingStatus
@@ -139,12 +139,10 @@ async def test_a_writer_that_cannot_start_is_said_at_opening(
 # ── migrations ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_migrations_are_numbered_upwards_and_no_number_stands_for_two() -> None:
-    """Numbers may be left out: ``migrate`` asks for those above what the file has."""
+def test_migrations_are_numbered_without_gaps() -> None:
+    """``migrate`` asks for those above what the file has: one that came later below would never run."""
     steps = schema.migrations()
-    versions = [step.version for step in steps]
-    assert versions == sorted(set(versions))
-    assert versions[0] == 1
+    assert [step.version for step in steps] == list(range(1, len(steps) + 1))
     assert steps[0].name == "0001_registry"
 
 
@@ -257,6 +255,8 @@ async def test_what_was_written_is_read_after_closing_and_opening(tmp_path: Path
         grouping.APPROVALS + "WHERE state = 'pending' AND id > ? ORDER BY id LIMIT 100",
         "SELECT id FROM approvals WHERE expires_at < ? ORDER BY expires_at, id LIMIT 100",
         "SELECT * FROM accounts WHERE id > ? AND id < 'g:x;' AND id <> 'g:x:1'",
+        api_keys.KEYS + "WHERE id = ?",
+        api_keys.KEYS + "WHERE id > ? ORDER BY id LIMIT 100",
         "SELECT * FROM audit WHERE sequence > ? ORDER BY sequence LIMIT 100",
     ],
 )
