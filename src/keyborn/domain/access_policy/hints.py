@@ -1,7 +1,6 @@
 """Words for refusals: what was written, safely shown, and what may have been meant."""
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
 from keyborn.domain.csr_pem import quoted
 
@@ -16,6 +15,8 @@ def shown(text: str) -> str:
 
 def meant(text: str, known: Collection[str]) -> str:
     """A clause with the closest known word, to stand after a statement; empty where none is close."""
+    from difflib import get_close_matches  # noqa: PLC0415 - only for mistakes: no function's start needs it
+
     folded = {word.lower(): word for word in known}
     close = get_close_matches(text[:_LONGEST].lower(), list(folded), n=1)
     return f"; perhaps {folded[close[0]]} is meant" if close else ""
