@@ -94,7 +94,9 @@ class Checklist:
         self._kept = sqlite3.connect("", isolation_level=None)
         self._kept.execute("PRAGMA synchronous=OFF")
         self._kept.execute("PRAGMA journal_mode=OFF")
-        self._kept.execute("CREATE TABLE keys (key BLOB PRIMARY KEY, line INTEGER, thing TEXT) WITHOUT ROWID")
+        self._kept.execute(
+            "CREATE TABLE keys (key BLOB PRIMARY KEY, line INTEGER, thing TEXT, good INTEGER) WITHOUT ROWID"
+        )
         self._kept.execute("CREATE TABLE things (thing TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID")
         self.good = self.bad = 0
 
@@ -130,7 +132,8 @@ class Checklist:
     def sound(self, beginning: str = "") -> Iterator[Row]:
         """What can be imported, by key hash, from ``beginning`` on."""
         found = self._kept.execute(
-            "SELECT line, thing, hex(key) FROM keys WHERE key >= ? ORDER BY key", (bytes.fromhex(beginning),)
+            "SELECT line, thing, hex(key) FROM keys WHERE key >= ? AND good ORDER BY key",
+            (bytes.fromhex(beginning),),
         )
         for line, thing, key in found:
             yield Row(line, ThingName(thing), KeyHash(key.lower()))
@@ -141,7 +144,7 @@ class Checklist:
         names = [(row.thing, row.line) for row in batch]
         before = self._kept.total_changes
         self._kept.execute("BEGIN")
-        self._kept.executemany("INSERT INTO keys VALUES (?, ?, ?) ON CONFLICT DO NOTHING", keys)
+        self._kept.executemany("INSERT INTO keys VALUES (?, ?, ?, 1) ON CONFLICT DO NOTHING", keys)
         self._kept.executemany("INSERT INTO things VALUES (?, ?) ON CONFLICT DO NOTHING", names)
         self._kept.execute("COMMIT")
         if self._kept.total_changes - before == 2 * len(batch):
@@ -156,7 +159,7 @@ class Checklist:
         (line,) = self._kept.execute("SELECT line FROM things WHERE thing = ?", (row.thing,)).fetchone()
         if line == row.line:
             return None
-        self._kept.execute("DELETE FROM keys WHERE key = ?", (key,))
+        self._kept.execute("UPDATE keys SET good = 0 WHERE key = ?", (key,))
         return Bad(row.line, f"its name stands in line {line} already")
 
 
