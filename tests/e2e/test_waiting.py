@@ -123,7 +123,7 @@ def test_a_device_that_is_refused_ends_and_says_so(asking: Server, tmp_path: Pat
 
 
 def test_a_request_that_was_swapped_is_not_what_gets_approved(asking: Server, thing: str) -> None:
-    """Whoever stands between puts a key of their own into the device's request; the operator has the words."""
+    """Whoever stands between brings a key of their own; the operator has the words of the device."""
     (_, own), (_, swapped) = make_csr(thing), make_csr(thing)
     answer = post(asking, thing, swapped)
     assert (answer.status, answer.json["words"]) == (202, words_of(swapped))
