@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))  # and fo
 
 from bench.support import pages
 
+from keyborn.cli.console import Refused, ask
 from support.device import keyborn
 from support.server import Server, running
 
@@ -56,17 +57,30 @@ def peak_of(process: int) -> float:
     )
 
 
+def hashed(number: int) -> str:
+    """A key's hash, as good as any."""
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
+def is_there(server: Server, key: str) -> bool:
+    """Whether a key is registered."""
+    try:
+        return bool(ask(server.data, "GET", f"/v1/registered/{key}"))
+    except Refused:
+        return False
+
+
 def listing(path: Path, count: int) -> Path:
     """A list of so many keys."""
     with path.open("w") as file:
         file.write("name,keyHash\n")
         for number in range(count):
-            file.write(f"sensor-{number:07d},{hashlib.sha256(str(number).encode()).hexdigest()}\n")
+            file.write(f"sensor-{number:07d},{hashed(number)}\n")
     return path
 
 
-def imported(what: str, server: Server, file: Path, kill_after: float | None = None) -> Run:
-    """Run the command, to its end or until it is killed."""
+def imported(what: str, server: Server, file: Path, until: str | None = None) -> Run:
+    """Run the command, to its end; or until a key is there, and then kill it."""
     words = ["registered", "import", str(file), "--group", "line-7", "--data", str(server.data), "--json"]
     began = time.monotonic()
     process = subprocess.Popen([sys.executable, "-m", "keyborn", *words], stdout=subprocess.PIPE)
@@ -79,8 +93,9 @@ def imported(what: str, server: Server, file: Path, kill_after: float | None = N
 
     watching = threading.Thread(target=watch)
     watching.start()
-    if kill_after is not None:
-        time.sleep(kill_after)
+    if until is not None:
+        while process.poll() is None and not is_there(server, until):
+            time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
     out, _ = process.communicate()
     watching.join()
@@ -92,6 +107,7 @@ def imported(what: str, server: Server, file: Path, kill_after: float | None = N
 def measure(count: int, folder: Path) -> tuple[list[Run], Server]:
     """Once in one go, once more, and on another service killed half way and resumed."""
     file = listing(folder / "keys.csv", count)
+    middle = sorted(hashed(number) for number in range(count))[count // 2]
     runs: list[Run] = []
     with running(folder) as server:
         begin(server, folder)
@@ -105,7 +121,7 @@ def measure(count: int, folder: Path) -> tuple[list[Run], Server]:
     second.mkdir()
     with running(second) as server:
         begin(server, second)
-        runs.append(imported("killed (`kill -9`)", server, file, kill_after=runs[0].seconds * 0.8))
+        runs.append(imported("killed (`kill -9`)", server, file, until=middle))
         runs.append(imported("the same command again", server, file))
     return runs, server
 
