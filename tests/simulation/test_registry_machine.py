@@ -7,7 +7,8 @@ never happen has not happened.
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from random import Random
@@ -27,10 +28,11 @@ from keyborn.domain.errors import KeybornError
 from keyborn.domain.intent import Intent
 from keyborn.domain.names import KeyHash, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
-from keyborn.domain.token import EnrollmentToken
-from keyborn.ports import Registry
-from support.registry_cases import LIFETIME, Desk, certificate_for, event, key, make_token
-from support.registry_model import Model, ModelIntent, ModelToken, Refused
+from keyborn.domain.token import EnrollmentToken, TokenId
+from keyborn.ports import GroupingRegistry
+from support.grouping_cases import OTHER, GroupingDesk, Rule, hourly
+from support.registry_cases import LIFETIME, certificate_for, event, key, make_token
+from support.registry_model import Model, ModelIntent, ModelRule, ModelToken, Refused
 from support.walks import examples
 
 T = TypeVar("T")
@@ -50,6 +52,17 @@ PICK = st.integers(0, 999)
 """Picks one of however many there are."""
 STAGES = ["claimed", "stored", "activated"]
 """How far a saga comes before its process dies, or its answer is lost."""
+GROUPS = ["line-7", "line-8"]
+RULES = [
+    None,
+    Rule(),
+    Rule(limit=1),
+    Rule(limit=2, rate=hourly(1)),
+    Rule(rate=hourly(1)),
+    Rule(limit=2, rate=hourly(2), group=OTHER),
+]
+"""Under what a request is: no group, or one of them with limits as if its document changed all the time."""
+ENDLESS = 1000 * LIFETIME
 KEY_NAMES = {key(name): name for name in KEYS}
 """The model calls keys by their short names."""
 
@@ -59,6 +72,13 @@ def intent_of(certificate: Certificate) -> str:
     return certificate.der.split()[2].decode()
 
 
+def as_modelled(under: Rule | None) -> ModelRule | None:
+    """A rule, as the model knows it."""
+    if under is None:
+        return None
+    return ModelRule(under.group, under.limit, None if under.rate is None else under.rate.count)
+
+
 class RegistryMachine(RuleBasedStateMachine):
     """One registry and its model, taken through the same steps."""
 
@@ -66,16 +86,16 @@ class RegistryMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.registry = self.open()
-        self.desk = Desk(self.registry)
+        self.desk = GroupingDesk(self.registry)
         self.model = Model()
         self.tokens: list[EnrollmentToken] = []
-        self.requests: list[tuple[EnrollmentToken, str, str]] = []
+        self.requests: list[tuple[EnrollmentToken, str, str, Rule | None]] = []
         self.sagas: list[Intent] = []
         """Every intent ever recorded: its saga may wake up at any time."""
         self.ever_revoked: set[str] = set()
         self.key_homes: dict[KeyHash, ThingName] = {}
 
-    def open(self) -> Registry:
+    def open(self) -> GroupingRegistry:
         """The registry under test."""
         raise AssertionError("a subclass opens one")
 
@@ -104,6 +124,8 @@ class RegistryMachine(RuleBasedStateMachine):
         self.create_token("lamp-1", None, "replace", ("b",), ThingKind.DEVICE)
         for policy in POLICIES:
             self.put_policy(policy, "Connect")
+        for group in GROUPS:
+            self.change_group(group, "put")
 
     @rule(
         pattern=st.sampled_from(PATTERNS),
@@ -145,11 +167,30 @@ class RegistryMachine(RuleBasedStateMachine):
         pick=PICK,
         thing=st.sampled_from(NAMES),
         key_name=st.sampled_from(KEYS),
+        under=st.sampled_from(RULES),
         stage=st.sampled_from([*STAGES, "activated", "activated"]),
     )
-    def enroll(self, pick: int, thing: str, key_name: str, stage: str) -> None:
+    def enroll(self, pick: int, thing: str, key_name: str, under: Rule | None, stage: str) -> None:
         """A request that comes as far as ``stage``."""
-        self._request(self.tokens[pick % len(self.tokens)], thing, key_name, stage)
+        self._request(self.tokens[pick % len(self.tokens)], thing, key_name, under, stage)
+
+    @rule(
+        name=st.sampled_from(["f1", "f2"]),
+        thing=st.sampled_from(NAMES),
+        key_name=st.sampled_from(KEYS),
+        under=st.sampled_from(RULES),
+        stage=st.sampled_from(STAGES),
+    )
+    def show_a_certificate(
+        self, name: str, thing: str, key_name: str, under: Rule | None, stage: str
+    ) -> None:
+        """A request by a credential that proves itself, for two pairs."""
+        who = replace(make_token(name, "*", 2, ttl=ENDLESS), id=TokenId(name))
+        known = self.model.tokens.setdefault(
+            name, ModelToken("*", 2, replaces=False, expires=who.expires_at, known=False)
+        )
+        assert not known.known
+        self._request(who, thing, key_name, under, stage)
 
     @precondition(lambda self: self.requests)
     @rule(pick=PICK, stage=st.sampled_from(STAGES))
@@ -157,14 +198,19 @@ class RegistryMachine(RuleBasedStateMachine):
         """The same request once more."""
         self._request(*self.requests[pick % len(self.requests)], stage)
 
-    def _request(self, token: EnrollmentToken, thing: str, key_name: str, stage: str) -> None:
-        self.requests.append((token, thing, key_name))
+    def _request(
+        self, token: EnrollmentToken, thing: str, key_name: str, under: Rule | None, stage: str
+    ) -> None:
+        self.requests.append((token, thing, key_name, under))
         attempt = self.desk.attempt(token, thing, key_name)
+        terms = None if under is None else under.terms(self.desk.now)
+        known = self.model.tokens[token.id].known
+        attempt = replace(attempt, applicant=replace(attempt.applicant, terms=terms, is_known=known))
         ends = attempt.proposal.not_after
         fresh = ModelIntent(attempt.proposal.id, thing, key_name, "", self.desk.now, ends)
         expected = code = None
         try:
-            expected = self.model.claim(token.id, thing, key_name, self.desk.now, fresh)
+            expected = self.model.claim(token.id, fresh, as_modelled(under))
         except Refused as refusal:
             code = str(refusal)
         verdict = self.both(self.registry.claim(attempt), code)
@@ -248,6 +294,40 @@ class RegistryMachine(RuleBasedStateMachine):
             code = str(refusal)
         self.both(orders[verb](thing, policy), code)
 
+    @rule(group=st.sampled_from(GROUPS), verb=st.sampled_from(["put", "put", "remove"]))
+    def change_group(self, group: str, verb: str) -> None:
+        """Put or remove."""
+        code = None
+        steps = {"put": self.model.put_group, "remove": self.model.remove_group}
+        orders: dict[str, Callable[[str], Coroutine[Any, Any, object]]] = {
+            "put": self.desk.put_group,
+            "remove": self.desk.remove_group,
+        }
+        try:
+            steps[verb](group)
+        except Refused as refusal:
+            code = str(refusal)
+        self.both(orders[verb](group), code)
+
+    @rule(thing=st.sampled_from(NAMES), span=st.sampled_from([None, *SPANS]))
+    def release(self, thing: str, span: timedelta | None) -> None:
+        """Let another key be brought, or not any more."""
+        code = None
+        try:
+            self.model.release(thing, None if span is None else self.desk.now + span)
+        except Refused as refusal:
+            code = str(refusal)
+        self.both(self.desk.release(thing, span), code)
+
+    @rule(thing=st.sampled_from(NAMES), group=st.sampled_from([None, *GROUPS]))
+    def move(self, thing: str, group: str | None) -> None:
+        code = None
+        try:
+            self.model.move(thing, group)
+        except Refused as refusal:
+            code = str(refusal)
+        self.both(self.desk.move(thing, group), code)
+
     @precondition(lambda self: self.model.certificates)
     @rule(pick=PICK)
     def connect(self, pick: int) -> None:
@@ -284,6 +364,7 @@ class RegistryMachine(RuleBasedStateMachine):
             certificates += self.run(self.registry.certificates(ThingName(name)))
         self.the_registry_is_what_the_model_says(things, certificates)
         self.policies_are_what_the_model_says(things, certificates)
+        self.groups_are_what_the_model_says(things)
         self.what_is_revoked_stays_revoked_and_a_key_stays_at_home(certificates)
         self.active_certificates_belong_to_active_things(things, certificates)
         trail = self.run(self.registry.records())
@@ -305,7 +386,15 @@ class RegistryMachine(RuleBasedStateMachine):
             one.id: one.slot for one in model.intents.values()
         }
         taken = {use.token.id: use.uses_taken for use in self.run(self.registry.tokens())}
-        assert taken == {name: len(one.spent) for name, one in model.tokens.items()}
+        assert taken == {name: len(one.spent) for name, one in model.tokens.items() if one.known}
+
+    def groups_are_what_the_model_says(self, things: Sequence[Thing]) -> None:
+        model = self.model
+        assert {one.name: (one.group, one.release_until) for one in things} == {
+            name: (one.group, one.release) for name, one in model.things.items()
+        }
+        taken = {use.document.name: use.taken for use in self.run(self.desk.grouping.groups())}
+        assert taken == {name: len(one.spent) for name, one in model.groups.items() if one.there}
 
     def policies_are_what_the_model_says(
         self, things: Sequence[Thing], certificates: Sequence[Certificate]
@@ -354,14 +443,14 @@ class RegistryMachine(RuleBasedStateMachine):
 class MemoryMachine(RegistryMachine):
     """The walk in memory."""
 
-    def open(self) -> Registry:
+    def open(self) -> GroupingRegistry:
         return MemoryRegistry()
 
 
 class SqliteMachine(RegistryMachine):
     """The walk on disk, with a restart now and then."""
 
-    def open(self) -> Registry:
+    def open(self) -> GroupingRegistry:
         self.folder = Path(tempfile.mkdtemp())
         return self._start()
 
@@ -395,7 +484,8 @@ TestSqlite.settings = settings(
 
 WEIGHTS = {
     "token": 2, "withdraw": 1, "enroll": 10, "replace": 4, "retry": 4, "wake": 4,
-    "order": 2, "connect": 5, "sweep": 1, "time": 4, "put": 1, "remove": 2, "attach": 6,
+    "order": 2, "connect": 5, "sweep": 1, "time": 4, "put": 1, "remove": 2, "attach": 6, "join": 8, "show": 3,
+    "group": 1, "release": 3, "move": 1,
 }  # fmt: skip
 
 
@@ -410,12 +500,24 @@ def stride(machine: RegistryMachine, random: Random) -> None:  # noqa: C901, PLR
         case "withdraw":
             machine.withdraw(pick)
         case "enroll":
-            machine.enroll(pick, thing, random.choice(KEYS), random.choice(STAGES))
+            machine.enroll(pick, thing, random.choice(KEYS), None, random.choice(STAGES))
+        case "join":
+            machine.enroll(pick, thing, random.choice(KEYS), random.choice(RULES), random.choice(STAGES))
+        case "show":
+            name, under = random.choice(["f1", "f2"]), random.choice(RULES)
+            machine.show_a_certificate(name, thing, random.choice(KEYS), under, random.choice(STAGES))
+        case "group":
+            machine.change_group(random.choice(GROUPS), random.choice(["put", "put", "put", "remove"]))
+        case "release":
+            machine.release(thing, random.choice([None, *SPANS]))
+        case "move":
+            machine.move(thing, random.choice([None, *GROUPS]))
         case "replace":
             known = machine.model.things.get(thing)
             kind = ThingKind(known.kind) if known else ThingKind.DEVICE
             machine.create_token(thing, 1, "replace", random.choice(GIVEN), kind)
-            machine.enroll(len(machine.tokens) - 1, thing, random.choice(KEYS), random.choice(STAGES))
+            last = len(machine.tokens) - 1
+            machine.enroll(last, thing, random.choice(KEYS), random.choice(RULES), random.choice(STAGES))
         case "retry" if machine.requests:
             machine.retry(pick, random.choice(STAGES))
         case "wake" if machine.sagas:

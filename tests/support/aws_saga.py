@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,7 @@ from keyborn.adapters.system import SystemEntropy
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
+from keyborn.domain.group import Terms
 from keyborn.domain.names import ThingName
 from keyborn.domain.quota import Pacing
 from keyborn.domain.token import encode_secret
@@ -91,11 +92,13 @@ class Process:
         attributes: Mapping[str, str] | None = None,
         secret: bytes | None = None,
         name: str = LAMP,
+        terms: Terms | None = None,
     ) -> Enrollment:
-        """What a device asks for, with the stage's token."""
+        """What a device asks for, with the stage's token; ``terms`` as a group's gate gives them."""
         applicant = await self.authority.authenticate(
             Credential(encode_secret(secret or self.secret), "192.0.2.1")
         )
+        applicant = replace(applicant, terms=terms)
         request = EnrollmentRequest(name, csr, "192.0.2.1", attributes)
         return await self.authority.enroll(applicant, request)
 

@@ -47,7 +47,7 @@ class Wanted:
     begins: datetime = MADE
     ends: datetime = FOR_EVER
     extensions: Sequence[Extension] = ()
-    digest: hashes.HashAlgorithm = field(default_factory=hashes.SHA256)
+    digest: hashes.SHA256 | hashes.SHA224 = field(default_factory=hashes.SHA256)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,27 @@ class ModelToken:
     kind: str = "device"
     policies: tuple[str, ...] | None = None
     withdrawn: bool = False
+    known: bool = True
+    """False for a credential that proves itself: no registry lists it."""
     spent: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+@dataclass
+class ModelGroup:
+    """A group, there or removed, and which pairs it has admitted: ever, and in each hour."""
+
+    there: bool = True
+    spent: dict[tuple[str, str], str] = field(default_factory=dict)
+    hours: dict[int, dict[tuple[str, str], str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelRule:
+    """Under which group a claim is, and how many that admits: ever, and in an hour."""
+
+    group: str
+    limit: int | None
+    most: int | None
 
 
 @dataclass
@@ -36,6 +56,8 @@ class ModelThing:
     kind: str = "device"
     policies: tuple[str, ...] | None = None
     grave: "ModelThing | None" = None
+    group: str | None = None
+    release: datetime | None = None
 
 
 @dataclass
@@ -64,6 +86,10 @@ class ModelIntent:
     ends: datetime
 
 
+def _hour(now: datetime) -> int:
+    return int(now.timestamp()) // 3600
+
+
 class Refused(Exception):
     """The code of the refusal that is expected."""
 
@@ -73,6 +99,7 @@ class Model:
 
     def __init__(self) -> None:
         self.tokens: dict[str, ModelToken] = {}
+        self.groups: dict[str, ModelGroup] = {}
         self.things: dict[str, ModelThing] = {}
         self.owners: dict[str, tuple[str, str]] = {}
         self.dead_keys: set[str] = set()
@@ -84,36 +111,61 @@ class Model:
 
     # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────
 
-    def claim(self, spent: str, thing: str, key: str, now: datetime, fresh: ModelIntent) -> tuple[str, str]:
-        """``("repeat", intent)`` or ``("issue", intent)``; raises Refused."""
+    def claim(self, spent: str, fresh: ModelIntent, rule: ModelRule | None = None) -> tuple[str, str]:
+        """``("repeat", intent)`` or ``("issue", intent)``; raises Refused. ``fresh`` is what is asked for."""
+        thing, key, now = fresh.thing, fresh.key, fresh.made
         token = self.tokens[spent]
-        slot = self._slot(token, thing, key, now)
+        slot = self._slot(token, thing, key, now, rule)
         held = self._held(thing, slot)
-        paid = (thing, key) in token.spent
-        exhausted = not paid and token.uses is not None and len(token.spent) >= token.uses
+        shortage = self._shortage(token, (thing, key), now, rule)
         late = now >= token.expires
         if held and held.key == key and held.status == "active" and now <= held.ends:
             if late and held.connected:
                 raise Refused("token_expired")
-            if exhausted:
-                raise Refused("token_exhausted")
+            if shortage:
+                raise Refused(shortage)
             return "repeat", held.intent
         waiting = self._waiting(thing)
         resumable = waiting is not None and waiting.key == key and now < waiting.ends
         if late and not resumable:
             raise Refused("token_expired")
-        if exhausted:
-            raise Refused("token_exhausted")
+        if shortage:
+            raise Refused(shortage)
         if waiting is None or not resumable:
             fresh.slot = slot
-            self._record(fresh, waiting, token)
+            self._record(fresh, waiting, token, rule)
             waiting = fresh
-        token.spent.setdefault((thing, key), waiting.id)
+        self._pay(token, (thing, key), waiting.id, now, rule)
         return "issue", waiting.id
 
-    def _slot(self, token: ModelToken, thing: str, key: str, now: datetime) -> str:
+    def _shortage(
+        self, token: ModelToken, pair: tuple[str, str], now: datetime, rule: ModelRule | None
+    ) -> str:
+        """What has no place left for a pair that has not paid."""
+        if pair not in token.spent and token.uses is not None and len(token.spent) >= token.uses:
+            return "token_exhausted"
+        if rule is None or pair in self.groups[rule.group].spent:
+            return ""
+        group = self.groups[rule.group]
+        if rule.limit is not None and len(group.spent) >= rule.limit:
+            return "group_full"
+        if rule.most is not None and len(group.hours.get(_hour(now), ())) >= rule.most:
+            return "group_rate"
+        return ""
+
+    def _pay(
+        self, token: ModelToken, pair: tuple[str, str], intent: str, now: datetime, rule: ModelRule | None
+    ) -> None:
+        token.spent.setdefault(pair, intent)
+        if rule is None or pair in self.groups[rule.group].spent:
+            return
+        self.groups[rule.group].spent[pair] = intent
+        if rule.most is not None:
+            self.groups[rule.group].hours.setdefault(_hour(now), {})[pair] = intent
+
+    def _slot(self, token: ModelToken, thing: str, key: str, now: datetime, rule: ModelRule | None) -> str:
         """Everything that is refused whatever has been issued; else the slot that the attempt is about."""
-        self._permit(token, thing, key, now)
+        self._permit(token, thing, key, now, rule)
         record = self.things.get(thing)
         may_replace = token.replaces and token.pattern == thing
         gone = record is not None and record.status in ("revoked", "retired")
@@ -123,17 +175,24 @@ class Model:
             raise Refused("thing_revoked")
         if record is None or gone or record.key == key:
             return "current"
-        if not may_replace:
-            raise Refused("thing_name_taken")
         successor, waiting = self._held(thing, "successor"), self._waiting(thing)
-        if (successor and now <= successor.ends and successor.key != key) or (waiting and waiting.key != key):
+        pending = {waiting.key} if waiting else set()
+        if successor and now <= successor.ends:
+            pending.add(successor.key)
+        paid = (thing, key) in token.spent or (rule and (thing, key) in self.groups[rule.group].spent)
+        released = record.release is not None and now < record.release
+        if not (may_replace or released or (paid and key in pending)):
+            raise Refused("thing_name_taken")
+        if pending - {key}:
             raise Refused("replacement_pending")
         return "successor"
 
-    def _permit(self, token: ModelToken, thing: str, key: str, now: datetime) -> None:
+    def _permit(self, token: ModelToken, thing: str, key: str, now: datetime, rule: ModelRule | None) -> None:
         """Rules about the permission, the key and the spelling of the name."""
         if token.withdrawn:
             raise Refused("credential_refused")
+        if rule and not self.groups[rule.group].there:
+            raise Refused("group_unknown")
         if now >= token.expires and (thing, key) not in token.spent:
             raise Refused("token_expired")
         if not fnmatchcase(thing, token.pattern):
@@ -145,7 +204,9 @@ class Model:
         if any(other != thing and other.lower() == thing.lower() for other in self.things):
             raise Refused("thing_name_case")
 
-    def _record(self, fresh: ModelIntent, old: ModelIntent | None, token: ModelToken) -> None:
+    def _record(
+        self, fresh: ModelIntent, old: ModelIntent | None, token: ModelToken, rule: ModelRule | None
+    ) -> None:
         if old:
             del self.intents[old.id]
             self._revoke_staged(old)
@@ -155,26 +216,41 @@ class Model:
                 self._take_back(old)
         record = self.things.get(fresh.thing)
         if record is None:
-            self.things[fresh.thing] = ModelThing("claimed", fresh.key, token.kind, token.policies)
+            made = ModelThing("claimed", fresh.key, token.kind, token.policies)
+            made.group = rule.group if rule else None
+            self.things[fresh.thing] = made
         elif record.status in ("revoked", "retired"):
             grave = ModelThing(record.status, record.key, record.kind, record.policies)
             granted = record.policies if token.policies is None else token.policies
-            self.things[fresh.thing] = ModelThing("claimed", fresh.key, token.kind, granted, grave)
+            self.things[fresh.thing] = ModelThing(
+                "claimed", fresh.key, token.kind, granted, grave, record.group
+            )
+        elif fresh.slot == "successor":
+            record.release = None
         self.owners.setdefault(fresh.key, (fresh.thing, fresh.id))
         self.intents[fresh.id] = fresh
 
     def _hand_over(self, old: str, new: str) -> None:
-        for token in self.tokens.values():
-            token.spent = {pair: new if by == old else by for pair, by in token.spent.items()}
+        for spent in self._accounts():
+            spent |= {pair: new for pair, by in spent.items() if by == old}
         self.owners = {key: (thing, new if by == old else by) for key, (thing, by) in self.owners.items()}
 
     def _take_back(self, intent: ModelIntent) -> None:
-        for token in self.tokens.values():
-            token.spent = {pair: by for pair, by in token.spent.items() if by != intent.id}
+        for spent in self._accounts():
+            for pair in [pair for pair, by in spent.items() if by == intent.id]:
+                del spent[pair]
         record = self.things.get(intent.thing)
         owns_the_name = record is not None and record.key == intent.key
         if self.owners.get(intent.key, ("", ""))[1] == intent.id and not owns_the_name:
             del self.owners[intent.key]
+
+    def _accounts(self) -> list[dict[tuple[str, str], str]]:
+        tokens, groups = self.tokens.values(), self.groups.values()
+        return [
+            *(one.spent for one in tokens),
+            *(one.spent for one in groups),
+            *(hour for one in groups for hour in one.hours.values()),
+        ]
 
     def _revoke_staged(self, intent: ModelIntent) -> None:
         if intent.id in self.certificates:
@@ -240,12 +316,45 @@ class Model:
                 one.status, one.attached = "revoked", False
             self.dead_keys |= {key for key, (owner, _) in self.owners.items() if owner == thing}
             self.intents = {name: one for name, one in self.intents.items() if one.thing != thing}
-            record.status, record.grave = status, None
+            record.status, record.grave, record.release = status, None, None
             return
         held = [one for one in mine if one.attached]
         for one in held:
             one.status = "inactive" if status == "suspended" else "active"
         record.status = status if held or status == "suspended" else "claimed"
+
+    # ── groups ────────────────────────────────────────────────────────────────────────────────────────
+
+    def put_group(self, group: str) -> None:
+        """Have it; what was counted before it was removed still counts."""
+        known = self.groups.setdefault(group, ModelGroup(there=False))
+        self.events += not known.there
+        known.there = True
+
+    def remove_group(self, group: str) -> None:
+        """Forget it; raises Refused."""
+        if group not in self.groups or not self.groups[group].there:
+            raise Refused("not_found")
+        self.groups[group].there = False
+        self.events += 1
+
+    def release(self, thing: str, until: datetime | None) -> None:
+        """Let another key be brought until then; raises Refused."""
+        record = self.things.get(thing)
+        if record is None:
+            raise Refused("not_found")
+        if record.status in ("revoked", "retired"):
+            raise Refused("thing_revoked")
+        self.events += record.release != until
+        record.release = until
+
+    def move(self, thing: str, group: str | None) -> None:
+        """Put a thing under another group; raises Refused."""
+        record = self.things.get(thing)
+        if record is None or (group is not None and not self.groups[group].there):
+            raise Refused("not_found")
+        self.events += record.group != group
+        record.group = group
 
     # ── access policies ───────────────────────────────────────────────────────────────────────────────
 
@@ -342,6 +451,7 @@ class Model:
             for key in set(mine) - self.dead_keys:
                 del self.owners[key]
             if record.grave:
+                record.grave.group = record.group
                 self.things[dropped.thing] = record.grave
             else:
                 del self.things[dropped.thing]

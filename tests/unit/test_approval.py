@@ -1,112 +1,120 @@
-"""What a person compares: codes and words, computed alike on both sides."""
+"""Requests that wait for a person: what both sides compute, and what a word makes of one."""
 
-import hashlib
+import re
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, strategies as st
 
 from keyborn.domain.approval import (
     Approval,
+    ApprovalState,
+    admitted,
     approval_code,
     approval_id,
-    code_prefix,
+    decided,
     key_words,
-    same_words,
 )
+from keyborn.domain.errors import ApprovalsFull, NotFound
 from keyborn.domain.names import GroupName, KeyHash, ThingName
-from support.registry_cases import HOUR, START
-from support.walks import examples
+from support.registry_cases import HOUR, START, event, key
 
-LINE, SENSOR = GroupName("line-7"), ThingName("sensor-1")
-KEYS = st.binary(min_size=32, max_size=32).map(lambda raw: KeyHash(raw.hex()))
-KEY = KeyHash(hashlib.sha256(b"a key").hexdigest())
+LINE, LAMP, MINE = GroupName("line-7"), ThingName("lamp-1"), key("mine")
+WISH = Approval(approval_id(LINE, LAMP, MINE), LINE, LAMP, MINE, "192.0.2.1", START, START + HOUR)
+DECISIONS = [ApprovalState.APPROVED, ApprovalState.REFUSED]
+HASHES = st.binary(min_size=32, max_size=32).map(lambda raw: KeyHash(raw.hex()))
+
+# ── code and words ────────────────────────────────────────────────────────────────────────────────────
 
 
-def approval(key: KeyHash = KEY, *, replaces: bool = False) -> Approval:
-    return Approval(
-        approval_id(LINE, SENSOR, key, replaces=replaces), LINE, SENSOR, key, "192.0.2.7", START, START + HOUR
+def test_code_and_words_are_these_for_ever() -> None:
+    """A device of one release shows what the service of another one computes."""
+    assert key_words(KeyHash("00" * 32)) == "babab-babab-babab-babab"
+    assert key_words(KeyHash("ff" * 32)) == "zuzuz-zuzuz-zuzuz-zuzuz"
+    assert key_words(KeyHash("7f0000013f54dcc1" + "00" * 24)) == "lusab-babad-gutih-tugad"
+    assert re.fullmatch(r"p[0-9a-f]{16}", WISH.id)
+    assert (WISH.code, WISH.words) == (approval_code(LINE, LAMP, MINE), key_words(MINE))
+
+
+@given(HASHES)
+def test_words_can_be_read_out_and_tell_the_first_64_bits(hashed: KeyHash) -> None:
+    words = key_words(hashed)
+    assert re.fullmatch(r"([bdfghjklmnprstvz][aiou]){2}[bdfghjklmnprstvz](-(?:[a-z]{5})){3}", words)
+    assert bytes.fromhex(hashed)[:8] == b"".join(_number(word) for word in words.split("-"))
+
+
+def _number(word: str) -> bytes:
+    """The two bytes that a word stands for, by the table of the paper."""
+    number = 0
+    for letter in word:
+        table = "bdfghjklmnprstvz" if letter in "bdfghjklmnprstvz" else "aiou"
+        number = number * len(table) + table.index(letter)
+    return number.to_bytes(2)
+
+
+@given(HASHES)
+def test_a_code_has_no_letter_that_is_taken_for_another(hashed: KeyHash) -> None:
+    assert re.fullmatch(r"[0-9A-HJKMNP-TV-Z]{4}-[0-9A-HJKMNP-TV-Z]{4}", approval_code(LINE, LAMP, hashed))
+
+
+@given(st.sets(st.tuples(st.sampled_from("ab"), st.sampled_from("cd"), HASHES), min_size=2, max_size=6))
+def test_another_group_name_or_key_is_another_id_and_code(requests: set[tuple[str, str, KeyHash]]) -> None:
+    asked = [(GroupName(group), ThingName(thing), hashed) for group, thing, hashed in requests]
+    assert len({approval_id(*one) for one in asked}) == len(asked)
+    assert len({approval_code(*one) for one in asked}) == len(asked)
+
+
+def test_a_name_never_runs_into_the_next() -> None:
+    assert approval_id(GroupName("a"), ThingName("bc"), MINE) != approval_id(
+        GroupName("ab"), ThingName("c"), MINE
     )
 
 
-def test_a_code_has_two_groups_of_four_and_words_are_four_of_five_letters() -> None:
-    code, words = approval_code(LINE, SENSOR, KEY), key_words(KEY)
-    assert [len(part) for part in code.split("-")] == [4, 4]
-    assert [len(word) for word in words.split("-")] == [5, 5, 5, 5]
-    assert (approval().code, approval().words) == (code, words)
+# ── asking ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_words_are_those_of_the_proquint_paper() -> None:
-    """127.0.0.1 is lusab-babad, 63.84.220.193 is gutih-tugad (arXiv:0901.4016)."""
-    key = KeyHash(bytes([127, 0, 0, 1, 63, 84, 220, 193]).hex() + "00" * 24)
-    assert key_words(key) == "lusab-babad-gutih-tugad"
+def test_the_first_request_is_kept_while_it_counts_whatever_its_state() -> None:
+    again = replace(WISH, asked_at=START + HOUR - timedelta(milliseconds=1), source="192.0.2.2")
+    for state in ApprovalState:
+        known = replace(WISH, state=state)
+        assert admitted(known, again, 9, 1) is known
+    late = replace(again, asked_at=START + HOUR)
+    assert admitted(WISH, late, 0, 1) is late
 
 
-@given(KEYS)
-def test_the_ids_of_a_code_begin_with_what_the_code_says(key: KeyHash) -> None:
-    prefix = code_prefix(approval_code(LINE, SENSOR, key))
-    assert prefix is not None
-    ids = {approval_id(LINE, SENSOR, key, replaces=each) for each in (False, True)}
-    assert len(ids) == 2
-    assert all(each.startswith(prefix) and len(each) == 17 for each in ids)
+@pytest.mark.parametrize(("pending", "most"), [(1, 1), (2, 1), (0, 0)])
+def test_where_there_is_no_place_nothing_is_taken(pending: int, most: int) -> None:
+    with pytest.raises(ApprovalsFull) as refused:
+        admitted(None, WISH, pending, most)
+    assert refused.value.retry_after == 60.0
 
 
-@given(KEYS, KEYS)
-def test_another_key_has_another_code_and_other_words(one: KeyHash, other: KeyHash) -> None:
-    if one[:16] != other[:16]:
-        assert key_words(one) != key_words(other)
-    if one != other:
-        assert approval_id(LINE, SENSOR, one) != approval_id(LINE, SENSOR, other)
+def test_only_what_is_undecided_and_not_expired_waits() -> None:
+    assert WISH.waits(START)
+    assert not WISH.waits(START + HOUR)
+    assert not any(replace(WISH, state=state).waits(START) for state in DECISIONS)
 
 
-@pytest.mark.parametrize("typed", ["7k3m-9qxz", "7K3M9QXZ", "7K3M-9QXZ", "7-K3M-9QXZ"])
-def test_a_code_is_read_however_it_is_typed(typed: str) -> None:
-    assert code_prefix(typed) == code_prefix("7K3M-9QXZ") is not None
+# ── deciding ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_letters_that_are_taken_for_digits_are_those_digits() -> None:
-    assert code_prefix("O0lI-1iLo") == code_prefix("0011-1110")
+@pytest.mark.parametrize("state", DECISIONS)
+def test_a_word_is_kept_with_who_and_when_and_until(state: ApprovalState) -> None:
+    told, until = event(at=START + timedelta(minutes=1)), START + 3 * HOUR
+    changed = decided(WISH, state, until, told)
+    assert changed == replace(WISH, state=state, decided_by="tester", decided_at=told.at, expires_at=until)
+    assert decided(changed, state, until + HOUR, told) is changed, "a repeat"
+    other = next(each for each in DECISIONS if each is not state)
+    assert decided(changed, other, until, told).state is other, "the last word counts"
 
 
-@pytest.mark.parametrize("typed", ["", "-", "7K3M-9QX", "7K3M-9QXZA", "7K3M-9QXU", "7K3M 9QXZ", "ÄÖÜß-9QXZ"])
-def test_what_is_no_code_is_none(typed: str) -> None:
-    assert code_prefix(typed) is None
+@pytest.mark.parametrize("state", ApprovalState)
+def test_what_has_expired_is_not_there(state: ApprovalState) -> None:
+    with pytest.raises(NotFound):
+        decided(replace(WISH, state=state), ApprovalState.REFUSED, START + 3 * HOUR, event(at=START + HOUR))
 
 
-@given(st.text(max_size=20))
-def test_whatever_is_typed_is_a_code_or_none(typed: str) -> None:
-    prefix = code_prefix(typed)
-    assert prefix is None or len(prefix) == 11
-
-
-@pytest.mark.parametrize(
-    "typed",
-    ["lusab-babad-gutih-tugad", "LUSAB BABAD GUTIH TUGAD", " lusab  babad-gutih tugad\n"],
-)
-def test_words_are_the_same_whatever_stands_between_them(typed: str) -> None:
-    assert same_words(typed, KeyHash(bytes([127, 0, 0, 1, 63, 84, 220, 193]).hex() + "00" * 24))
-
-
-@given(KEYS, KEYS)
-def test_words_of_another_key_are_never_the_same(one: KeyHash, other: KeyHash) -> None:
-    assert same_words(key_words(one), one)
-    assert same_words(key_words(one), other) == (one[:16] == other[:16])
-
-
-@pytest.mark.parametrize("typed", ["", "lusab", "lusab-babad-gutih", "lusab-babad-gutih-tugad-lusab"])
-def test_fewer_or_more_words_are_not_the_same(typed: str) -> None:
-    assert not same_words(typed, KeyHash(bytes([127, 0, 0, 1, 63, 84, 220, 193]).hex() + "00" * 24))
-
-
-def test_a_request_is_of_its_own_group_name_and_key_only() -> None:
-    made = approval()
-    assert made.is_of(LINE, SENSOR, KEY)
-    assert not made.is_of(GroupName("line-8"), SENSOR, KEY)
-    assert not made.is_of(LINE, ThingName("sensor-2"), KEY)
-    assert not made.is_of(LINE, SENSOR, KeyHash("0" * 64))
-
-
-def test_a_hundred_thousand_keys_share_hardly_a_code() -> None:
-    """By chance 100,000 codes of 40 bits have 0.005 pairs; words, with 64 bits, have none."""
-    keys = [KeyHash(hashlib.sha256(bytes(str(n), "ascii")).hexdigest()) for n in range(examples(30_000))]
-    assert len({approval_code(LINE, SENSOR, key) for key in keys}) >= len(keys) - 1
-    assert len({key_words(key) for key in keys}) == len(keys)
+def test_nobody_decides_that_something_is_pending() -> None:
+    with pytest.raises(ValueError, match="pending"):
+        decided(WISH, ApprovalState.PENDING, START + HOUR, event())

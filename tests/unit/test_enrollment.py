@@ -348,7 +348,15 @@ certificates = st.builds(
 )
 standings = st.builds(
     Standing,
-    thing=st.none() | st.builds(Thing, st.just(LAMP), st.sampled_from(ThingStatus), keys, st.just(START)),
+    thing=st.none()
+    | st.builds(
+        Thing,
+        st.just(LAMP),
+        st.sampled_from(ThingStatus),
+        keys,
+        st.just(START),
+        release_until=st.sampled_from([None, START, START + HOUR]),
+    ),
     case_twin=st.none() | st.just(ThingName("LAMP-1")),
     key_owner=st.none() | st.sampled_from([LAMP, OTHER]),
     key_revoked=st.booleans(),
@@ -391,7 +399,10 @@ def test_no_verdict_ever_breaks_a_law(standing: Standing, one: Attempt) -> None:
     if named is not None:
         assert named.status is not ThingStatus.SUSPENDED
         takes = named.status.is_gone or named.key_hash != one.key
-        assert not takes or (one.applicant.may_replace and one.applicant.scope == NameScope(one.thing))
+        ordered = one.applicant.may_replace and one.applicant.scope == NameScope(one.thing)
+        released = named.is_released(one.now) and not named.status.is_gone
+        waits = one.key in {each.key_hash for each in (standing.successor, standing.open_intent) if each}
+        assert not takes or ordered or released or (standing.redeemed and waits)
     if isinstance(verdict, Repeat):
         assert verdict.certificate.live(one.now)
         assert verdict.certificate.key_hash == one.key

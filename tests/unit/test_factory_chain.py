@@ -186,7 +186,7 @@ def test_broken_algorithms_and_weak_keys_are_refused() -> None:
     plant = ROOT.below("Small plant", Wanted(extensions=[CA]), key=small)
     assert "not taken" in refused(plant.device(), plant)
     bitcoin = ec.generate_private_key(ec.SECP256K1())
-    assert "not taken" in refused(ROOT.below("k1", key=bitcoin))  # type: ignore[arg-type] # an EC key, too
+    assert "not taken" in refused(ROOT.below("k1", key=bitcoin))
     one = ec.derive_private_key(1, ec.SECP256R1())
     assert "not taken" in refused(ROOT.below("one", key=one))
 

@@ -65,9 +65,9 @@ def verify_chain(
         for each in (leaf, *between):
             _require_sound_key(each)
         verifier = (
-            PolicyBuilder()
+            PolicyBuilder()  # at the time that a clock told the caller
             .store(Store(list(authorities)))
-            .time(now)
+            .time(now)  # the caller's clock
             .max_chain_depth(MAX_DEPTH)
             .extension_policies(ca_policy=_AUTHORITY, ee_policy=_SIGNER)
             .build_client_verifier()

@@ -22,6 +22,7 @@ MAX_CERTIFICATES = 32
 _SPAN = re.compile(r"([0-9]{1,9})([smhd])", re.ASCII)
 _YEARS = range(1971, 9998)
 """A moment there can be shifted to UTC."""
+_PLAIN = re.compile(r"[A-Za-z0-9_.@/:#-]{1,128}")
 _WORD = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 _PATH = re.compile(r"[A-Za-z0-9._~%!$&'()*+,;=:@/?-]*")
 _KINDS = {
@@ -63,8 +64,9 @@ class Table:
     path: str = ""
 
     def place(self, key: str) -> str:
-        """``oidc.issuer``."""
-        return f"{self.path}.{key}" if self.path else key
+        """``oidc.issuer``; a hostile key is quoted."""
+        named = key if _PLAIN.fullmatch(key) else shown(key)
+        return f"{self.path}.{named}" if self.path else named
 
     def only(self, known: Collection[str]) -> None:
         """Refuse keys that are not known."""
@@ -73,8 +75,7 @@ class Table:
                 continue
             if key.removesuffix("-file") in known:
                 _refuse_file(self.place(key), key.removesuffix("-file"))
-            named = key if re.fullmatch(r"[a-z0-9-]{1,40}", key) else shown(key)
-            refuse(self.place(named), f"there is no such key{instead(key, known)}")
+            refuse(self.place(key), f"there is no such key{instead(key, known)}")
 
     def take(self, key: str, kind: type[T]) -> T | None:
         """The value, of exactly this type; None where there is none."""

@@ -34,8 +34,8 @@ GROUP_KEY_PREFIX = "kbg1."
 MAX_CODE = 1024
 _HEADER = struct.Struct(">QQB")
 """Issued, expires, bytes of the fingerprint. Its highest bit says that the secret has a length of its own,
-the next one that facts follow: a byte of length, and ``method:group`` or ``method:group:key id`` in ASCII. Who
-does not know that bit takes the fingerprint for too long, and refuses the code."""
+the next one that facts follow: a byte of length, and ``method:group`` or ``method:group:key id`` in ASCII.
+Who does not know that bit takes the fingerprint for too long, and refuses the code."""
 _LENGTH = struct.Struct(">H")
 _OWN_LENGTH, _FACTS = 0x80, 0x40
 _GROUP_KEY_ID = re.compile(r"k[0-9a-f]{16}")

@@ -16,6 +16,7 @@ from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
+from keyborn.domain.checkpoint import Checkpoint
 from keyborn.domain.enrollment import Attempt, Verdict
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
@@ -47,9 +48,10 @@ class Enrollments(Protocol):
 
         An ``Issue`` that is not resumed has been written: intent (which supersedes an open one of the same
         thing), thing record (status claimed if new or freed by a replacement; an existing thing keeps its
-        record while a successor waits), key binding and the token's redemption. A resumed one writes only the
-        redemption of a token that had not paid for the pair yet. Refusals write nothing; a token that the
-        registry does not know counts as withdrawn. Raises what ``decide`` raises.
+        record while a successor waits, without its release), key binding and what is ``owed``: the redemption
+        of the token, and of the group's accounts. A resumed one writes only the redemptions that had not been
+        paid for the pair yet. Refusals write nothing; a token that the registry does not know counts as
+        withdrawn. Raises what ``decide`` raises.
         """
         ...
 
@@ -196,7 +198,7 @@ class AccessPolicies(Protocol):
         ...
 
     async def remove_policy(self, name: PolicyName, event: AuditEvent) -> None:
-        """Forget a document. Raises NotFound, and PolicyInUse while a thing or an unspent token names it.
+        """Forget a document. Raises NotFound, and PolicyInUse while a thing, unspent token or group has it.
 
         The default policy is always in use.
         """
@@ -353,6 +355,25 @@ class AuditTrail(Protocol):
         """A page of the chain, by sequence number; the first row is 1.
 
         Raises AuditBroken for a row that no Keyborn wrote; ``domain.audit.verify`` checks the rest.
+        """
+        ...
+
+
+class Checkpoints(Protocol):
+    """Capability: signed checkpoints, kept beside the trail."""
+
+    async def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep one; of two about the same record the first stays."""
+        ...
+
+    async def latest_checkpoint(self) -> Checkpoint | None:
+        """The one about the latest record, or None."""
+        ...
+
+    async def checkpoints(self, *, after: int = 0, limit: int = 1000) -> Sequence[Checkpoint]:
+        """A page of those about records behind ``after``, by sequence number.
+
+        Raises AuditBroken for one that no Keyborn wrote; ``domain.checkpoint`` checks the rest.
         """
         ...
 

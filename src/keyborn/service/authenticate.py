@@ -22,14 +22,15 @@ class TokenAuthenticator:
     async def authenticate(self, credential: Credential) -> Applicant:
         """Raise CredentialMissing or CredentialRefused.
 
-        An expired token still proves who asks: the rules of enrolment let it repeat a lost answer.
+        An expired token still proves who asks: the rules of enrolment let it repeat a lost answer. A group
+        key proves nothing by being shown: its devices sign.
         """
         if credential.bearer is None:
             raise CredentialMissing
         secret = decode_secret(credential.bearer)
         token = await self._tokens.find(token_id(secret))
         genuine = hmac.compare_digest(token.digest if token else _NOBODY, digest(secret))
-        if token is None or not genuine or token.withdrawn_at is not None:
+        if token is None or not genuine or token.withdrawn_at is not None or token.key is not None:
             raise CredentialRefused
         return applicant_of(token.id, token)
 

@@ -10,16 +10,27 @@ Everything follows from one seed, and nothing sleeps::
         world.reboot()  # what was durable is still in the real registry behind it
 """
 
+from keyborn.testing.grouping import FaultyGroupingRegistry
 from keyborn.testing.stepping import SteppedLoop, interleave, pause, run
 from keyborn.testing.time import SeededEntropy, SkewedClock, VirtualClock
 from keyborn.testing.world import POLITE, Crash, Moment, Point, Rudeness, World, every_crash
-from keyborn.testing.wrappers import FaultyAuthority, FaultyBeliefs, FaultyRegistry, FaultyRenewingRegistry
+from keyborn.testing.wrappers import (
+    FaultyAuthority,
+    FaultyBeliefs,
+    FaultyCheckpoints,
+    FaultyKeys,
+    FaultyRegistry,
+    FaultyRenewingRegistry,
+)
 
 __all__ = [
     "POLITE",
     "Crash",
     "FaultyAuthority",
     "FaultyBeliefs",
+    "FaultyCheckpoints",
+    "FaultyGroupingRegistry",
+    "FaultyKeys",
     "FaultyRegistry",
     "FaultyRenewingRegistry",
     "Moment",

@@ -9,13 +9,23 @@ from random import Random
 from typing import TypeVar
 
 from keyborn.domain.errors import KeybornError, RegistryUnavailable
-from keyborn.ports import CertificateAuthority, Registry, RenewingRegistry
+from keyborn.ports import (
+    CertificateAuthority,
+    Checkpoints,
+    GroupingRegistry,
+    KeyRegistry,
+    Registry,
+    RenewingRegistry,
+)
+from keyborn.testing.grouping import FaultyGroupingRegistry
 from keyborn.testing.stepping import pause
 from keyborn.testing.time import DAWN, SeededEntropy, VirtualClock
 from keyborn.testing.wrappers import (
     Believing,
     FaultyAuthority,
     FaultyBeliefs,
+    FaultyCheckpoints,
+    FaultyKeys,
     FaultyRegistry,
     FaultyRenewingRegistry,
 )
@@ -87,9 +97,21 @@ class World:
         """``real``, whose things renew, as seen through this world."""
         return FaultyRenewingRegistry(real, self)
 
+    def grouping(self, real: GroupingRegistry) -> FaultyGroupingRegistry:
+        """``real``, which knows enrolment groups, as seen through this world."""
+        return FaultyGroupingRegistry(real, self)
+
     def beliefs(self, real: Believing) -> FaultyBeliefs:
         """What ``real`` knows of roots, as seen through this world."""
         return FaultyBeliefs(real, self)
+
+    def keys(self, real: KeyRegistry) -> FaultyKeys:
+        """What ``real`` knows of remote operators, as seen through this world."""
+        return FaultyKeys(real, self)
+
+    def checkpoints(self, real: Checkpoints) -> FaultyCheckpoints:
+        """What ``real`` keeps of signatures under its trail, as seen through this world."""
+        return FaultyCheckpoints(real, self)
 
     def authority(self, real: CertificateAuthority) -> FaultyAuthority:
         """``real`` as seen through this world."""

@@ -16,19 +16,28 @@ from cfnlint.decode import cfn_yaml
 from keyborn.adapters.aws.admission import DynamoLine
 from keyborn.adapters.aws.stack.stacks import template
 from keyborn.adapters.aws.table import items, keys
+from keyborn.domain.applicant import Applicant
+from keyborn.domain.approval import ApprovalId, ApprovalState
 from keyborn.domain.errors import KeybornError
-from keyborn.domain.names import ThingName
+from keyborn.domain.group import GroupDocument
+from keyborn.domain.method import Method
+from keyborn.domain.names import NameScope, ThingName
 from keyborn.domain.quota import Pacing
 from keyborn.domain.thing import ThingStatus
+from keyborn.domain.token import TokenId
+from keyborn.service.enroll import EnrollmentRequest
 from support.aws_faults import ENDLESS, Fault, Faults, Killed, Plan
 from support.aws_iam import Ledger, Statement, Write, denied
 from support.aws_saga import LAMP, LEASE, Process, Stage
 from support.csr_make import make_csr
+from support.grouping_cases import LINE, GroupingDesk, Rule, hourly, registered
 from support.registry_cases import make_token
 from support.signing import Signer
 
 OTHER = ThingName("lamp-2")
+DECIDED = (ApprovalState.APPROVED, ApprovalState.REFUSED)
 PUT, UPDATE = "dynamodb:PutItem", "dynamodb:UpdateItem"
+GET, CHECK = "dynamodb:GetItem", "dynamodb:ConditionCheckItem"
 MADE = keys.secret(make_token("any").id, make_token("any").digest)[0]
 COUNTED = frozenset({"pk", "sk", "taken", "uses", "withdrawnAt", "rev"})
 """What a claim asks and changes of a token, and its keys."""
@@ -72,6 +81,7 @@ async def life(stage: Stage, ledger: Ledger) -> None:
         await one.enroll(make_csr(LAMP)[1], secret=again)
         await given_up(stage, one, named, new)
         await renewals(stage, one, named)
+        await groups(stage, office, one, named)
     line = DynamoLine(_client(stage, ledger), stage.table, Pacing(10))
     now = stage.clock.now().timestamp()
     await line.take(now, now)
@@ -105,6 +115,25 @@ async def renewals(stage: Stage, one: Process, named: bytes) -> None:
         await one.confirm(first)
 
 
+async def groups(stage: Stage, office: Process, one: Process, named: bytes) -> None:
+    """Enrolments under a group: with a token, with what proves itself; asking; a limit that is reached."""
+    now = stage.clock.now()
+    await office.registry.put_group(GroupDocument(LINE, "", now), stage.event("group.put"))
+    terms = replace(Rule(limit=2, rate=hourly(2)).terms(now), thing_type="lamp")
+    await one.enroll(make_csr("lamp-4")[1], {"room": "4"}, secret=named, name="lamp-4", terms=terms)
+    wish = GroupingDesk(one.registry, now=now).wish("lamp-5")
+    await one.registry.ask(wish, 1, stage.event("approval.ask"))
+    with pytest.raises(KeybornError):
+        await one.registry.ask(replace(wish, id=ApprovalId("p1")), 1, stage.event("approval.ask"))
+    await office.registry.decide(wish.id, ApprovalState.APPROVED, now + LEASE, stage.event("approve"))
+    asked = await one.registry.ask(wish, 1, stage.event("approval.ask"))
+    assert asked.state is ApprovalState.APPROVED
+    shown = Applicant(Method.ASK, TokenId(asked.id), NameScope("lamp-5"), 1, is_known=False, terms=terms)
+    await one.authority.enroll(shown, EnrollmentRequest("lamp-5", make_csr("lamp-5")[1], "192.0.2.1"))
+    with pytest.raises(KeybornError):
+        await one.enroll(make_csr("lamp-6")[1], secret=named, name="lamp-6", terms=terms)
+
+
 def _client(stage: Stage, ledger: Ledger) -> object:
     client = stage.stack.client("dynamodb")
     ledger.watch(client)
@@ -121,6 +150,7 @@ async def test_nothing_that_an_enrolment_writes_is_denied_to_its_role(stage: Sta
     assert kinds >= {"device", "name#", "key#", "cert#", "certs#", "intent#", "open", "paid#", "users#"}
     assert kinds >= {"token", "event", "dirt", "bucket", "place#"}
     assert kinds >= {"nonce#", keys.SUCCESSORS, keys.OWED}
+    assert kinds >= {"account#", "asked", "waiting#"}
 
 
 async def test_of_a_token_an_enrolment_touches_nothing_but_its_count(stage: Stage) -> None:
@@ -132,11 +162,15 @@ async def test_of_a_token_an_enrolment_touches_nothing_but_its_count(stage: Stag
 
 
 NEVER = [keys.AUDIT, keys.HEAD[0], keys.POLICIES, "givers#keyborn-default", keys.SEAL[0], MADE]
+ANNOUNCED = registered("k1")
+NEVER += [keys.GROUPS, keys.rule(LINE)[0], "givers#fleet", keys.registered(ANNOUNCED.key_hash)[0]]
+NEVER += [keys.registered_in(LINE), *map(keys.APPROVALS.__getitem__, DECIDED)]
+NEVER += [keys.CHECKPOINTS, keys.NOTARIES, keys.NOTARY[0]]
 
 
 @pytest.mark.parametrize("action", [PUT, UPDATE])
 @pytest.mark.parametrize("partition", NEVER)
-def test_the_trail_its_end_policies_and_who_made_a_secret_are_denied(action: str, partition: str) -> None:
+def test_what_an_operator_decides_and_the_trail_are_denied(action: str, partition: str) -> None:
     assert denied(statements(), Write(action, partition))
 
 
@@ -145,7 +179,8 @@ def test_a_token_cannot_be_made_or_written_over() -> None:
 
 
 def test_nor_can_one_be_made_attribute_by_attribute() -> None:
-    whole = items.token_item(make_token("any"))
+    whole = items.token_item(replace(make_token("any", group=LINE), key=b"key"))
+    assert {"group", "key"} <= whole.keys()
     for name in whole.keys() - COUNTED:
         assert denied(statements(), Write(UPDATE, keys.TOKENS, frozenset({"pk", name}))), name
 
@@ -155,3 +190,11 @@ def test_a_denial_needs_the_key_to_be_there_so_that_it_never_denies_by_a_missing
     assert denials
     for one in denials:
         assert all(operator.startswith("ForAnyValue:") for operator in one["Condition"])
+
+
+@pytest.mark.parametrize("action", [GET, CHECK])
+def test_the_key_that_signs_checkpoints_is_the_one_item_that_an_enrolment_may_not_read(action: str) -> None:
+    """Nor ask about: conditions would tell it byte by byte."""
+    assert denied(statements(), Write(action, keys.NOTARY[0])) == ["NoCheckpoint"]
+    for partition in (keys.SEAL[0], keys.TOKENS, keys.NOTARIES, keys.CHECKPOINTS, "device", "cert#0"):
+        assert denied(statements(), Write(action, partition)) == []

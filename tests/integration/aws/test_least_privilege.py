@@ -349,11 +349,24 @@ def session_left_open(root: Backroom) -> None:
     asyncio.run(_suspend())
 
 
+def thing_described(root: Backroom) -> None:
+    """Attributes that an operator has set."""
+    name = enrolled(root)
+
+    async def _describe() -> None:
+        async with root.table() as table:
+            told = event("thing.set", name, root.clock.now())
+            await table.set_attributes(name, {"room": "4"}, told)
+
+    asyncio.run(_describe())
+
+
 SCENARIOS: dict[str, Callable[[Backroom], None]] = {
     "iot:ListCertificates": lost_answer,
     "iot:DescribeCertificate": lost_answer,
     "iot:AttachPolicy": policy_not_attached,
     "iot:DeleteConnection": session_left_open,
+    "iot:UpdateThing": thing_described,
 }
 """What there has to be for the sweeper to call the action; for all others an enrolment that died late."""
 MISSING = "iot:DeleteConnection"

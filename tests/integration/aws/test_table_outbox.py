@@ -22,7 +22,7 @@ async def strike(desk: Desk) -> None:
     await registry_of(desk).settle(await owed(desk))
 
 
-async def told(desk: Desk) -> set[tuple[str, CertificateStatus | None]]:
+async def told(desk: Desk) -> set[tuple[str | None, CertificateStatus | None]]:
     return {(one.certificate, one.status) for one in await owed(desk)}
 
 

@@ -38,7 +38,7 @@ async def first(desk: RenewingDesk) -> Certificate:
     return await desk.enroll(await desk.token("secret"), "lamp-1", "k1")
 
 
-async def owed(desk: RenewingDesk) -> list[tuple[str, CertificateStatus | None]]:
+async def owed(desk: RenewingDesk) -> list[tuple[str | None, CertificateStatus | None]]:
     return [(one.certificate, one.status) for one in await dynamo(desk).owed(before=desk.now + HOUR)]
 
 

@@ -18,7 +18,7 @@ from keyborn.adapters.aws.table.values import from_wire, to_wire
 from keyborn.domain.certificate import CertificateStatus, Slot
 from keyborn.domain.errors import AuditBroken
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.names import CertificateId, GroupName, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import TokenId
 from support.registry_cases import LIFETIME, START, certificate_for, key, make_token, policy_names
@@ -99,6 +99,9 @@ def dossiers() -> Iterator[Dossier]:
     yield Dossier(thing, waiting=waiting)
     yield Dossier(thing, waiting=replace(waiting, staged=staged, leased_until=START + timedelta(seconds=9)))
     yield Dossier(service, 1, waiting=replace(waiting, brought_key=False, paid=()), grave=grave)
+    member = replace(thing, group=GroupName("line-7"), thing_type="lamp", release_until=START)
+    counted = replace(waiting, charged=(TokenId("f1"), TokenId("g:line-7")), rated=((TokenId("g:a:1:2"), 7),))
+    yield Dossier(member, waiting=counted)
 
 
 @pytest.mark.parametrize("dossier", list(dossiers()))
@@ -131,6 +134,12 @@ def test_a_token_comes_back(policies: list[str] | None, uses: int | None) -> Non
     token = make_token("secret", "lamp-*", uses, replaces=True, policies=policies)
     item = {**from_wire(to_wire(items.token_item(token))), "sk": token.id, "taken": 7}
     assert (items.token_use(item).token, items.token_use(item).uses_taken) == (token, 7)
+
+
+def test_a_group_s_key_and_a_token_of_a_group_come_back() -> None:
+    token = replace(make_token("secret", group="line-7"), key=b"\0key")
+    item = {**from_wire(to_wire(items.token_item(token))), "sk": token.id}
+    assert items.token_use(item).token == token
 
 
 def test_a_document_that_does_not_parse_any_more_shows_its_text_and_decides_nothing() -> None:
@@ -239,6 +248,36 @@ def test_counting_adds_up_and_leaves_the_revision() -> None:
     assert update["UpdateExpression"] == "ADD #taken :taken"
     assert update["ExpressionAttributeValues"] == {":taken": {"N": "2"}}
     assert update["ConditionExpression"] == "(#taken < #uses)"
+
+
+def test_a_count_may_be_held_against_a_bound_that_the_item_does_not_know() -> None:
+    one = draft({})
+    one.amend(A, {"ttl": 5})
+    one.count(A, "taken", 1, "attribute_not_exists(#taken) OR #taken < :most", most=3)
+
+    ((update,),) = [list(item.values()) for item in one.request("t")[1]]
+
+    assert update["UpdateExpression"] == "SET #ttl = :ttl, #rev = :rev ADD #taken :taken"
+    assert update["ExpressionAttributeValues"][":most"] == {"N": "3"}
+
+
+def test_a_count_without_a_condition_makes_what_it_counts_in() -> None:
+    one = draft({})
+    one.count(A, "taken", 1, None)
+
+    ((update,),) = [list(item.values()) for item in one.request("t")[1]]
+
+    assert "ConditionExpression" not in update
+
+
+def test_a_bound_stands_where_up_and_down_is_no_change() -> None:
+    one = draft({})
+    one.count(A, "taken", -1, "attribute_exists(#pk)")
+    one.count(A, "taken", 1, "#taken < :most", most=3)
+
+    (item,) = one.request("t")[1]
+
+    assert item["ConditionCheck"]["ExpressionAttributeValues"] == {":most": {"N": "3"}}
 
 
 def test_counting_up_and_down_again_is_a_condition_alone() -> None:

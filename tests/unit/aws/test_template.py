@@ -142,6 +142,7 @@ def test_each_role_has_exactly_the_actions_of_its_work() -> None:
     }
     swept = table - {"dynamodb:ConditionCheckItem"} | {"dynamodb:DeleteItem", "dynamodb:Query"}
     assert actions("SweepRole") >= logs | swept
+    assert {"iot:DescribeThing", "iot:UpdateThing"} <= actions("SweepRole")  # what an operator says of things
     others = {"iot:CreateCertificateFromCsr", "iot:CreateThing", "dynamodb:Scan", *checks}
     assert not actions("SweepRole") & others
 

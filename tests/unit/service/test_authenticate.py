@@ -2,9 +2,12 @@ from dataclasses import replace
 
 import pytest
 
+from keyborn.adapters.memory import MemoryRegistry
+from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import CredentialMissing, CredentialRefused, OpenEnrollmentRefused, TokenExhausted
-from keyborn.domain.names import NameScope
-from keyborn.domain.token import encode_secret
+from keyborn.domain.group_key import device_key, group_key_id
+from keyborn.domain.names import GroupName, NameScope, ThingName
+from keyborn.domain.token import digest, encode_secret, token_id
 from keyborn.ports import Credential
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
 from keyborn.service.tokens import TokenWish
@@ -43,6 +46,19 @@ async def test_a_secret_whose_id_exists_but_whose_digest_differs_is_refused(worl
 
     with pytest.raises(CredentialRefused):
         await TokenAuthenticator(Colliding()).authenticate(bearer(token.code.secret))
+
+
+async def test_a_group_key_proves_nothing_by_being_shown(world: OfficeWorld) -> None:
+    """Neither under its own id, nor under the one that a token of the same bytes would have."""
+    key = bytes(range(32))
+    kept = (await world.token("sensor-1")).token
+    for identity in (group_key_id(key), token_id(key)):
+        held = replace(kept, id=identity, digest=digest(key), key=key, group=GroupName("line-7"))
+        registry = MemoryRegistry()
+        await registry.add(held, AuditEvent(world.clock.now(), "key.create", "done", identity, "tester"))
+        for shown in (key, digest(key), device_key(key, ThingName("sensor-1"))):
+            with pytest.raises(CredentialRefused):
+                await TokenAuthenticator(registry).authenticate(bearer(shown))
 
 
 async def open_door(world: OfficeWorld, uses: int = 100) -> OpenEnrollment:

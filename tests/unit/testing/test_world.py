@@ -10,6 +10,8 @@ import pytest
 
 from keyborn.adapters.memory import MemoryRegistry
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
+from keyborn.domain.api_key import ApiKey, ApiKeyId, Role
+from keyborn.domain.audit import ChainHead
 from keyborn.domain.certificate import CertificateStatus
 from keyborn.domain.enrollment import Issue
 from keyborn.domain.errors import KeybornError, NotFound, RegistryUnavailable, Unavailable
@@ -20,12 +22,15 @@ from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId
 from keyborn.ports import (
     CertificateAuthority,
+    GroupingRegistry,
     Registry,
     RenewingRegistry,
 )
 from keyborn.testing import (
     Crash,
     FaultyBeliefs,
+    FaultyCheckpoints,
+    FaultyKeys,
     Moment,
     Point,
     Rudeness,
@@ -39,6 +44,8 @@ from keyborn.testing import (
     pause,
     run,
 )
+from support.exports import NOTARY
+from support.grouping_cases import GroupingDesk, Rule, hourly, proving, registered
 from support.registry_cases import START, Desk, event, make_token
 from support.renewing_cases import RenewingDesk
 
@@ -313,6 +320,30 @@ async def renewing_tour(registry: RenewingRegistry) -> None:
     assert (await desk.grace("lamp-9", START)).grace_until == START
 
 
+async def grouping_tour(registry: GroupingRegistry) -> None:
+    """Call every method of groups once; what is said twice counts once."""
+    desk, known = GroupingDesk(registry), registered("k9", "lamp-7")
+    group = await desk.put_group()
+    assert await registry.group(group.name) == group
+    await desk.join(await desk.token("of lamp-7"), "lamp-7", "k7")
+    assert [use.taken for use in await registry.groups()] == [1]
+    assert (await desk.release("lamp-7")).release_until is not None
+    assert (await desk.move("lamp-7", None)).group is None
+    assert (await desk.describe("lamp-7", {"a": "1"})).attributes == {"a": "1"}
+    await desk.register(known)
+    assert await registry.registered(known.key_hash) == known
+    assert await registry.registered_in(known.group) == [known]
+    await desk.unregister("k9")
+    decided = await desk.decide(await desk.ask(desk.wish("lamp-8")))
+    assert await registry.approval(decided.id) == decided
+    assert await registry.approvals(decided.state) == [decided]
+    await registry.forget_approvals(before=START + timedelta(days=1))
+    assert await registry.approvals(decided.state) == []
+    await desk.remove_group()
+    assert await registry.group(group.name) is None
+    assert (await desk.told())[-1] == "group.remove"
+
+
 async def believing_tour(beliefs: FaultyBeliefs, registry: MemoryRegistry) -> None:
     """Call every method that is about roots once; what is said twice counts once."""
     desk, roots = Desk(registry), RootSet("0" * 64)
@@ -325,11 +356,31 @@ async def believing_tour(beliefs: FaultyBeliefs, registry: MemoryRegistry) -> No
     assert await beliefs.holders(b"issuer", START) == []
 
 
+async def signing_tour(checkpoints: FaultyCheckpoints) -> None:
+    """Call every method that is about checkpoints once."""
+    signed = NOTARY.checkpoint(ChainHead(1, "a" * 64))
+    await checkpoints.add_checkpoint(signed)
+    assert await checkpoints.latest_checkpoint() == signed
+    assert await checkpoints.checkpoints() == [signed]
+
+
+async def operating_tour(keys: FaultyKeys) -> None:
+    """Call every method that is about remote operators once; what is said twice counts once."""
+    key = ApiKey(ApiKeyId("a0"), bytes(32), "alice", Role.VIEWER, START, START + timedelta(days=1))
+    await keys.add_api_key(key, event())
+    assert await keys.api_key(key.id) == key
+    ended = await keys.withdraw_api_key(key.id, event())
+    assert await keys.api_keys() == [ended]
+
+
 def test_every_method_of_the_registry_is_a_named_effect() -> None:
     world = World(1)
+    run(operating_tour(world.keys(MemoryRegistry())))
+    run(signing_tour(world.checkpoints(MemoryRegistry())))
     run(believing_tour(world.beliefs(believing := MemoryRegistry()), believing))
     run(tour(world.registry(MemoryRegistry())))
     run(renewing_tour(world.renewing(MemoryRegistry())))
+    run(grouping_tour(world.grouping(MemoryRegistry())))
     methods = {name for name in dir(MemoryRegistry) if not name.startswith("_")}
     assert {name.removeprefix("registry.") for name in world.journal} == methods
 
@@ -337,8 +388,11 @@ def test_every_method_of_the_registry_is_a_named_effect() -> None:
 def test_a_duplicating_world_holds_the_registry_s_promises() -> None:
     run(tour(World(1, Rudeness(duplicate=1)).registry(MemoryRegistry())))
     run(renewing_tour(World(1, Rudeness(duplicate=1)).renewing(MemoryRegistry())))
+    run(grouping_tour(World(1, Rudeness(duplicate=1)).grouping(MemoryRegistry())))
     real = MemoryRegistry()
     run(believing_tour(World(1, Rudeness(duplicate=1)).beliefs(real), real))
+    run(signing_tour(World(1, Rudeness(duplicate=1)).checkpoints(MemoryRegistry())))
+    run(operating_tour(World(1, Rudeness(duplicate=1)).keys(MemoryRegistry())))
 
 
 def test_a_lost_reply_about_a_policy_is_mended_by_asking_again() -> None:
@@ -439,3 +493,26 @@ def test_a_claim_through_the_world_is_a_claim() -> None:
     token = run(desk.token("secret"))
     assert isinstance(run(desk.claim(token, "lamp-1", "k1")), Issue)
     assert run(real.thing(ThingName("lamp-1"))) is not None
+
+
+def test_every_crash_of_a_claim_under_a_group_is_settled_by_the_next_attempt() -> None:
+    """The accounts, too: whatever was paid before the crash is paid once."""
+    rule = Rule(limit=1, rate=hourly(1))
+
+    def prepared() -> tuple[World, MemoryRegistry]:
+        registry = MemoryRegistry()
+        run(GroupingDesk(registry).put_group())
+        return World(1), registry
+
+    world, real = prepared()
+    run(GroupingDesk(world.grouping(real)).join(proving("chip", uses=1), "lamp-1", "k1", rule))
+    for point in every_crash(world.journal):
+        world, real = prepared()
+        world.crash_at(point)
+        desk = GroupingDesk(world.grouping(real))
+        with pytest.raises(Crash):
+            run(desk.join(proving("chip", uses=1), "lamp-1", "k1", rule))
+        world.reboot()
+        certificate = run(desk.join(proving("chip", uses=1), "lamp-1", "k1", rule))
+        assert certificate.status is CertificateStatus.ACTIVE, point
+        assert run(desk.taken()) == 1

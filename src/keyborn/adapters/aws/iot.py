@@ -5,7 +5,7 @@ it should be is success: a thing that is there, a certificate that is not there 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, ParamSpec, TypeVar
@@ -23,6 +23,8 @@ from keyborn.domain.thing import Thing, ThingKind
 P = ParamSpec("P")
 T = TypeVar("T")
 
+GROUP, TYPE = "keyborn.group", "keyborn.type"
+"""Attributes of things in AWS IoT that say what the record says beside its attributes."""
 GONE = "ResourceNotFoundException"
 _THERE = "ResourceAlreadyExistsException"
 _FULL = "VersionsLimitExceededException"
@@ -103,8 +105,8 @@ class Iot:
         if thing.kind is not ThingKind.DEVICE:
             return True
         typed: dict[str, Any] = {"thingTypeName": self.account.thing_type} if self.account.thing_type else {}
-        if thing.attributes:
-            typed["attributePayload"] = {"attributes": dict(thing.attributes)}
+        if described := description(thing):
+            typed["attributePayload"] = {"attributes": described}
         try:
             self._service.call("CreateThing", expected={_THERE}, thingName=thing.name, **typed)
         except Expected:
@@ -179,6 +181,27 @@ class Iot:
             return
         # Refused for a while after a certificate was detached: the next run deletes it then.
         self._service.call("DeleteThing", thingName=name, expectedVersion=known["version"])
+
+    def describe_thing(self, thing: Thing, gone: Iterable[str]) -> None:
+        """Give a thing of our type the attributes of its record, and take away those that are ``gone``.
+
+        What an administrator added besides stays. Where there is no such thing, nothing is to be done: who
+        makes it, makes it as the record is. Raises AwsRefused if it changed at the same moment.
+        """
+        try:
+            known = self._service.call("DescribeThing", expected={GONE}, thingName=thing.name)
+        except Expected:
+            return
+        if self.account.thing_type is None or known.get("thingTypeName") != self.account.thing_type:
+            return
+        changes = _changes(known.get("attributes", {}), description(thing), gone)
+        if changes:
+            self._service.call(
+                "UpdateThing",
+                thingName=thing.name,
+                attributePayload={"attributes": changes, "merge": True},
+                expectedVersion=known["version"],
+            )
 
     def principals(self, name: str) -> Iterator[str]:
         """What a thing is bound to: ARNs of certificates, and of whatever else there may be."""
@@ -275,6 +298,22 @@ class Iot:
             if not answer.get(told):
                 return
             begin = {ask: answer[told]}
+
+
+def description(thing: Thing) -> dict[str, str]:
+    """A thing's attributes in AWS IoT: those of its record, its group and its type.
+
+    The type in AWS IoT itself is the stack's for all: it says whose a thing is, and permits fifty attributes.
+    """
+    named = {GROUP: thing.group, TYPE: thing.thing_type}
+    return {**thing.attributes, **{name: value for name, value in named.items() if value is not None}}
+
+
+def _changes(has: Mapping[str, str], wanted: Mapping[str, str], gone: Iterable[str]) -> dict[str, str]:
+    """What UpdateThing has to merge in; an empty value takes an attribute away (AWS IoT API Reference)."""
+    changed = {name: value for name, value in wanted.items() if has.get(name, "") != value}
+    over = {name for name in (*gone, GROUP, TYPE) if name in has and name not in wanted}
+    return changed | dict.fromkeys(over, "")
 
 
 def _listed(one: Mapping[str, Any]) -> Listed:

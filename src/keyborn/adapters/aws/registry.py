@@ -42,11 +42,12 @@ _ROUNDS = 5
 
 
 class AwsRegistry(DynamoRegistry):
-    """Implements ``keyborn.ports.RenewingRegistry`` on the table, with its effects in AWS IoT.
+    """Implements ``keyborn.ports.GroupingRegistry`` on the table, with its effects in AWS IoT.
 
     Orders write what AWS IoT owes in their transaction and carry it out at once; if that fails they raise a
     leaf of Unavailable, and repeating them, or the sweeper, carries out the rest. ``drop``, ``connected``
-    and ``withdraw_successor`` leave it to the sweeper, whose own work they are.
+    and ``withdraw_successor`` leave it to the sweeper, whose own work they are; so do ``set_group`` and
+    ``set_attributes``.
     """
 
     def __init__(
@@ -244,9 +245,13 @@ class AwsRegistry(DynamoRegistry):
         return thing
 
     async def _carry_out(self, name: ThingName, event: AuditEvent) -> None:
-        """Carry out what is owed to a thing; what fails does not keep the rest waiting."""
+        """Carry out what is owed to a thing's certificates; what fails does not keep the rest waiting.
+
+        Its attributes are left to the sweeper, so that an operator needs no permission for them.
+        """
         trouble: Unavailable | None = None
-        for one in await self.owed(before=event.at + _A_MOMENT, of=name):
+        owed = await self.owed(before=event.at + _A_MOMENT, of=name)
+        for one in [one for one in owed if one.certificate is not None]:
             try:
                 await carry_out(self, self._iot, one)
             except Unavailable as error:

@@ -18,6 +18,7 @@ from keyborn.adapters.aws.table import Dirt, DynamoRegistry, Owed, Waiting
 from keyborn.adapters.aws.tempo import Tempo
 from keyborn.domain.access_policy.attaching import in_force
 from keyborn.domain.access_policy.document import PolicyName
+from keyborn.domain.audit import ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.errors import AwsRefused, RegistryUnavailable, Unavailable
 from keyborn.domain.names import CertificateId
@@ -72,46 +73,57 @@ async def carry_out(registry: DynamoRegistry, iot: Iot, one: Owed, *, ordered: b
     A certificate that somebody deleted in AWS IoT has nothing to follow any more. Only who has just ordered
     it to be active is told. Returns the thing's record. Raises leaves of Unavailable; then the entry stays.
     """
-    wish, thing = await _look(registry, one)
+    if one.certificate is None:
+        return await _describe(registry, iot, one)
+    wish, thing = await _look(registry, one, one.certificate)
     for _ in range(_ROUNDS):
         try:
-            await _fulfil(iot, one, wish)
+            await aside(_tell, iot, one, one.certificate, wish)
         except AwsRefused as refusal:
             told = ordered and wish.status is CertificateStatus.ACTIVE
-            if told or not await aside(_is_gone, iot, one, refusal):
+            if told or not await aside(_is_gone, iot, one.certificate, refusal):
                 raise
         before = wish
-        wish, thing = await _look(registry, one)
+        wish, thing = await _look(registry, one, one.certificate)
         if wish == before:
             await registry.settle([one])
             return thing
     raise RegistryUnavailable(seconds=1)
 
 
-async def _look(registry: DynamoRegistry, one: Owed) -> tuple[Wish, Thing | None]:
-    certificate = await registry.certificate(one.certificate)
+async def _describe(registry: DynamoRegistry, iot: Iot, one: Owed) -> Thing | None:
+    """The same for an entry that is about a thing itself."""
     thing = await registry.thing(one.thing)
-    return wish_of(one, certificate, thing), thing
+    for _ in range(_ROUNDS):
+        if thing is not None:
+            await aside(iot.describe_thing, thing, one.gone)
+        before, thing = thing, await registry.thing(one.thing)
+        if thing == before:
+            await registry.settle([one])
+            return thing
+    raise RegistryUnavailable(seconds=1)
 
 
-async def _fulfil(iot: Iot, one: Owed, wish: Wish) -> None:
-    await aside(_tell, iot, one, wish)
+async def _look(registry: DynamoRegistry, one: Owed, certificate: CertificateId) -> tuple[Wish, Thing | None]:
+    found = await registry.certificate(certificate)
+    thing = await registry.thing(one.thing)
+    return wish_of(one, found, thing), thing
 
 
-def _tell(iot: Iot, one: Owed, wish: Wish) -> None:
+def _tell(iot: Iot, one: Owed, certificate: CertificateId, wish: Wish) -> None:
     if wish.clear:
-        iot.clear_away(one.certificate)
+        iot.clear_away(certificate)
         if wish.orphaned and one.kind is ThingKind.DEVICE:
             iot.delete_thing(one.thing)
     elif wish.status is not None:
-        iot.set_status(one.certificate, wish.status)
+        iot.set_status(certificate, wish.status)
     if wish.policies is not None:
-        reconcile(iot, one.certificate, wish.policies)
+        reconcile(iot, certificate, wish.policies)
 
 
-def _is_gone(iot: Iot, one: Owed, refusal: AwsRefused) -> bool:
+def _is_gone(iot: Iot, certificate: CertificateId, refusal: AwsRefused) -> bool:
     """Whether it was refused since there is no such certificate, and not for want of a policy."""
-    return refusal.facts.get("reason") == GONE and iot.der_of(one.certificate) is None
+    return refusal.facts.get("reason") == GONE and iot.der_of(certificate) is None
 
 
 def reconcile(iot: Iot, certificate: CertificateId, policies: Iterable[PolicyName]) -> None:
@@ -164,15 +176,16 @@ class Settlement:
         clock: Clock,
         sweep: Callable[[], Awaitable[int]],
         overlap: Callable[[], Awaitable[int]] | None = None,
+        vouch: Callable[[], Awaitable[object]] | None = None,
         sessions: Sessions | None = None,
         updates: Tempo | None = None,
         looks: Tempo | None = None,
     ) -> None:
         """``sweep`` drops overdue intents, ``overlap`` withdraws successors that waited too long.
 
-        In ``sessions`` those of a suspended or ended thing are closed. ``updates`` bounds the calls of
-        UpdateCertificate, whose quota is shared with those who enroll;
-        ``looks`` those of DescribeCertificate.
+        ``vouch`` signs where the audit trail ends, each time it has grown. In ``sessions`` those of a
+        suspended or ended thing are closed. ``updates`` bounds the calls of UpdateCertificate, whose quota is
+        shared with those who enroll; ``looks`` those of DescribeCertificate.
         """
         self._registry = registry
         self._iot = iot
@@ -180,6 +193,8 @@ class Settlement:
         self._sessions = sessions
         self._sweep = sweep
         self._overlap = overlap
+        self._vouch = vouch
+        self._vouched: ChainHead | None = None
         self._updates = updates or Tempo(UPDATES_PER_SECOND, reserve=RESERVE)
         self._hunt = StrayHunt(registry, iot, looks or Tempo(LOOKS_PER_SECOND, reserve=RESERVE))
         self._presence = Presence(registry, clock, reserve=RESERVE)
@@ -306,7 +321,11 @@ class Settlement:
         await self._registry.tidy()
 
     async def _chain(self, done: Settled) -> None:
-        done.records = (await self._registry.chain()).sequence
+        head = await self._registry.chain()
+        done.records = head.sequence
+        if self._vouch is not None and head != self._vouched:
+            await self._vouch()
+            self._vouched = head
 
 
 def _urgency(one: Owed) -> tuple[int, datetime]:

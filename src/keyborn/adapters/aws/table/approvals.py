@@ -1,15 +1,16 @@
 """Requests that wait for a person. What is asked and what was decided lie in partitions of their own.
 
 So who enrols may ask, and nothing in the table that it may write says yes. A request lies in one list at a
-time: deciding takes it out of the one that it was in. Only one that expired after a decision lies beside that,
-when it is asked again, and then it is the newer one of the two.
+time: deciding takes it out of the one that it was in. Only what is asked again after a decision has expired
+lies beside that, and is the newer one of the two.
 
-How many of a group wait is counted in one item, by the moments at which they expire: those that have, count no
-more, and nobody has to come and say so.
+How many of a group wait is counted in one item, by the moments at which they expire: those that have, count
+no more, and nobody has to come and say so.
 """
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import pairwise
 
 from keyborn.adapters.aws.table import filing, grouped, keys
 from keyborn.adapters.aws.table.draft import Draft, Key
@@ -133,7 +134,7 @@ def joined(tally: Tally, until: int) -> Tally:
     counts[until] = counts.get(until, 0) + 1
     moments = sorted(counts)
     if len(moments) > FINEST:
-        first, second = min(zip(moments, moments[1:], strict=False), key=lambda two: two[1] - two[0])
+        first, second = min(pairwise(moments), key=lambda two: two[1] - two[0])
         counts[second] += counts.pop(first)
     return tuple(sorted(counts.items()))
 

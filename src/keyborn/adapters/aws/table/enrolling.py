@@ -59,7 +59,7 @@ def claim(draft: Draft, attempt: Attempt, lease: timedelta, *, ours: bool) -> Ve
     bill = owed(standing, attempt)
     if not verdict.resumed:
         require_unused(draft, verdict.intent, ours=ours)
-        _record(draft, dossier, attempt, verdict.intent, until, bill)
+        _record(draft, dossier, attempt, verdict.intent, until, bill=bill)
     elif dossier is not None:
         _resume(draft, dossier, attempt, until, bill)
     return verdict
@@ -131,6 +131,7 @@ def _record(
     attempt: Attempt,
     one: Intent,
     until: datetime | None,
+    *,
     bill: Sequence[Account],
 ) -> None:
     """Write down the intent with everything it brings."""

@@ -56,7 +56,10 @@ class DynamoGrouping(DynamoSagas):
     # ── announced keys ────────────────────────────────────────────────────────────────────────────────
 
     async def register(self, keys: Sequence[RegisteredKey], event: AuditEvent) -> Registered:
-        """See ``RegisteredKeys.register``. A page is several effects; who repeats it, goes on with the rest."""
+        """See ``RegisteredKeys.register``. A page is several effects.
+
+        Where it is interrupted, the same page again goes on with the rest.
+        """
         require_page(keys)
         return await self._ask(lambda: registered.register(self._table, keys, event))
 

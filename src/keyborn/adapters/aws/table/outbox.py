@@ -1,7 +1,8 @@
 """What AWS IoT has yet to follow: written in the same transaction as the decision, read by who acts on it.
 
-``owed``: a certificate, its policies or a thing must become what the table says. An entry says *that*, and what was
-wanted when it was written; who acts on it reads the table again first, since a later order may stand.
+``owed``: a certificate, its policies or a thing must become what the table says. An entry says *that*, and
+what was wanted when it was written; who acts on it reads the table again first, since a later order may
+stand.
 ``dirt``: a certificate may have been signed whose answer nobody kept; it is to be found by its key.
 """
 

@@ -1,8 +1,8 @@
 """What enrolments are counted against: tokens, credentials that prove themselves, groups, their periods.
 
 A token's item is an operator's, and a claim counts in it. Every other account has an item that its first
-charge makes; nothing but the count is in it, so whoever enrols may write it. Of a period nothing more is kept:
-a pair is charged to it together with the group, whose account remembers the pair.
+charge makes; nothing but the count is in it, so whoever enrols may write it. Of a period nothing more is
+kept: a pair is charged to it together with the group, whose account remembers the pair.
 """
 
 from collections.abc import Mapping, Sequence
