@@ -3,6 +3,7 @@
 ``desk_options`` gives a command the options that choose, and hands it the desk.
 """
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
@@ -12,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 import click
 from click.core import ParameterSource
 
-from keyborn.cli.console import DEFAULT_DATA, ask, data_option, require_running
+from keyborn.cli.console import DEFAULT_DATA, ask, data_option, fetch, request_of, require_running
 from keyborn.cli.output import typed
 from keyborn.domain.errors import AwsPartsMissing, KeybornError, ServerStopped
 
@@ -51,6 +52,24 @@ class Desk(Protocol):
         ...
 
 
+class Fetching(Protocol):
+    """Capability of a desk: long answers, as they come."""
+
+    def fetch(
+        self,
+        path: str,
+        sink: Callable[[bytes], None],
+        *,
+        passphrase_file: Path | None = None,
+        **query: object,
+    ) -> None:
+        """Give the answer to ``sink``, piece by piece. Raises Refused, or a leaf of OperatorError.
+
+        ``passphrase_file``: of the authority's keys, for where the office works in this process.
+        """
+        ...
+
+
 class LocalDesk:
     """The data folder of a server, whether that runs or not."""
 
@@ -65,6 +84,20 @@ class LocalDesk:
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
         """See ``Desk.ask``."""
         return ask(self._folder, method, path, body, **query)
+
+    def fetch(
+        self,
+        path: str,
+        sink: Callable[[bytes], None],
+        *,
+        passphrase_file: Path | None = None,
+        **query: object,
+    ) -> None:
+        """See ``Fetching.fetch``."""
+        from keyborn.adapters.ca import read_passphrase
+
+        target, _ = request_of(path, None, query)
+        fetch(self._folder, read_passphrase(os.environ, passphrase_file), target, sink)
 
     def services(self) -> Path:
         """See ``Desk.services``: one backup and one set of permissions cover both."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,36 @@ class StackDesk:
     def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, **query: object) -> Any:  # noqa: ANN401 - JSON
         """See ``Desk.ask``."""
         target, payload = request_of(path, body, query)
+        return self._told(method, target, payload)
+
+    def fetch(
+        self,
+        path: str,
+        sink: Callable[[bytes], None],
+        *,
+        passphrase_file: Path | None = None,  # noqa: ARG002 - no key here has one
+        **query: object,
+    ) -> None:
+        """See ``Fetching.fetch``."""
+        target, payload = request_of(path, None, query)
+        self._told("GET", target, payload, sink)
+
+    def _told(
+        self, method: str, target: str, payload: bytes, sink: Callable[[bytes], None] | None = None
+    ) -> Any:  # noqa: ANN401 - JSON
         try:
-            return decode(*asyncio.run(self._call(method, target, payload)))
+            return decode(*asyncio.run(self._call(method, target, payload, sink)))
         except Refused as refused:
             denied = self._door.denied
             if refused.code == AwsRefused.code and denied is not None:
                 raise denied from None  # it knows more: which credentials, which permission
             raise
 
-    async def _call(self, method: str, target: str, payload: bytes) -> tuple[int, bytes]:
+    async def _call(
+        self, method: str, target: str, payload: bytes, sink: Callable[[bytes], None] | None
+    ) -> tuple[int, bytes]:
         async with self._door.office() as office:
-            return await call_office(build_admin(office), method, target, payload)
+            return await call_office(build_admin(office), method, target, payload, sink)
 
     def services(self) -> Path:
         """See ``Desk.services``. A stack that was made anew has a new table, and so a new folder."""

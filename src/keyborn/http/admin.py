@@ -20,6 +20,7 @@ from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http import guards, problems
 from keyborn.http.admin_approvals import approval_routes
+from keyborn.http.admin_audit import audit_routes
 from keyborn.http.admin_group_keys import group_key_routes
 from keyborn.http.admin_groups import group_routes, regroup_routes
 from keyborn.http.admin_policies import policy_routes, service_routes
@@ -29,6 +30,7 @@ from keyborn.http.admin_rows import audit_row, belief_row, certificate_row, thin
 from keyborn.http.answers import answer_json, page_after, page_limit, read_number, span_of
 from keyborn.ports import Clock
 from keyborn.service.approvals import ApprovalOffice
+from keyborn.service.audit import AuditOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.group_keys import GroupKeyOffice
@@ -81,6 +83,8 @@ class Office:
     """None where nobody is asked first."""
     registered: RegisteredOffice | None = None
     """None where no keys are announced."""
+    audit: AuditOffice | None = None
+    """None where nobody signs checkpoints."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -122,6 +126,7 @@ def build_admin(office: Office) -> Starlette:
             *(roots_routes(office.roots, office.actor) if office.roots else []),
             Route("/v1/authorities", routes.authorities, methods=["GET"]),
             Route("/v1/audit", routes.audit, methods=["GET"]),
+            *(audit_routes(office.audit) if office.audit else []),
             Route("/v1/about", routes.about, methods=["GET"]),
             *(group_key_routes(office.group_keys, office.clock, office.actor) if office.group_keys else []),
             *(group_routes(office.groups, office.actor) if office.groups else []),

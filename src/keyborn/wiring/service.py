@@ -18,6 +18,7 @@ from keyborn.adapters.broker.journal import Journal
 from keyborn.adapters.broker.tls import AWS_ALPN, server_context
 from keyborn.adapters.ca import (
     EmbeddedAuthority,
+    FolderNotary,
     Material,
     ServiceIdentity,
     https_context,
@@ -39,6 +40,7 @@ from keyborn.http.server import HttpServer, quiet_uvicorn
 from keyborn.policies import device_policy
 from keyborn.ports import Authenticator, Clock, Entropy, Sessions
 from keyborn.service.approvals import ApprovalSweeper
+from keyborn.service.audit import AuditOffice
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
 from keyborn.service.lifetimes import GroupLifetimes
@@ -51,7 +53,7 @@ from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
 from keyborn.wiring.methods import Around, every_method
-from keyborn.wiring.offices import authority_rows, public_url, roots_ports
+from keyborn.wiring.offices import audit_ports, authority_rows, public_url, roots_ports
 from keyborn.wiring.roots import FolderRoots, Listening
 from keyborn.wiring.use_cases import Grouping, Offices
 
@@ -111,6 +113,10 @@ class LocalService:
             grouping=Grouping(self._registry, self._entropy),
         )
         self._url = ""
+        passphrase = self._options.passphrase
+        self._notary = FolderNotary(folder.authority, self._entropy, passphrase=passphrase)
+        ports = audit_ports(self._registry, self._notary, self._clock)
+        self._audit = AuditOffice(ports, lambda: self._url)
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -127,6 +133,8 @@ class LocalService:
                 DEFAULT_POLICY, device_policy(self._settings.topic_prefix)
             )
             authority = self._open_authority()
+            await self._notary.prepare()
+            stack.push_async_callback(self._vouch)  # when nothing decides any more
             identity = self._open_identity(authority)
             live = Listening(authority, identity)
             gateway, brokers = await self._start_broker(stack, authority, live)
@@ -262,6 +270,7 @@ class LocalService:
             authorities=lambda: authority_rows(folder),
             about=lambda: about_row(running) | {"requests": requests()},
             roots=roots_ports(folder, self._registry, keeper, self._clock),
+            audit=self._audit,
         )
 
     def _spawn(self, work: Awaitable[None]) -> None:
@@ -272,8 +281,15 @@ class LocalService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _vouch(self) -> None:
+        """Sign where the audit trail ends; what keeps it from being signed is for the operator to see to."""
+        try:
+            await self._audit.vouch()
+        except KeybornError as trouble:
+            _log.error("the end of the audit trail is not signed: %s", trouble)
+
     async def _sweep(self, sessions: Sessions) -> None:
-        """Settle leftovers now, and every minute."""
+        """Settle leftovers and sign the audit trail, now and every minute."""
         sweeper = Sweeper(leftovers=self._registry, clock=self._clock)
         overlap = OverlapSweeper(successors=self._registry, clock=self._clock, sessions=sessions)
         approvals = ApprovalSweeper(listing=self._registry, clock=self._clock)
@@ -287,6 +303,7 @@ class LocalService:
                     _log.info("forgot %d requests that had expired", forgotten)
             except KeybornError as trouble:
                 _log.warning("the sweeper will try again: %s", trouble)
+            await self._vouch()
             await asyncio.sleep(SWEEP_EVERY)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from keyborn.http.admin import Office
 from keyborn.ports import Clock, Entropy, Grace, GroupingRegistry, Registry, Sessions
 from keyborn.service.approvals import ApprovalOffice
+from keyborn.service.audit import AuditOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.group_keys import GroupKeyOffice
@@ -65,10 +66,12 @@ class Offices:
         about: Callable[[], Mapping[str, Any]],
         actor: Callable[[], str] = lambda: "operator",
         roots: RootsPorts | None = None,
+        audit: AuditOffice | None = None,
     ) -> Office:
         """All of them together; ``sessions`` is None where no broker runs, ``actor`` as in ``Office``.
 
-        ``roots``: where they can be changed, and things tell which ones they believe.
+        ``roots``: where they can be changed, and things tell which ones they believe. ``audit``: where
+        somebody signs checkpoints.
         """
         registry, tokens, policies = self._registry, self.tokens(trust), self.policies(sessions)
         graces = self._grace
@@ -91,6 +94,7 @@ class Offices:
             group_keys=self.group_keys(trust),
             approvals=self._approvals(),
             registered=self._registered(),
+            audit=audit,
         )
 
     def groups(self) -> GroupOffice | None:

@@ -36,6 +36,11 @@ from keyborn.domain.errors.agents import (
     SlowReader as SlowReader,
     TooMuchAtOnce as TooMuchAtOnce,
 )
+from keyborn.domain.errors.auditing import (
+    AuditHeadMissing as AuditHeadMissing,
+    AuditKeyDiffers as AuditKeyDiffers,
+    ExportBroken as ExportBroken,
+)
 from keyborn.domain.errors.clouds import (
     AwsCallFailed as AwsCallFailed,
     AwsCredentialsMissing as AwsCredentialsMissing,
@@ -70,6 +75,7 @@ from keyborn.domain.errors.devices import (
     FileNotPrivate as FileNotPrivate,
     HomeBusy as HomeBusy,
     HomeUnusable as HomeUnusable,
+    IdentityTokenUnusable as IdentityTokenUnusable,
     InvalidSubject as InvalidSubject,
     KeyExists as KeyExists,
     KeyStoreUnsupported as KeyStoreUnsupported,
