@@ -86,9 +86,10 @@ def test_the_codes_of_a_whole_line_are_made_offline(server: Server, tmp_path: Pa
     for name, code in rows:
         assert EnrollmentCode.decode(code).secret == device_key(held.key, ThingName(name))
     as_json = keyborn("group", "key", "derive", key, "--names", tmp_path / "names.txt", "--json").stdout
-    assert [json.loads(line) for line in as_json.splitlines()] == [
-        {"thing": name, "code": code} for name, code in rows
-    ]
+    told = [json.loads(line) for line in as_json.splitlines()]
+    assert [[each["thing"], each["code"]] for each in told] == rows
+    assert told[0]["secret"] == encode_secret(device_key(held.key, ThingName("sensor-10")))
+    assert (told[0]["id"], told[0]["group"], told[0]["url"]) == (held.id, "line-2", server.about["url"])
     assert enroll(tmp_path / "home", rows[1][1], "sensor-11")["thing"] == "sensor-11"
 
 
