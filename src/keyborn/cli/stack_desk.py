@@ -1,14 +1,15 @@
 """A stack on AWS as an operator's desk: the office works in this process, with the operator's credentials."""
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from keyborn.cli.console import Refused, call_office, decode, request_of
+from keyborn.cli.desk import LOOPBACK, WATCH
 from keyborn.cli.output import typed
-from keyborn.domain.errors import AwsRefused, HomeUnusable, KeybornError
+from keyborn.cli.state import state_folder
+from keyborn.domain.errors import AwsRefused, KeybornError
 from keyborn.http.admin import build_admin
 from keyborn.wiring.aws_office import StackDoor
 
@@ -19,6 +20,8 @@ class StackDesk:
     at_once = False
     tells_publishers = False
     has_roots = False
+    reached_at = LOOPBACK
+    watcher = WATCH
 
     def __init__(self, stack: str, *, region: str | None, profile: str | None) -> None:
         """Nothing is asked yet."""
@@ -71,13 +74,3 @@ class StackDesk:
     def ended(self, lost: KeybornError) -> KeybornError:
         """See ``Desk.ended``: what the session says is all there is to say."""
         return lost
-
-
-def state_folder() -> Path:
-    """Keyborn's part of the operator's state (XDG base directories: a relative path is to be ignored)."""
-    state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    try:
-        return (state if state.is_absolute() else Path("~/.local/state").expanduser()) / "keyborn"
-    except RuntimeError:
-        detail = "this user has no home folder. Set XDG_STATE_HOME"
-        raise HomeUnusable(path="~/.local/state", detail=detail) from None

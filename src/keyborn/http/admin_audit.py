@@ -11,6 +11,7 @@ from starlette.routing import Route
 from keyborn.domain.checkpoint import Checkpoint, moment_text
 from keyborn.domain.errors import KeybornError
 from keyborn.http.answers import answer_json, page_limit, read_number
+from keyborn.http.roles import look
 from keyborn.service.audit import AuditOffice
 
 _log = logging.getLogger("keyborn.audit")
@@ -20,9 +21,9 @@ def audit_routes(office: AuditOffice) -> list[Route]:
     """What there is beside ``/v1/audit`` itself."""
     routes = _Routes(office)
     return [
-        Route("/v1/audit/checkpoints", routes.checkpoints, methods=["GET"]),
-        Route("/v1/audit/keys", routes.keys, methods=["GET"]),
-        Route("/v1/audit/export", routes.export, methods=["GET"]),
+        look("/v1/audit/checkpoints", routes.checkpoints),
+        look("/v1/audit/keys", routes.keys),
+        look("/v1/audit/export", routes.export),
     ]
 
 

@@ -28,6 +28,7 @@ from keyborn.ports.groups import (
     RegisteredList,
     Regrouping,
 )
+from keyborn.ports.operators import ApiKeyList, ApiKeys, KeyRegistry
 from keyborn.ports.outbound import NotAnswered, Outbound, OutboundAnswer, OutboundRequest
 from keyborn.ports.registry import (
     MAX_PAGE,
@@ -61,6 +62,8 @@ __all__ = [
     "MAX_PAGE",
     "AccessPolicies",
     "AdmissionLine",
+    "ApiKeyList",
+    "ApiKeys",
     "ApprovalList",
     "Approvals",
     "Asked",
@@ -81,6 +84,7 @@ __all__ = [
     "GroupingRegistry",
     "Groups",
     "Holders",
+    "KeyRegistry",
     "Leases",
     "Leftovers",
     "Lifecycle",

@@ -50,6 +50,8 @@ async def open_office(folder: DataFolder, passphrase: bytes | None = None) -> As
                 settings.reserved_names,
                 grace=registry,
                 grouping=Grouping(registry, entropy),
+                keys=registry,
+                entropy=entropy,
             )
             keeper = FolderRoots(folder, clock, entropy, passphrase=passphrase)
             notary = FolderNotary(folder.authority, entropy, passphrase=passphrase)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keyborn.adapters.sql import SqliteRegistry, grouping, policies, rows, schema
+from keyborn.adapters.sql import SqliteRegistry, api_keys, grouping, policies, rows, schema
 from keyborn.adapters.sql.schema import Migration
 from keyborn.domain.errors import AuditBroken, OperatorError, RegistryTooNew, RegistryUnusable
 from keyborn.domain.thing import ThingKind, ThingStatus
@@ -257,6 +257,8 @@ async def test_what_was_written_is_read_after_closing_and_opening(tmp_path: Path
         grouping.APPROVALS + "WHERE state = 'pending' AND id > ? ORDER BY id LIMIT 100",
         "SELECT id FROM approvals WHERE expires_at < ? ORDER BY expires_at, id LIMIT 100",
         "SELECT * FROM accounts WHERE id > ? AND id < 'g:x;' AND id <> 'g:x:1'",
+        api_keys.KEYS + "WHERE id = ?",
+        api_keys.KEYS + "WHERE id > ? ORDER BY id LIMIT 100",
         "SELECT * FROM audit WHERE sequence > ? ORDER BY sequence LIMIT 100",
     ],
 )

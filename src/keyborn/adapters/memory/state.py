@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
+from keyborn.domain.api_key import ApiKey, ApiKeyId
 from keyborn.domain.approval import Approval, ApprovalId
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
@@ -64,6 +65,7 @@ class State:
     registered: dict[KeyHash, RegisteredKey] = field(default_factory=dict)
     approvals: dict[ApprovalId, Approval] = field(default_factory=dict)
     beliefs: dict[ThingName, Belief] = field(default_factory=dict)
+    api_keys: dict[ApiKeyId, ApiKey] = field(default_factory=dict)
     audit: list[AuditRecord] = field(default_factory=list)
     checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
 

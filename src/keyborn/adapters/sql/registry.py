@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from keyborn.adapters.sql import believing, ending, enrolling, policies, renewing, rows, schema, vouching
+from keyborn.adapters.sql.api_keys import ApiKeyTable
 from keyborn.adapters.sql.group_tables import GroupTables
 from keyborn.adapters.sql.reads import Reader
 from keyborn.adapters.sql.session import Session
@@ -29,7 +30,7 @@ from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import page_size
 
 
-class SqliteRegistry(GroupTables):
+class SqliteRegistry(GroupTables, ApiKeyTable):
     """Implements ``ports.GroupingRegistry``; use it as an async context manager, or open and close it.
 
     Before ``open`` and after ``close`` every method raises RegistryUnavailable.

@@ -182,6 +182,18 @@ from keyborn.domain.errors.keeping import (
     PolicyInUse as PolicyInUse,
     TooManyPolicies as TooManyPolicies,
 )
+from keyborn.domain.errors.keys import (
+    ApiKeyExpired as ApiKeyExpired,
+    ApiKeyMissing as ApiKeyMissing,
+    ApiKeyRefused as ApiKeyRefused,
+    InvalidApiKey as InvalidApiKey,
+    LocalOnly as LocalOnly,
+    NotRemote as NotRemote,
+    RemoteAnswer as RemoteAnswer,
+    RemoteUnreachable as RemoteUnreachable,
+    RemoteUntrusted as RemoteUntrusted,
+    RoleTooLow as RoleTooLow,
+)
 from keyborn.domain.errors.operators import (
     AddressUnavailable as AddressUnavailable,
     AuditBroken as AuditBroken,
