@@ -65,9 +65,9 @@ def verify_chain(
         for each in (leaf, *between):
             _require_sound_key(each)
         verifier = (
-            PolicyBuilder()
+            PolicyBuilder()  # at the moment that the service's clock says
             .store(Store(list(authorities)))
-            .time(now)  # of the service's clock
+            .time(now)
             .max_chain_depth(MAX_DEPTH)
             .extension_policies(ca_policy=_AUTHORITY, ee_policy=_SIGNER)
             .build_client_verifier()

@@ -62,7 +62,7 @@ async def test_a_key_is_made_only_where_it_is_good_for_something(world: SigningW
 async def test_limits_are_those_of_tokens(world: SigningWorld, wish: dict[str, object]) -> None:
     await world.group()
     with pytest.raises(errors.InvalidSetting):
-        await world.key(**wish)
+        await world.key(LINE, **wish)
 
 
 # ── codes ─────────────────────────────────────────────────────────────────────────────────────────────
