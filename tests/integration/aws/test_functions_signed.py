@@ -1,4 +1,4 @@
-"""Signed enrolments through the function, as API Gateway hands them over: group keys, factory certificates."""
+"""Signed enrolments through the function, as API Gateway hands them over: by group key, by factory certificate."""
 
 import asyncio
 import json
