@@ -1,4 +1,4 @@
-"""Signed enrolments through the function, as API Gateway hands them over: by group key, by factory certificate."""
+"""Signed enrolments through the function, as API Gateway hands them over, by key and by certificate."""
 
 import asyncio
 import json
