@@ -96,7 +96,7 @@ def line(stack: StackSettings, handler: LambdaHandler) -> Line:
 
 def told(answer: Answer) -> tuple[int, str]:
     said: dict[str, Any] = json.loads(answer["body"])
-    return answer["statusCode"], said.get("code", said.get("thingName"))
+    return answer["statusCode"], str(said.get("code", said.get("thingName")))
 
 
 def test_a_derived_key_enrols_its_thing_once_and_again(line: Line) -> None:
