@@ -3,7 +3,7 @@
 import hashlib
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
@@ -57,11 +57,14 @@ class GroupOffice:
         entropy: Entropy,
         own_dates: bool = True,
         reserved: frozenset[str] = frozenset(),
+        prepare: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         """``own_dates``: whether the service chooses how long certificates live.
 
-        ``reserved``: names that no thing may have.
+        ``reserved``: names that no thing may have. ``prepare``: what has to be done before the first group is
+        good for anything, where something has.
         """
+        self._prepare = prepare
         self._ports = ports
         self._clock = clock
         self._entropy = entropy
@@ -77,6 +80,8 @@ class GroupOffice:
         for finding in findings:
             if finding.severity is Severity.ERROR:
                 raise InvalidGroup(where=finding.where, detail=finding.sentence.rstrip("."))
+        if self._prepare is not None:
+            await self._prepare()
         known = await self._ports.groups.group(group.name)
         now = self._clock.now()
         made = None
