@@ -6,17 +6,25 @@ journey.md is the device's state table.
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
+from keyborn.adapters.memory import MemoryRegistry
+from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.cli.main import COMMANDS, cli
 from keyborn.domain import errors
 from keyborn.domain.journey import picture
 from keyborn.http import openapi
+from keyborn.http.admin import Office, build_admin
+from keyborn.http.openapi_operators import operator_calls
 from keyborn.http.problems import STATUS
+from keyborn.ports import RootKeeper
+from keyborn.service.roots import RootNames, RootsPorts
+from keyborn.service.sealing import RandomSecrets
+from keyborn.wiring.use_cases import Offices
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -47,7 +55,8 @@ def cli_page() -> str:
 
 def api_page() -> str:
     """Every route with its bodies and answers, from the OpenAPI document."""
-    document = json.loads(openapi.document(renewal=True, reports=True))
+    operators = operator_calls(build_admin(every_office()).routes)
+    document = json.loads(openapi.document(renewal=True, reports=True, operators=operators))
     parts = [NOTE, "# HTTP interface\n", document["info"]["description"] + "\n"]
     parts.append("The service publishes this as OpenAPI 3.1 at `/openapi.json`. Bodies are at most 16 KiB.")
     for path, methods in document["paths"].items():
@@ -58,13 +67,28 @@ def api_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+def every_office() -> Office:
+    """An office with every route; nobody asks it anything."""
+    registry, entropy, clock = MemoryRegistry(), SystemEntropy(), SystemClock()
+    offices = Offices(registry, clock, RandomSecrets(entropy), grace=registry, keys=registry, entropy=entropy)
+    nobody, nameless = cast("RootKeeper", None), cast("Callable[[], RootNames]", None)
+    return offices.office(
+        None,
+        trust=lambda: ("", b""),
+        authorities=tuple,
+        about=dict,
+        roots=RootsPorts(registry, registry, nobody, registry, clock, nameless),
+    )
+
+
 def route(path: str, method: str, operation: dict[str, Any]) -> str:
     """One operation: summary, credential, request body, answers."""
     lines = [f"\n## {method.upper()} {path}\n", operation["summary"] + "\n"]
     if "description" in operation:
         lines.append(operation["description"] + "\n")
     if operation.get("security"):
-        lines.append("Credential: `Authorization: Bearer <secret>`.\n")
+        keys = "apiKey" in operation["security"][0]
+        lines.append(f"Credential: `Authorization: Bearer {'<API key>' if keys else '<secret>'}`.\n")
     if "requestBody" in operation:
         lines.append(f"Request: {contents(operation['requestBody'])}\n")
     lines += ["| status | meaning | body |", "| --- | --- | --- |"]

@@ -16,8 +16,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 import keyborn
-from support.device import enroll
-from support.device import keyborn as keyborn_command
+from support.device import enroll, keyborn as keyborn_command
 from support.server import Server
 
 AGENT = "`keyborn agent`"

@@ -72,6 +72,8 @@ class ServerSettings:
     """The URL in enrolment codes, if it is not simply the HTTPS address."""
     topic_prefix: str = "certtest"
     device_certificate_days: int = DEFAULT_DEVICE_LIFETIME.days
+    remote_admin: bool = True
+    """Whether operators elsewhere reach their routes on the HTTPS listener, with an API key."""
 
     @property
     def profile(self) -> CertificateProfile:
@@ -116,11 +118,12 @@ def write_settings(settings: ServerSettings) -> str:
     lines += [f"names = {_quoted(list(settings.names))}", f"url = {_quoted(settings.url)}"]
     lines += [f"topic_prefix = {_quoted(settings.topic_prefix)}"]
     lines += [f"device_certificate_days = {settings.device_certificate_days}"]
+    lines += [f"remote_admin = {_quoted(settings.remote_admin)}"]
     return "\n".join(["# Settings of keyborn serve; options on the command line win.", *lines, ""])
 
 
-def _quoted(value: str | list[str]) -> str:
-    """JSON's strings and lists are TOML's, as long as no surrogate pairs are written."""
+def _quoted(value: str | bool | list[str]) -> str:  # noqa: FBT001 - a value, not a switch
+    """JSON's strings, lists and truths are TOML's, as long as no surrogate pairs are written."""
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -157,6 +160,12 @@ def _days(value: object, name: str) -> int:
     return value
 
 
+def _truth(value: object, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidSetting(setting=name, detail="it takes true or false")
+    return value
+
+
 def _url(value: object, name: str) -> str:
     url = _text(value, name)
     try:
@@ -173,4 +182,5 @@ _READERS = {
     "url": _url,
     "topic_prefix": _prefix,
     "device_certificate_days": _days,
+    "remote_admin": _truth,
 }

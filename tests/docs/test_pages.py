@@ -30,6 +30,7 @@ RUN = {
     "docs/how-to/gateway-from-zero.md": ["systemctl"],
     "docs/how-to/look-and-audit.md": ["openssl"],
     "docs/how-to/openssl-and-curl.md": ["openssl", "curl"],
+    "docs/how-to/operate-remotely.md": [],
     "docs/how-to/other-mqtt-clients.md": ["mosquitto_pub"],
     "docs/how-to/python.md": [],
     "docs/how-to/remote-device.md": ["openssl"],

@@ -34,7 +34,11 @@ from support.stack import Stack
 _ALIKE = (
     (re.compile(r"kb1\.[\w-]+"), "CODE"),
     (re.compile(r"\bt[0-9a-f]{16}\b"), "t" * 17),
+    (re.compile(r"\b(?:keyborn:[0-9a-f]{64}|arn:aws:dynamodb:\S+:table/[\w.-]+)"), "SERVICE"),
     (re.compile(r"\b[0-9a-f]{64}\b"), "h" * 64),
+    (re.compile(r"^checkpoints  \d+$", re.MULTILINE), "checkpoints  0"),
+    (re.compile(r'"checkpoints": \d+'), '"checkpoints": 0'),
+    (re.compile(r"\.\d{3}\+00:00"), ".000+00:00"),
     (re.compile(r"\b[0-9a-f]{12}…"), "h" * 12 + "…"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?=[.Z])"), "2000-01-01T00:00:00"),
     (re.compile(r"\.\d{3}Z"), ".000Z"),

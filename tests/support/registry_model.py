@@ -245,9 +245,10 @@ class Model:
             del self.owners[intent.key]
 
     def _accounts(self) -> list[dict[tuple[str, str], str]]:
-        groups = self.groups.values()
+        tokens, groups = self.tokens.values(), self.groups.values()
         return [
-            *(one.spent for one in (*self.tokens.values(), *groups)),
+            *(one.spent for one in tokens),
+            *(one.spent for one in groups),
             *(hour for one in groups for hour in one.hours.values()),
         ]
 

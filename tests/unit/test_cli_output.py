@@ -95,4 +95,9 @@ def test_a_message_is_shown_with_its_thing() -> None:
 def test_watch_reaches_a_listener_on_all_addresses_over_loopback(
     listening: str, reached: tuple[str, int]
 ) -> None:
-    assert _reachable(listening) == reached
+    assert _reachable(listening, "127.0.0.1") == reached
+
+
+def test_watch_reaches_a_listener_on_all_addresses_of_a_service_elsewhere_where_that_is() -> None:
+    assert _reachable("0.0.0.0:8883", "gateway.example") == ("gateway.example", 8883)
+    assert _reachable("192.0.2.7:8883", "gateway.example") == ("192.0.2.7", 8883)

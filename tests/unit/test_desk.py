@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from keyborn.adapters.aws.stack.outputs import parse_outputs
-from keyborn.cli import stack_desk, watch
+from keyborn.cli import state, watch
 from keyborn.cli.desk import Desk, LocalDesk, desk_options, pages
 from keyborn.cli.main import cli
 from keyborn.cli.stack_desk import StackDesk
@@ -91,7 +91,55 @@ def test_two_places_at_once_are_a_usage_error() -> None:
     assert "KEYBORN_DATA and KEYBORN_AWS_STACK exclude each other" in both_set
 
 
+def test_a_service_elsewhere_is_typed_or_set() -> None:
+    assert chosen("--api-key-file", "a.key") == "RemoteDesk"
+    assert chosen("--api-key-file", "a.key", "--url", "https://a.example") == "RemoteDesk"
+    assert chosen("--url", "https://a.example", KEYBORN_API_KEY_FILE="a.key") == "RemoteDesk"
+    assert chosen(KEYBORN_API_KEY_FILE="a.key") == "RemoteDesk"
+    assert chosen(KEYBORN_API_KEY_FILE="a.key", KEYBORN_URL="https://a.example") == "RemoteDesk"
+
+
+def test_what_is_typed_counts_more_than_what_is_set_there_too() -> None:
+    assert chosen("--data", "here", KEYBORN_API_KEY_FILE="a.key") == "folder here"
+    assert chosen("--aws", "kb", KEYBORN_API_KEY_FILE="a.key", KEYBORN_URL="https://a.example") == "StackDesk"
+    assert chosen("--api-key-file", "a.key", KEYBORN_DATA="d", KEYBORN_AWS_STACK="kb") == "RemoteDesk"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--api-key-file", "a.key", "--data", "here"),
+        ("--api-key-file", "a.key", "--aws", "kb"),
+        ("--url", "https://a.example", "--data", "here"),
+    ],
+)
+def test_a_service_elsewhere_and_another_place_exclude_each_other(words: tuple[str, ...]) -> None:
+    assert "exclude each other" in chosen(*words)
+
+
+def test_places_that_are_set_exclude_each_other_too() -> None:
+    said = chosen(KEYBORN_API_KEY_FILE="a.key", KEYBORN_AWS_STACK="kb")
+    assert "KEYBORN_URL or KEYBORN_API_KEY_FILE and KEYBORN_AWS_STACK exclude each other" in said
+
+
+def test_an_address_without_a_key_is_a_slip() -> None:
+    for said in (chosen("--url", "https://a.example"), chosen(KEYBORN_URL="https://a.example")):
+        assert "--url needs the API key" in said
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a.example", "a.example", "", "https://user@a.example", "https://a b"]
+)
+def test_an_address_that_is_none_is_a_usage_error(url: str) -> None:
+    assert chosen("--url", url, "--api-key-file", "a.key").startswith("exit 2")
+
+
+def test_a_region_does_not_go_with_a_service_elsewhere() -> None:
+    assert "go with --aws" in chosen("--api-key-file", "a.key", "--region", "eu-central-1")
+
+
 def test_an_empty_setting_chooses_nothing() -> None:
+    assert chosen(KEYBORN_URL="", KEYBORN_API_KEY_FILE="") == "folder keyborn-data"
     assert chosen(KEYBORN_AWS_STACK="") == "folder keyborn-data"
 
 
@@ -131,8 +179,15 @@ def test_the_words_that_lead_to_a_desk_choose_it_again(words: list[str], said: s
 @pytest.mark.parametrize("command", OPERATORS)
 def test_every_operators_command_takes_a_stack(command: str) -> None:
     shown = CliRunner().invoke(cli, [*command.split(), "--help"]).output
-    for option in ("--data", "--aws STACK", "--region", "--profile"):
+    for option in ("--data", "--url URL", "--api-key-file FILE", "--aws STACK", "--region", "--profile"):
         assert option in shown
+
+
+@pytest.mark.parametrize("command", ["ca show", "ca export", "ca roots", "api-key list", "api-key withdraw"])
+def test_what_a_stack_does_not_have_takes_a_service_elsewhere_alone(command: str) -> None:
+    shown = CliRunner().invoke(cli, [*command.split(), "--help"]).output
+    assert "--api-key-file FILE" in shown
+    assert "--aws" not in shown
 
 
 @pytest.mark.parametrize("group", ["token", "thing", "policy", "service", "audit"])
@@ -182,6 +237,17 @@ def test_a_stack_needs_neither_sqlite_nor_a_certificate_authority(monkeypatch: p
     assert not {"keyborn.adapters.sql", "keyborn.adapters.ca", "paho", "uvicorn"} & loaded
 
 
+@pytest.mark.parametrize("package", ["botocore", "starlette", "msgspec", "uvicorn"])
+def test_a_service_elsewhere_is_operated_from_a_bare_installation(package: str) -> None:
+    code = (
+        f"import sys\nsys.modules[{package!r}] = None\nfrom keyborn.cli.main import main\n"
+        "sys.argv = ['keyborn', 'thing', 'list', '--api-key-file', '/nonexistent']\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "[invalid_api_key]" in done.stderr
+
+
 @pytest.mark.parametrize("package", ["botocore", "starlette", "msgspec"])
 def test_an_installation_without_aws_says_what_to_install(package: str) -> None:
     code = (
@@ -215,6 +281,8 @@ class Paper:
     at_once = True
     tells_publishers = True
     has_roots = True
+    reached_at = "127.0.0.1"
+    watcher = "keyborn-watch"
     words = ""
 
     def __init__(self, names: list[str]) -> None:
@@ -281,7 +349,7 @@ def test_a_stack_that_was_made_anew_has_services_of_its_own() -> None:
 def test_a_relative_state_folder_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "state")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert stack_desk.state_folder() == tmp_path / ".local" / "state" / "keyborn"
+    assert state.state_folder() == tmp_path / ".local" / "state" / "keyborn"
 
 
 def test_a_lost_session_is_the_servers_end_here_and_itself_on_aws() -> None:

@@ -34,7 +34,7 @@ def destroy(
 ) -> None:
     """Remove every device of the stack from AWS IoT, then the stack, then the bucket with its code.
 
-    The registry goes too, and the audit trail with it: export that first with keyborn audit show --json.
+    The registry goes too, and the audit trail with it: export that first with keyborn audit export FILE.
     Repeating is harmless: a removal that was interrupted goes on where it was, and where there is
     nothing to remove, that is said.
 

@@ -106,7 +106,7 @@ class _Broom:
 
     def __init__(self, session: "AwsSession", place: "Place", patience: float) -> None:
         from keyborn.adapters.aws.smoke.undo import Undo
-        from keyborn.cli.stack_desk import state_folder
+        from keyborn.cli.state import state_folder
 
         self.session = session
         self.folder = state_folder() / "aws" / f"{place.account}-{place.region}"

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from keyborn.cli.console import ask, ask_with_keys, data_option
-from keyborn.cli.desk import LocalDesk, pages
+from keyborn.cli.console import ask, ask_with_keys
+from keyborn.cli.desk import Desk, folder_option, pages, service_options
 from keyborn.cli.groups import Group
 from keyborn.cli.output import json_option, show, table
 
@@ -19,9 +19,9 @@ _passphrase_option = click.option(
 )
 
 
-def _keys_options(command: Callable[..., None]) -> Callable[..., None]:
-    """For what opens the authority's keys."""
-    return data_option(_passphrase_option(command))
+def _keys_options(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """For what opens the authority's keys: only where they are."""
+    return lambda command: folder_option(name)(_passphrase_option(command))
 
 
 @click.group(cls=Group)
@@ -33,14 +33,14 @@ def ca() -> None:
 
 
 @ca.command("show")
-@data_option
+@service_options
 @json_option
-def show_authorities(*, data: Path, as_json: bool) -> None:
+def show_authorities(*, desk: Desk, as_json: bool) -> None:
     """Show roots, intermediates and their SHA-256 fingerprints.
 
     Example: keyborn ca show
     """
-    rows = ask(data, "GET", "/v1/authorities")
+    rows = desk.ask("GET", "/v1/authorities")
     table(rows, ["role", "name", "notAfter", "fingerprint"], as_json=as_json, empty="There is no authority.")
 
 
@@ -53,13 +53,13 @@ def show_authorities(*, data: Path, as_json: bool) -> None:
     help="Which certificate.",
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead.")
-@data_option
-def export(*, role: str, out: Path | None, data: Path) -> None:
+@service_options
+def export(*, role: str, out: Path | None, desk: Desk) -> None:
     """Print a certificate as PEM; never a key.
 
     Example: keyborn ca export --out root.pem
     """
-    pem = "".join(row["pem"] for row in ask(data, "GET", "/v1/authorities") if row["role"] == role)
+    pem = "".join(row["pem"] for row in desk.ask("GET", "/v1/authorities") if row["role"] == role)
     if out is None:
         click.echo(pem, nl=False)
         return
@@ -70,9 +70,9 @@ def export(*, role: str, out: Path | None, data: Path) -> None:
 @ca.command("roots")
 @click.option("--lacking", is_flag=True, help="List the things that lack the newest set.")
 @click.option("--under-old", is_flag=True, help="List the things with a certificate from the old root.")
-@data_option
+@service_options
 @json_option
-def count_roots(*, lacking: bool, under_old: bool, data: Path, as_json: bool) -> None:
+def count_roots(*, lacking: bool, under_old: bool, desk: Desk, as_json: bool) -> None:
     """Count things by the set of roots that they believe.
 
     Things say so themselves, and what may be done next is told. Who does not have the newest set would be
@@ -85,14 +85,14 @@ def count_roots(*, lacking: bool, under_old: bool, data: Path, as_json: bool) ->
     if lacking and under_old:
         raise click.UsageError("--lacking and --under-old are two lists: ask for one of them.")
     if lacking:
-        rows = list(pages(LocalDesk(data), "/v1/roots/lacking", "thingName"))
+        rows = list(pages(desk, "/v1/roots/lacking", "thingName"))
         table(rows, ["thingName", "roots", "since"], as_json=as_json, empty="Every thing has the newest set.")
         return
     if under_old:
-        rows = list(pages(LocalDesk(data), "/v1/roots/under-old", "thingName"))
+        rows = list(pages(desk, "/v1/roots/under-old", "thingName"))
         table(rows, ["thingName"], as_json=as_json, empty="No thing has a certificate from an old root.")
         return
-    report = ask(data, "GET", "/v1/roots")
+    report = desk.ask("GET", "/v1/roots")
     if as_json:
         show(report, as_json=True)
         return
@@ -103,7 +103,7 @@ def count_roots(*, lacking: bool, under_old: bool, data: Path, as_json: bool) ->
 
 
 @ca.command("renew-root")
-@_keys_options
+@_keys_options("ca renew-root")
 @json_option
 def renew_root(*, data: Path, passphrase_file: Path | None, as_json: bool) -> None:
     """Introduce a next root beside the present one.
@@ -125,7 +125,7 @@ def renew_root(*, data: Path, passphrase_file: Path | None, as_json: bool) -> No
 
 
 @ca.command("switch-root")
-@_keys_options
+@_keys_options("ca switch-root")
 @click.option("--back", is_flag=True, help="Issue from the root before again, as long as it is there.")
 @click.option("--force", is_flag=True, help="Leave things behind that lack the newest roots.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -155,7 +155,7 @@ def switch_root(
 
 
 @ca.command("retire-root")
-@_keys_options
+@_keys_options("ca retire-root")
 @click.option("--force", is_flag=True, help="Leave things behind that still need the old root.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option

@@ -1,11 +1,12 @@
 """The operator's line to a data folder: ``control.sock`` if a server runs, in process if none does."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode
@@ -17,6 +18,7 @@ from keyborn.domain.errors import DataFolderInUse, OperatorError, ServerNotRunni
 
 DEFAULT_DATA = Path("keyborn-data")
 _PATIENCE = 30.0
+_CHUNK = 1 << 16
 _START_PATIENCE = 5.0
 _BEAT = 0.05
 
@@ -85,6 +87,33 @@ def ask_with_keys(
         connection.close()
 
 
+def fetch(data: Path, passphrase: bytes | None, target: str, sink: Callable[[bytes], None]) -> None:
+    """Give what a request answers to ``sink``, as it comes. Raises Refused, or a leaf of OperatorError.
+
+    ``passphrase``: as for ``ask_with_keys``.
+    """
+    folder = DataFolder(data)
+    sock = _reach(folder)
+    if sock is None:
+        decode(*asyncio.run(_ask_in_process(folder, passphrase, "GET", target, b"", sink=sink)))
+        return
+    with contextlib.closing(_ControlConnection(sock)) as connection:
+        for chunk in _answered(connection, data, target):
+            sink(chunk)
+
+
+def _answered(connection: _ControlConnection, data: Path, target: str) -> Iterator[bytes]:
+    try:
+        connection.request("GET", target)
+        answer = connection.getresponse()
+        if answer.status >= http.client.BAD_REQUEST:
+            decode(answer.status, answer.read())
+        while chunk := answer.read1(_CHUNK):
+            yield chunk
+    except (OSError, http.client.HTTPException):
+        raise ServerNotRunning(path=data) from None
+
+
 def request_of(path: str, body: Mapping[str, Any] | None, query: Mapping[str, object]) -> tuple[str, bytes]:
     """Target and payload of a request; what is None in ``query`` is left out."""
     given = {name: value for name, value in query.items() if value is not None}
@@ -125,20 +154,39 @@ def _reach(folder: DataFolder) -> socket.socket | None:
 
 
 async def _ask_in_process(
-    folder: DataFolder, passphrase: bytes | None, method: str, target: str, payload: bytes
+    folder: DataFolder,
+    passphrase: bytes | None,
+    method: str,
+    target: str,
+    payload: bytes,
+    *,
+    sink: Callable[[bytes], None] | None = None,
 ) -> tuple[int, bytes]:
     from keyborn.http.admin import build_admin
     from keyborn.wiring.offices import open_office
 
     async with open_office(folder, passphrase) as office:
-        return await call_office(build_admin(office), method, target, payload)
+        return await call_office(build_admin(office), method, target, payload, sink)
 
 
-async def call_office(app: Any, method: str, target: str, payload: bytes) -> tuple[int, bytes]:  # noqa: ANN401 - ASGI
-    """Call an office's ASGI application without a socket; status and body."""
+async def call_office(
+    app: Any,  # noqa: ANN401 - ASGI
+    method: str,
+    target: str,
+    payload: bytes,
+    sink: Callable[[bytes], None] | None = None,
+) -> tuple[int, bytes]:
+    """Call an office's ASGI application without a socket; status and body.
+
+    With a ``sink``, what is not refused goes there as it comes, and the body is ``null``.
+    """
     path, _, query = target.partition("?")
     scope = {
         "type": "http",
+        "asgi": {
+            "version": "3.0",
+            "spec_version": "2.4",
+        },  # sending is told of troubles; nobody listens for them
         "method": method,
         "path": unquote(path),
         "raw_path": path.encode(),
@@ -150,7 +198,7 @@ async def call_office(app: Any, method: str, target: str, payload: bytes) -> tup
         "server": None,
         "root_path": "",
     }
-    status, chunks = 500, list[bytes]()
+    status, chunks, stopped = 500, list[bytes](), list[OSError]()
 
     async def _receive() -> dict[str, Any]:
         return {"type": "http.request", "body": payload, "more_body": False}
@@ -159,11 +207,22 @@ async def call_office(app: Any, method: str, target: str, payload: bytes) -> tup
         nonlocal status
         if message["type"] == "http.response.start":
             status = message["status"]
+        elif sink is not None and status < http.client.BAD_REQUEST:
+            try:
+                sink(message.get("body", b""))
+            except OSError as trouble:
+                stopped.append(trouble)
+                raise
         else:
             chunks.append(message.get("body", b""))
 
-    await app(scope, _receive, _send)
-    return status, b"".join(chunks)
+    try:
+        await app(scope, _receive, _send)
+    except Exception:
+        if stopped:
+            raise stopped[0] from None  # the place that it was written to, not the office
+        raise
+    return status, b"".join(chunks) or b"null"
 
 
 def decode(status: int, body: bytes) -> Any:  # noqa: ANN401 - JSON

@@ -1,5 +1,6 @@
 """``keyborn enroll``: a key, a certificate, an identity."""
 
+import os
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from keyborn.cli.output import json_option, show
 if TYPE_CHECKING:
     from keyborn.device.enroll import Outcome
     from keyborn.device.home import Home
+    from keyborn.device.identity_token import IdentityTokenSource
     from keyborn.device.proof import FactoryFiles
 
 
@@ -53,6 +55,12 @@ if TYPE_CHECKING:
     help="Its key, which signs the request; it is only read.",
 )
 @click.option(
+    "--jwt-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Prove this device by the identity token (JWT) in this file, read anew for each try.  [default: "
+    "$KEYBORN_JWT, where the code needs one]",
+)
+@click.option(
     "--timeout",
     type=Number(1, 604800),
     show_default="90, and a day where a person has to approve this device",
@@ -78,6 +86,7 @@ def enroll(
     group: str | None,
     factory_cert: Path | None,
     factory_key: Path | None,
+    jwt_file: Path | None,
     timeout: float | None,
     message: str | None,
     as_json: bool,
@@ -104,16 +113,14 @@ def enroll(
         raise click.UsageError("--adopt-key and --key-type exclude each other.")
     place = find_home(home)
     open_store(key_uri, place.key)
-    factory = _factory(factory_cert, factory_key)
-    wish = Wish(thing, key_type, subject, adopt_key, group=group, factory=factory)
+    factory, token = _factory(factory_cert, factory_key), _token(jwt_file)
+    wish = Wish(thing, key_type, subject, adopt_key, group=group, factory=factory, identity_token=token)
     source = CodeSource(code, code_file)
     outcome = enroll_device(
         place, wish, source.required, surroundings(quiet=as_json), timeout=timeout, offered=source.offered
     )
     if outcome.obtained:
-        from keyborn.device.agent.client import rouse
-
-        rouse(place)
+        _rouse(place)
     report = _report(place, outcome)
     if not as_json:
         _tell(place, outcome)
@@ -126,6 +133,13 @@ def enroll(
         show(report, as_json=True)
 
 
+def _rouse(home: "Home") -> None:
+    """Tell an agent that waits for this identity."""
+    from keyborn.device.agent.client import rouse
+
+    rouse(home)
+
+
 def _factory(certificate: Path | None, key: Path | None) -> "FactoryFiles | None":
     """What the manufacturer gave; a usage error for half of it."""
     if certificate is None and key is None:
@@ -135,6 +149,13 @@ def _factory(certificate: Path | None, key: Path | None) -> "FactoryFiles | None
     from keyborn.device.proof import FactoryFiles
 
     return FactoryFiles(certificate, key)
+
+
+def _token(file: Path | None) -> "IdentityTokenSource":
+    """Where an identity token would come from; nothing is read before one is needed."""
+    from keyborn.device.identity_token import VARIABLE, IdentityTokenSource
+
+    return IdentityTokenSource(file, os.environ.get(VARIABLE))
 
 
 def _publish(home: "Home", outcome: "Outcome", message: str, *, quiet: bool) -> dict[str, object]:

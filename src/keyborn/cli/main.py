@@ -34,7 +34,8 @@ COMMANDS = {
     "watch": ("keyborn.cli.watch:watch", "Print the messages that match a filter, with thing and time."),
     "aws": ("keyborn.cli.aws:aws", "The serverless stack on AWS: deploy, outputs, destroy."),
     "ca": ("keyborn.cli.ca:ca", "Roots and intermediates: look, and change the root."),
-    "audit": ("keyborn.cli.audit:audit", "The audit trail: show and verify."),
+    "audit": ("keyborn.cli.audit:audit", "The audit trail: show, export, verify."),
+    "api-key": ("keyborn.cli.api_key:api_key", "API keys for operators elsewhere: create, list, withdraw."),
 }
 
 _GARBAGE = 20_000

@@ -44,6 +44,11 @@ _log = logging.getLogger("keyborn.serve")
     metavar="NAME",
     help="A host name or address of this service; repeatable.",
 )
+@click.option(
+    "--remote-admin/--no-remote-admin",
+    default=None,
+    help="Whether operators elsewhere are answered, who have an API key.  [default: yes]",
+)
 @click.option("--open-enrollment", is_flag=True, help="Ask no credential: loopback, an hour, 100 things.")
 @click.option(
     "--passphrase-file",
@@ -58,6 +63,7 @@ def serve(
     mqtt: str | None,
     mqtt_alpn: str | None,
     names: tuple[str, ...],
+    remote_admin: bool | None,
     open_enrollment: bool,
     passphrase_file: Path | None,
     verbose: bool,
@@ -79,6 +85,8 @@ def serve(
     folder.create()
     with folder.lock(_PATIENCE):
         settings = _settings(folder, https, mqtt, mqtt_alpn, names)
+        if remote_admin is not None:
+            settings = replace(settings, remote_admin=remote_admin)
         passphrase = read_passphrase(os.environ, passphrase_file)
         asyncio.run(_serve(folder, settings, ServeOptions(open_enrollment, passphrase)))
 

@@ -34,7 +34,7 @@ def service() -> None:
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where its key and certificate go.  [default: DATA/services/NAME; with --aws in the state folder]",
+    help="Where its key and certificate go.  [default: DATA/services/NAME; elsewhere in the state folder]",
 )
 @click.option("--code", "only_code", is_flag=True, help="Enrol nothing here: print the enrolment code last.")
 @click.option("--replace", is_flag=True, help="Let a new key take over the name, or free a revoked one.")

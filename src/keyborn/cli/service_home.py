@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from keyborn.device.home import Home
     from keyborn.device.identity import Identity
 
-WATCH = "keyborn-watch"
-
 
 def service_home(desk: Desk, home: Path | None, name: str) -> "Home":
     """The folder of a service: ``home``, or its own among the office's."""
@@ -79,16 +77,16 @@ def watcher(desk: Desk) -> "tuple[Home, Identity]":
     from keyborn.device.identity import State, assess, require_identity
     from keyborn.policies import watch_policy
 
-    require_kept(desk, None, WATCH, "watch again: it gets a new one")
-    home, clock = service_home(desk, None, WATCH), SystemClock()
+    require_kept(desk, None, desk.watcher, "watch again: it gets a new one")
+    home, clock = service_home(desk, None, desk.watcher), SystemClock()
     ready = not home.missing() and assess(home, clock.now()).state is State.READY
     if ready and desk.has_roots and not _follows(home, desk):
         forget(home)
         ready = False
     if not ready:
-        wish = {"name": WATCH, "document": watch_policy(), "replace": True, "own": True}
+        wish = {"name": desk.watcher, "document": watch_policy(), "replace": True, "own": True}
         invited = desk.ask("POST", "/v1/services", wish)
-        enroll_service(desk, None, WATCH, invited["code"], quiet=True)
+        enroll_service(desk, None, desk.watcher, invited["code"], quiet=True)
     return home, require_identity(home, clock.now())
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keyborn.cli.desk import Desk, desk_options
+from keyborn.cli.desk import WATCH, Desk, desk_options
 from keyborn.cli.device import printable
 from keyborn.cli.output import json_option
-from keyborn.cli.service_home import WATCH, watcher
+from keyborn.cli.service_home import watcher
 from keyborn.domain.errors import SessionLost
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def watch(*, topic_filter: str, count: int | None, retained: bool, desk: Desk, a
 
     It connects as the service keyborn-watch, whose key and certificate are made at first use, in the data
     folder, and which may receive everything and publish nothing. AWS IoT does not say who published: with
-    --aws the thing is the one whose topic it is, and the key and certificate are in the state folder.
+    --aws the thing is the one whose topic it is. With --aws and --api-key-file the key and certificate are
+    in the state folder; the first time with an API key takes the role admin.
 
     Example: keyborn watch 'certtest/#'
 
@@ -76,19 +77,19 @@ def _session(desk: Desk, address: str) -> "Session":
     from keyborn.device.keystore import FileKeyStore
 
     home, identity = watcher(desk)
-    host, port = _reachable(address)
+    host, port = _reachable(address, desk.reached_at)
     client_id = f"{WATCH}-{os.getpid()}-{secrets.token_hex(4)}"
     broker = replace(identity.broker, endpoint=host, port=port, client_id=client_id)
     context = tls_context(home, FileKeyStore(home.key), identity, SystemClock().now())
     return connect(replace(identity, broker=broker), context)
 
 
-def _reachable(address: str) -> tuple[str, int]:
-    """The broker as this machine reaches it: a listener on all addresses is on loopback too."""
+def _reachable(address: str, reached_at: str) -> tuple[str, int]:
+    """The broker as this machine reaches it: a listener on all addresses is where the service itself is."""
     from keyborn.settings import Address
 
     listening = Address.parse(address, "mqtt")
-    return ("127.0.0.1" if listening.is_wildcard else listening.host), listening.port
+    return (reached_at if listening.is_wildcard else listening.host), listening.port
 
 
 def _messages(session: "Session") -> "Iterator[Received]":

@@ -10,6 +10,8 @@ from keyborn.domain.names import is_certificate_id, is_host, parse_thing_name
 
 MAX_PEM = 32768
 MAX_SENTENCE = 600
+_JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{5,}+(?:\.[A-Za-z0-9_-]*+){0,2}")
+"""``{"`` in base64url, with which every header of a JWT begins."""
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _WORD = re.compile(r"[\x21-\x7e]{1,255}")
 _TOPIC = re.compile(r"(?:(?![#+])[\x21-\x7e]){1,256}")
@@ -94,8 +96,8 @@ def parse_problem(body: bytes, secret: str) -> tuple[str | None, str]:
 
 
 def clean(text: str, secret: str) -> str:
-    """``text`` on one line, printable, cut, without ``secret``."""
-    text = text.replace(secret, "***") if secret else text
+    """``text`` on one line, printable, cut, without ``secret`` and without whatever begins like a JWT."""
+    text = _JWT.sub("***", text.replace(secret, "***") if secret else text)
     return " ".join("".join(c if c.isprintable() else " " for c in text[:MAX_SENTENCE]).split())
 
 

@@ -60,6 +60,8 @@ class EnrollmentClient:
     """Of a request about which a person may have to decide."""
     proof: "Proof | None" = None
     """What signs the request, where something does."""
+    bearer: Callable[[], str] | None = None
+    """Gives an identity token in the place of the code's secret, for each try; or IdentityTokenUnusable."""
 
     def establish_trust(self, clock: "Clock") -> Trust:
         """Decide whom to believe: the pinned root, fetched and compared, or the public authorities.
@@ -84,13 +86,9 @@ class EnrollmentClient:
         self, trust: Trust, thing: ThingName, csr_pem: str, *, group: GroupName | None = None
     ) -> Enrolled:
         """Ask for the certificate; the same request each time. Raises leaves of DeviceError."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        if self.code.method is Method.TOKEN:
-            headers["Authorization"] = f"Bearer {encode_secret(self.code.secret)}"
         asked = {"thingName": thing, "csr": csr_pem} | ({} if group is None else {"group": group})
         body = json.dumps(asked).encode()
-        request = https.Request("POST", ENROLL_PATH, body, headers)
-        send = self._plain(request) if self.proof is None else self._signed(request, self.proof)
+        send = self._afresh(body) if self.proof is None else self._signed(body, self.proof)
         answer = self._persist(send, trust.context, self._judge)
         try:
             return parse_enrolled(answer.body)
@@ -101,14 +99,28 @@ class EnrollmentClient:
         service = https.Service(self.code.url)
         return lambda context: https.exchange(service, context, request, seconds=self._limit().left())
 
-    def _signed(self, request: https.Request, proof: "Proof") -> Send:
+    def _afresh(self, body: bytes) -> Send:
+        def _send(context: ssl.SSLContext) -> https.Answer:
+            return self._plain(self._request(body))(context)
+
+        return _send
+
+    def _request(self, body: bytes) -> https.Request:
+        """The body never changes; what is shown with it may, from one try to the next."""
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        if self.bearer is not None:
+            headers["Authorization"] = f"Bearer {self.bearer()}"
+        elif self.code.method is Method.TOKEN:
+            headers["Authorization"] = f"Bearer {encode_secret(self.code.secret)}"
+        return https.Request("POST", ENROLL_PATH, body, headers)
+
+    def _signed(self, body: bytes, proof: "Proof") -> Send:
         """The same request around a signature, with a nonce that is asked for first."""
         from keyborn.device.nonces import NONCE_PATH, is_bad_nonce, send_with
         from keyborn.domain.jws import MEDIA_TYPE
         from keyborn.domain.jws_enroll import Place
 
-        headers = {**request.headers, "Content-Type": MEDIA_TYPE}
-        url = self.code.url.rstrip("/") + request.path
+        url = self.code.url.rstrip("/") + ENROLL_PATH
 
         def _send(context: ssl.SSLContext) -> https.Answer:
             told = self._plain(https.Request("GET", NONCE_PATH))(context)
@@ -116,8 +128,10 @@ class EnrollmentClient:
                 return told
 
             def _once(nonce: str) -> https.Answer:
-                body = proof.signed(Place(url, nonce), request.body or b"")
-                return self._plain(https.Request("POST", request.path, body, headers))(context)
+                request = self._request(body)
+                headers = {**request.headers, "Content-Type": MEDIA_TYPE}
+                signed = proof.signed(Place(url, nonce), body)
+                return self._plain(https.Request(request.method, request.path, signed, headers))(context)
 
             answer = send_with(told.nonce, _once)
             if is_bad_nonce(answer):

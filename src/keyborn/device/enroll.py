@@ -15,6 +15,7 @@ from keyborn.device.answer import Enrolled
 from keyborn.device.client import EnrollmentClient
 from keyborn.device.home import Home
 from keyborn.device.identity import Identity, Standing, State
+from keyborn.device.identity_token import IdentityTokenSource
 from keyborn.device.keystore import FileKeyStore, require_sound
 from keyborn.device.pace import Deadline
 from keyborn.device.strangers import is_passing
@@ -60,6 +61,8 @@ class Wish:
     """The enrolment group to ask in; None: the credential says."""
     factory: "FactoryFiles | None" = None
     """What the manufacturer gave, to sign the enrolment with."""
+    identity_token: IdentityTokenSource | None = None
+    """Shown in the place of the code's secret: one in a file always, another one where the code has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +149,7 @@ def _obtain(
     if standing.identity is not None:  # expired or damaged, by this device's own lights: it may be neither
         require_own(home, standing.identity, code)
     thing = _choose_thing(standing, wish, around)
-    group = _group(wish, code)
+    group, bearer = _group(wish, code), _bearer(wish, code)
     subject = _subject(wish, thing, standing.identity)
     proof = _proof(wish, code)
     check_clock(code, around.clock.now())  # before a key is made for nothing
@@ -154,7 +157,9 @@ def _obtain(
     deadline = Deadline.after(patience.seconds, around.pace)
     request = Request(code.url, thing, store.facts().key_hash, group)
     waiting = Waiting(request, home, around.say, patience=patience.person)
-    client = EnrollmentClient(code, deadline, around.say, once=patience.once, waiting=waiting, proof=proof)
+    client = EnrollmentClient(
+        code, deadline, around.say, once=patience.once, waiting=waiting, proof=proof, bearer=bearer
+    )
     around.checkpoint("ask whom to trust")
     trust = client.establish_trust(around.clock)
     around.checkpoint("send the request")
@@ -278,6 +283,19 @@ def _proof(wish: Wish, code: EnrollmentCode) -> "Proof | None":
     from keyborn.device.proof import proof_of
 
     return proof_of(code, wish.factory, wish.adopt)
+
+
+def _bearer(wish: Wish, code: EnrollmentCode) -> Callable[[], str] | None:
+    """What gives the identity token, if one is to be shown; raises InvalidSetting, IdentityTokenUnusable."""
+    source = wish.identity_token or IdentityTokenSource()
+    if source.file is None and code.method is not Method.OIDC:
+        return None  # what stands in the environment may be for somebody else
+    if source.file is None and not source.text:
+        raise InvalidSetting(
+            setting="--jwt-file", detail="this code needs an identity token; say where it is"
+        )
+    source.read()  # unusable? said before anybody is asked
+    return source.read
 
 
 def _subject(wish: Wish, thing: ThingName, present: Identity | None) -> Subject:

@@ -29,7 +29,7 @@ class Unanswered(Exception):
 
 
 class Oversized(Exception):
-    """The answer is larger than MAX_ANSWER: asking again will not help."""
+    """The answer is larger than anybody wants it: asking again will not help."""
 
 
 class Distrusted(Exception):
@@ -88,13 +88,15 @@ class Service:
         return urlsplit(self.url).path.rstrip("/")
 
 
-def exchange(service: Service, context: ssl.SSLContext, request: Request, *, seconds: float) -> Answer:
-    """Send one request on a connection of its own; ``seconds`` bounds the whole of it.
+def exchange(
+    service: Service, context: ssl.SSLContext, request: Request, *, seconds: float, most: int = MAX_ANSWER
+) -> Answer:
+    """Send one request on a connection of its own; ``seconds`` bounds the whole of it, ``most`` its bytes.
 
     Raises Distrusted before anything is sent, Unanswered for every trouble that may pass, Oversized.
     """
     seconds = min(seconds, EXCHANGE_TIMEOUT)
-    connection = _Connection(service, context, time.monotonic() + seconds)
+    connection = _Connection(service, context, time.monotonic() + seconds, most)
     try:
         return _ask(connection, service, request)
     except tls.Flood:
@@ -131,18 +133,19 @@ class _Connection(http.client.HTTPSConnection):
 
     response_class = _Response
 
-    def __init__(self, service: Service, context: ssl.SSLContext, deadline: float) -> None:
+    def __init__(self, service: Service, context: ssl.SSLContext, deadline: float, most: int) -> None:
         left = min(CONNECT_TIMEOUT, max(0.001, deadline - time.monotonic()))
         super().__init__(service.host, service.port, timeout=left, context=context)
         self._tls = context
         self._deadline = deadline
+        self.most = most
 
     def connect(self) -> None:
         """Connect, bound by the deadline; then look at what the peer's certificate is for."""
         assert self.timeout is not None
         self.sock = tls.dial(self._tls, self.host, self.port, self.timeout)
         assert isinstance(self.sock, tls.DeadlineSocket)
-        self.sock.deadline, self.sock.budget = self._deadline, MAX_TRAFFIC
+        self.sock.deadline, self.sock.budget = self._deadline, MAX_TRAFFIC * self.most // MAX_ANSWER
         if self._tls.verify_mode is ssl.CERT_REQUIRED:
             _require_server(self.sock)
 
@@ -164,7 +167,7 @@ def _ask(connection: _Connection, service: Service, request: Request) -> Answer:
     headers = {"User-Agent": f"keyborn/{__version__}", "Connection": "close", **request.headers}
     connection.request(request.method, service.prefix + request.path, request.body, headers)
     with connection.getresponse() as response:
-        body = _read(response)
+        body = _read(response, connection.most)
         return Answer(
             response.status,
             body,
@@ -175,12 +178,12 @@ def _ask(connection: _Connection, service: Service, request: Request) -> Answer:
         )
 
 
-def _read(response: http.client.HTTPResponse) -> bytes:
+def _read(response: http.client.HTTPResponse, most: int) -> bytes:
     announced = response.length  # None where it is chunked or ends with the connection
-    if announced is not None and announced > MAX_ANSWER:
+    if announced is not None and announced > most:
         raise Oversized
-    body = response.read(MAX_ANSWER + 1)
-    if len(body) > MAX_ANSWER:
+    body = response.read(most + 1)
+    if len(body) > most:
         raise Oversized
     if announced is not None and len(body) < announced:
         raise Unanswered("the answer was cut short")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
+import keyborn.domain.journey.effects as e
 from keyborn.device import files, identity, slots
 from keyborn.device.believing import Believer, RootsService
 from keyborn.device.home import Home
@@ -21,18 +22,7 @@ from keyborn.device.subject import remembered
 from keyborn.device.surroundings import Surroundings
 from keyborn.device.told import Told
 from keyborn.domain.errors import FileNotPrivate, KeybornError, KeyUnusable, SessionLost
-from keyborn.domain.journey import (
-    Effect,
-    Event,
-    Happened,
-    Journey,
-    Slot,
-    Stage,
-    advance,
-    begin,
-    effects as e,
-    span_of,
-)
+from keyborn.domain.journey import Effect, Event, Happened, Journey, Slot, Stage, advance, begin, span_of
 from keyborn.domain.profile import BACKDATE
 
 FIRST_CHECK = 3600.0

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from keyborn.device import https, tls
 from keyborn.device.strangers import stranger_words
@@ -77,8 +78,24 @@ def clock_trouble(code: EnrollmentCode, wall: datetime) -> str:
     return f"This device's clock says {shown(wall)}, but this code was made at {shown(code.issued_at)}"
 
 
-def fetch_root(code: EnrollmentCode, fetch: Callable[[https.Request], https.Answer]) -> str:
-    """The root whose SHA-256 the code names, PEM, out of the service's bundle.
+class Pin(Protocol):
+    """What names a service and its root: an enrolment code, an operator's API key."""
+
+    @property
+    def url(self) -> str:
+        """``https://host[:port]`` of the service."""
+        ...
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of the root's DER."""
+        ...
+
+
+def fetch_root(
+    code: Pin, fetch: Callable[[https.Request], https.Answer], *, called: str = "the enrolment code"
+) -> str:
+    """The root whose SHA-256 the code names, PEM, out of the service's bundle; ``called``: what the code is.
 
     ``fetch`` must use a connection that verifies nothing and carries nothing. Raises UntrustedService where
     no root of the bundle is the one.
@@ -89,7 +106,7 @@ def fetch_root(code: EnrollmentCode, fetch: Callable[[https.Request], https.Answ
     for pem, der in _certificates(answer.body):
         if hmac.compare_digest(hashlib.sha256(der).digest(), code.fingerprint):
             return pem
-    detail = "none of the roots that it shows has the fingerprint that the enrolment code names"
+    detail = f"none of the roots that it shows has the fingerprint that {called} names"
     raise UntrustedService(url=code.url, detail=detail)
 
 

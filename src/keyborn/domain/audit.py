@@ -57,6 +57,10 @@ class ChainHead:
         sequence = self.sequence + 1
         return AuditRecord(sequence, event, self.hash, link(self.hash, sequence, canonical(event)))
 
+    def __str__(self) -> str:
+        """As it is noted elsewhere: ``SEQUENCE:HASH``."""
+        return f"{self.sequence}:{self.hash}"
+
 
 def canonical(event: AuditEvent) -> str:
     """The bytes that are hashed and stored: JSON with sorted keys, no spaces, ASCII."""

@@ -1,6 +1,7 @@
-"""The operator's application: served on the data folder's control socket, never on a network port here.
+"""The operator's application, as the data folder's control socket serves it.
 
-The same routes work in process when no server runs, so a command behaves alike with and without one.
+The same routes work in process when no server runs, so a command behaves alike with and without one. On the
+network they stand behind ``remote``, which asks for a key.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,6 @@ import msgspec
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.names import NameScope, ThingName, parse_group_name, parse_thing_name
@@ -20,15 +20,20 @@ from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http import guards, problems
 from keyborn.http.admin_approvals import approval_routes
+from keyborn.http.admin_audit import audit_routes
 from keyborn.http.admin_group_keys import group_key_routes
 from keyborn.http.admin_groups import group_routes, regroup_routes
+from keyborn.http.admin_keys import api_key_routes
 from keyborn.http.admin_policies import policy_routes, service_routes
 from keyborn.http.admin_registered import registered_routes
 from keyborn.http.admin_roots import roots_routes
 from keyborn.http.admin_rows import audit_row, belief_row, certificate_row, thing_row, token_row
 from keyborn.http.answers import answer_json, page_after, page_limit, read_number, span_of
+from keyborn.http.roles import change, look
 from keyborn.ports import Clock
+from keyborn.service.api_keys import ApiKeyOffice
 from keyborn.service.approvals import ApprovalOffice
+from keyborn.service.audit import AuditOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.group_keys import GroupKeyOffice
@@ -81,6 +86,10 @@ class Office:
     """None where nobody is asked first."""
     registered: RegisteredOffice | None = None
     """None where no keys are announced."""
+    audit: AuditOffice | None = None
+    """None where nobody signs checkpoints."""
+    keys: ApiKeyOffice | None = None
+    """None where operators prove themselves otherwise, as on AWS."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -103,28 +112,30 @@ _order_body = msgspec.json.Decoder(OrderBody)
 
 
 def build_admin(office: Office) -> Starlette:
-    """The ASGI application of one office."""
+    """The ASGI application of one office. Each route says who may call it from elsewhere (``roles``)."""
     routes = _Routes(office)
     app = Starlette(
         routes=[
-            Route("/v1/tokens", routes.tokens, methods=["GET"]),
-            Route("/v1/tokens", routes.create_token, methods=["POST"]),
-            Route("/v1/tokens/{token:path}", routes.withdraw_token, methods=["DELETE"]),
-            Route("/v1/things", routes.things, methods=["GET"]),
-            Route("/v1/things/{name:path}/status", routes.order, methods=["POST"]),
+            look("/v1/tokens", routes.tokens),
+            change("POST", "/v1/tokens", routes.create_token, TokenBody),
+            change("DELETE", "/v1/tokens/{token:path}", routes.withdraw_token),
+            look("/v1/things", routes.things),
+            change("POST", "/v1/things/{name:path}/status", routes.order, OrderBody),
             *(
-                [Route("/v1/things/{name:path}/grace", routes.grace, methods=["POST"])]
+                [change("POST", "/v1/things/{name:path}/grace", routes.grace, GraceBody)]
                 if office.grace
                 else []
             ),
             *(regroup_routes(office.regroup, office.actor) if office.regroup else []),
-            Route("/v1/things/{name:path}", routes.thing, methods=["GET"]),
-            *(roots_routes(office.roots, office.actor) if office.roots else []),
-            Route("/v1/authorities", routes.authorities, methods=["GET"]),
-            Route("/v1/audit", routes.audit, methods=["GET"]),
-            Route("/v1/about", routes.about, methods=["GET"]),
+            *(audit_routes(office.audit) if office.audit else []),
             *(group_key_routes(office.group_keys, office.clock, office.actor) if office.group_keys else []),
             *(group_routes(office.groups, office.actor) if office.groups else []),
+            look("/v1/things/{name:path}", routes.thing),
+            *(roots_routes(office.roots, office.actor) if office.roots else []),
+            look("/v1/authorities", routes.authorities),
+            look("/v1/audit", routes.audit),
+            look("/v1/about", routes.about),
+            *(api_key_routes(office.keys, office.clock, office.actor) if office.keys else []),
             *policy_routes(office.policies, office.actor),
             *service_routes(office.services, office.clock, office.actor),
             *(approval_routes(office.approvals, office.clock, office.actor) if office.approvals else []),

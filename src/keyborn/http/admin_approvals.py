@@ -14,6 +14,7 @@ from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.moment import shown
 from keyborn.http import guards
 from keyborn.http.answers import answer_json, page_after, page_limit
+from keyborn.http.roles import decide, look
 from keyborn.ports import Clock
 from keyborn.service.approvals import ApprovalOffice
 
@@ -33,9 +34,9 @@ def approval_routes(office: ApprovalOffice, clock: Clock, actor: Callable[[], st
     """For the application of operators; ``actor`` as in ``Office``."""
     routes = _Routes(office, clock, actor)
     return [
-        Route("/v1/approvals", routes.page, methods=["GET"]),
-        Route("/v1/approvals/{approval:path}", routes.one, methods=["GET"]),
-        Route("/v1/approvals/{approval:path}", routes.decide, methods=["POST"]),
+        look("/v1/approvals", routes.page),
+        look("/v1/approvals/{approval:path}", routes.one),
+        decide("POST", "/v1/approvals/{approval:path}", routes.decide, DecisionBody),
     ]
 
 

@@ -14,6 +14,7 @@ from keyborn.domain.names import NameScope, parse_group_name
 from keyborn.http import guards
 from keyborn.http.admin_rows import token_row
 from keyborn.http.answers import answer_json, span_of
+from keyborn.http.roles import change
 from keyborn.ports import Clock
 from keyborn.service.group_keys import CODE_TTL, GroupKeyOffice
 from keyborn.service.tokens import TokenWish
@@ -44,8 +45,8 @@ def group_key_routes(office: GroupKeyOffice, clock: Clock, actor: Callable[[], s
     """Routes over one office; ``actor``: whom the audit trail names, asked before each change."""
     routes = _GroupKeyRoutes(office, clock, actor)
     return [
-        Route("/v1/groups/{group:path}/keys", routes.create, methods=["POST"]),
-        Route("/v1/groups/{group:path}/codes", routes.code, methods=["POST"]),
+        change("POST", "/v1/groups/{group:path}/keys", routes.create, GroupKeyBody),
+        change("POST", "/v1/groups/{group:path}/codes", routes.code, GroupCodeBody),
     ]
 
 

@@ -11,6 +11,7 @@ from keyborn.domain.token import encode_secret
 from keyborn.http import guards
 from keyborn.http.admin_rows import finding_row, group_row, thing_row
 from keyborn.http.answers import answer_json, page_after, page_limit, span_of
+from keyborn.http.roles import ask, change, look
 from keyborn.service.groups import GroupOffice, KeptGroup
 from keyborn.service.regroup import RegroupOffice
 
@@ -54,11 +55,11 @@ def group_routes(office: GroupOffice, actor: Callable[[], str]) -> list[Route]:
     """Routes over one office; ``actor``: whom the audit trail names, asked before each change."""
     routes = _GroupRoutes(office, actor)
     return [
-        Route("/v1/groups", routes.page, methods=["GET"]),
-        Route("/v1/groups/{group:path}/lint", routes.lint, methods=["POST"]),
-        Route("/v1/groups/{group:path}", routes.show, methods=["GET"]),
-        Route("/v1/groups/{group:path}", routes.put, methods=["PUT"]),
-        Route("/v1/groups/{group:path}", routes.remove, methods=["DELETE"]),
+        look("/v1/groups", routes.page),
+        ask("/v1/groups/{group:path}/lint", routes.lint, GroupBody),
+        look("/v1/groups/{group:path}", routes.show),
+        change("PUT", "/v1/groups/{group:path}", routes.put, GroupBody),
+        change("DELETE", "/v1/groups/{group:path}", routes.remove),
     ]
 
 
@@ -66,9 +67,9 @@ def regroup_routes(office: RegroupOffice, actor: Callable[[], str]) -> list[Rout
     """Routes over one office; ``actor`` as in ``group_routes``."""
     routes = _RegroupRoutes(office, actor)
     return [
-        Route("/v1/things/{name:path}/release", routes.release, methods=["POST"]),
-        Route("/v1/things/{name:path}/group", routes.move, methods=["POST"]),
-        Route("/v1/things/{name:path}/attributes", routes.set_attributes, methods=["POST"]),
+        change("POST", "/v1/things/{name:path}/release", routes.release, ReleaseBody),
+        change("POST", "/v1/things/{name:path}/group", routes.move, MoveBody),
+        change("POST", "/v1/things/{name:path}/attributes", routes.set_attributes, AttributesBody),
     ]
 
 

@@ -14,6 +14,7 @@ from keyborn.domain.token import encode_secret
 from keyborn.http import guards
 from keyborn.http.admin_rows import explanation_row, finding_row, policy_row, thing_row, token_row
 from keyborn.http.answers import answer_json, page_after, page_limit
+from keyborn.http.roles import ask, change, look
 from keyborn.ports import Clock
 from keyborn.service.policies import Kept, PolicyOffice, Question
 from keyborn.service.services import ServiceOffice
@@ -74,13 +75,13 @@ def policy_routes(office: PolicyOffice, actor: Callable[[], str]) -> list[Route]
     """Routes over one office; ``actor``: whom the audit trail names, asked before each change."""
     routes = _PolicyRoutes(office, actor)
     return [
-        Route("/v1/policies", routes.page, methods=["GET"]),
-        Route("/v1/policies/{policy:path}", routes.show, methods=["GET"]),
-        Route("/v1/policies/{policy:path}", routes.put, methods=["PUT"]),
-        Route("/v1/policies/{policy:path}", routes.remove, methods=["DELETE"]),
-        Route("/v1/things/{name:path}/policies", routes.attach, methods=["POST"]),
-        Route("/v1/things/{name:path}/policies/{policy:path}", routes.detach, methods=["DELETE"]),
-        Route("/v1/simulations", routes.simulate, methods=["POST"]),
+        look("/v1/policies", routes.page),
+        look("/v1/policies/{policy:path}", routes.show),
+        change("PUT", "/v1/policies/{policy:path}", routes.put, PolicyBody),
+        change("DELETE", "/v1/policies/{policy:path}", routes.remove),
+        change("POST", "/v1/things/{name:path}/policies", routes.attach, AttachBody),
+        change("DELETE", "/v1/things/{name:path}/policies/{policy:path}", routes.detach),
+        ask("/v1/simulations", routes.simulate, SimulationBody),
     ]
 
 
@@ -88,9 +89,9 @@ def service_routes(office: ServiceOffice, clock: Clock, actor: Callable[[], str]
     """Routes over one office; ``actor`` as in ``policy_routes``."""
     routes = _ServiceRoutes(office, clock, actor)
     return [
-        Route("/v1/services", routes.page, methods=["GET"]),
-        Route("/v1/services", routes.invite, methods=["POST"]),
-        Route("/v1/services/{name:path}", routes.show, methods=["GET"]),
+        look("/v1/services", routes.page),
+        change("POST", "/v1/services", routes.invite, ServiceBody),
+        look("/v1/services/{name:path}", routes.show),
     ]
 
 

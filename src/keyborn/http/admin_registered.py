@@ -13,6 +13,7 @@ from keyborn.domain.names import KeyHash
 from keyborn.domain.registered import RegisteredKey
 from keyborn.http import guards
 from keyborn.http.answers import answer_json, page_after, page_limit
+from keyborn.http.roles import change, look
 from keyborn.ports import MAX_PAGE
 from keyborn.service.registering import RegisteredOffice
 
@@ -34,10 +35,10 @@ def registered_routes(office: RegisteredOffice, actor: Callable[[], str]) -> lis
     """For the application of operators; ``actor`` as in ``Office``."""
     routes = _Routes(office, actor)
     return [
-        Route("/v1/registered", routes.page, methods=["GET"]),
-        Route("/v1/registered", routes.register, methods=["POST"]),
-        Route("/v1/registered/{key}", routes.key, methods=["GET"]),
-        Route("/v1/registered/{key}", routes.remove, methods=["DELETE"]),
+        look("/v1/registered", routes.page),
+        change("POST", "/v1/registered", routes.register, RegisterBody),
+        look("/v1/registered/{key}", routes.key),
+        change("DELETE", "/v1/registered/{key}", routes.remove),
     ]
 
 

@@ -10,6 +10,7 @@ from starlette.routing import Route
 from keyborn.http import guards
 from keyborn.http.admin_rows import belief_row, roots_row
 from keyborn.http.answers import answer_json, page_after, page_limit
+from keyborn.http.roles import local, look
 from keyborn.service.roots import RootsOffice
 
 
@@ -34,12 +35,12 @@ def roots_routes(office: RootsOffice, actor: Callable[[], str]) -> list[Route]:
     """For the application of operators; ``actor`` as in ``Office``."""
     routes = _Routes(office, actor)
     return [
-        Route("/v1/roots", routes.report, methods=["GET"]),
-        Route("/v1/roots/lacking", routes.lacking, methods=["GET"]),
-        Route("/v1/roots/under-old", routes.under_old, methods=["GET"]),
-        Route("/v1/roots/next", routes.introduce, methods=["POST"]),
-        Route("/v1/roots/switch", routes.switch, methods=["POST"]),
-        Route("/v1/roots/old", routes.retire, methods=["DELETE"]),
+        look("/v1/roots", routes.report),
+        look("/v1/roots/lacking", routes.lacking),
+        look("/v1/roots/under-old", routes.under_old),
+        local("POST", "/v1/roots/next", routes.introduce),
+        local("POST", "/v1/roots/switch", routes.switch, SwitchBody),
+        local("DELETE", "/v1/roots/old", routes.retire, RetireBody),
     ]
 
 

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from keyborn.domain.errors import MalformedRequest
-from keyborn.http import guards, openapi, problems
+from keyborn.http import guards, openapi, openapi_operators, problems
 from keyborn.http.bodies import AskedBody, BrokerAddress, EnrollBody, LegacyBody, answer_enrollment, pem_of
 from keyborn.http.enroll_door import EnrollDoor
 from keyborn.http.signed import Act, SignedRoutes, is_signed
@@ -103,11 +103,13 @@ class _Routes:
         await self._service.ready()
         return PlainTextResponse("ready\n")
 
-    async def openapi_document(self, _request: Request) -> Response:
+    async def openapi_document(self, request: Request) -> Response:
         """OpenAPI 3.1 of this service."""
         renewal = self._service.renewal
         reports = renewal is not None and renewal.takes_reports
-        return Response(openapi.document(renewal=renewal is not None, reports=reports), media_type=JSON)
+        operators = openapi_operators.operator_calls(request.app.routes)
+        document = openapi.document(renewal=renewal is not None, reports=reports, operators=operators)
+        return Response(document, media_type=JSON)
 
 
 def _asked(raw: bytes) -> Asked | None:

@@ -20,6 +20,7 @@ from keyborn.http.bodies import (
     RootsPayload,
     SignedBody,
 )
+from keyborn.http.openapi_operators import OperatorCall, operator_paths
 from keyborn.http.problems import MEDIA_TYPE, Problem
 from keyborn.http.signed import CONFIRM, NONCE, RENEW, REPLAY_NONCE, ROOTS
 
@@ -47,16 +48,21 @@ _REPLAY_NONCE = {
 
 
 @cache
-def document(*, renewal: bool, reports: bool = False) -> bytes:
+def document(*, renewal: bool, reports: bool = False, operators: tuple[OperatorCall, ...] = ()) -> bytes:
     """The document as JSON; the same bytes for the life of the process.
 
     ``renewal``: with its routes. ``reports``: with those of devices that tell which roots they believe.
+    ``operators``: what an operator may call from elsewhere.
     """
     bodies = [EnrollBody, LegacyBody, EnrollAnswer, PendingAnswer, Problem]
     if renewal:
         bodies += [SignedBody, RenewPayload, ConfirmPayload, ConfirmAnswer, NonceAnswer]
     if reports:
         bodies += [RootsPayload]
+    bodies += [call.body for call in operators if call.body is not None]
+    schemes: dict[str, Any] = {"token": {"type": "http", "scheme": "bearer"}}
+    if operators:
+        schemes["apiKey"] = {"type": "http", "scheme": "bearer", "bearerFormat": "kba1.…"}
     _, components = msgspec.json.schema_components(bodies, ref_template="#/components/schemas/{name}")
     return msgspec.json.encode(
         {
@@ -67,13 +73,27 @@ def document(*, renewal: bool, reports: bool = False) -> bytes:
                 "description": "A device sends a CSR and a credential and gets its certificate.",
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
-            "paths": _paths() | (_signed_paths() if renewal else {}) | (_report_paths() if reports else {}),
+            "paths": _merged(
+                _paths(),
+                _signed_paths() if renewal else {},
+                _report_paths() if reports else {},
+                operator_paths(operators),
+            ),
             "components": {
                 "schemas": components,
-                "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+                "securitySchemes": schemes,
             },
         }
     )
+
+
+def _merged(*parts: dict[str, Any]) -> dict[str, Any]:
+    """All paths; where two parts know one path, the methods of both."""
+    paths: dict[str, Any] = {}
+    for part in parts:
+        for path, methods in part.items():
+            paths[path] = paths.get(path, {}) | methods
+    return paths
 
 
 def _paths() -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What is around the registry: time and chance, who asks, who signs, who is connected, whose turn it is."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from keyborn.domain.applicant import Applicant
+from keyborn.domain.checkpoint import Signed
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.jws_enroll import SignedEnrollment
 from keyborn.domain.names import KeyHash, ThingName
@@ -127,6 +128,22 @@ class RootKeeper(Protocol):
 
     async def retire(self) -> None:
         """Believe the one before no more."""
+        ...
+
+
+class Notary(Protocol):
+    """Signs what one service's audit trail says. The private key has no getter."""
+
+    async def service(self) -> str:
+        """Which service that is: a word that stays for as long as its trail does, and is no other's."""
+        ...
+
+    async def sign(self, text: bytes) -> Signed:
+        """Sign with the key in use, which is made if there is none."""
+        ...
+
+    async def keys(self) -> Sequence[bytes]:
+        """Every public key that ever signed here, the newest last; empty before the first signature."""
         ...
 
 

@@ -16,6 +16,7 @@ from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
+from keyborn.domain.checkpoint import Checkpoint
 from keyborn.domain.enrollment import Attempt, Verdict
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
@@ -353,6 +354,25 @@ class AuditTrail(Protocol):
         """A page of the chain, by sequence number; the first row is 1.
 
         Raises AuditBroken for a row that no Keyborn wrote; ``domain.audit.verify`` checks the rest.
+        """
+        ...
+
+
+class Checkpoints(Protocol):
+    """Capability: signed checkpoints, kept beside the trail."""
+
+    async def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """Keep one; of two about the same record the first stays."""
+        ...
+
+    async def latest_checkpoint(self) -> Checkpoint | None:
+        """The one about the latest record, or None."""
+        ...
+
+    async def checkpoints(self, *, after: int = 0, limit: int = 1000) -> Sequence[Checkpoint]:
+        """A page of those about records behind ``after``, by sequence number.
+
+        Raises AuditBroken for one that no Keyborn wrote; ``domain.checkpoint`` checks the rest.
         """
         ...
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from keyborn.ports import Clock
 
-MOST_RUNNING = 32
+MOST_RUNNING = 64
 MOST_FAILURES = 5
 """In a row; then nobody is let through for ``PAUSE``, and after that one, to see."""
 PAUSE = timedelta(seconds=10)

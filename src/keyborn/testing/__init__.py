@@ -14,13 +14,20 @@ from keyborn.testing.grouping import FaultyGroupingRegistry
 from keyborn.testing.stepping import SteppedLoop, interleave, pause, run
 from keyborn.testing.time import SeededEntropy, SkewedClock, VirtualClock
 from keyborn.testing.world import POLITE, Crash, Moment, Point, Rudeness, World, every_crash
-from keyborn.testing.wrappers import FaultyAuthority, FaultyBeliefs, FaultyRegistry, FaultyRenewingRegistry
+from keyborn.testing.wrappers import (
+    FaultyAuthority,
+    FaultyBeliefs,
+    FaultyCheckpoints,
+    FaultyRegistry,
+    FaultyRenewingRegistry,
+)
 
 __all__ = [
     "POLITE",
     "Crash",
     "FaultyAuthority",
     "FaultyBeliefs",
+    "FaultyCheckpoints",
     "FaultyGroupingRegistry",
     "FaultyRegistry",
     "FaultyRenewingRegistry",

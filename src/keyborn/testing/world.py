@@ -9,7 +9,7 @@ from random import Random
 from typing import TypeVar
 
 from keyborn.domain.errors import KeybornError, RegistryUnavailable
-from keyborn.ports import CertificateAuthority, GroupingRegistry, Registry, RenewingRegistry
+from keyborn.ports import CertificateAuthority, Checkpoints, GroupingRegistry, Registry, RenewingRegistry
 from keyborn.testing.grouping import FaultyGroupingRegistry
 from keyborn.testing.stepping import pause
 from keyborn.testing.time import DAWN, SeededEntropy, VirtualClock
@@ -17,6 +17,7 @@ from keyborn.testing.wrappers import (
     Believing,
     FaultyAuthority,
     FaultyBeliefs,
+    FaultyCheckpoints,
     FaultyRegistry,
     FaultyRenewingRegistry,
 )
@@ -95,6 +96,10 @@ class World:
     def beliefs(self, real: Believing) -> FaultyBeliefs:
         """What ``real`` knows of roots, as seen through this world."""
         return FaultyBeliefs(real, self)
+
+    def checkpoints(self, real: Checkpoints) -> FaultyCheckpoints:
+        """What ``real`` keeps of signatures under its trail, as seen through this world."""
+        return FaultyCheckpoints(real, self)
 
     def authority(self, real: CertificateAuthority) -> FaultyAuthority:
         """``real`` as seen through this world."""

@@ -8,6 +8,7 @@ from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
+from keyborn.domain.checkpoint import Checkpoint
 from keyborn.domain.enrollment import Attempt, Verdict
 from keyborn.domain.errors import KeybornError, RegistryUnavailable, Unavailable
 from keyborn.domain.intent import Intent, IntentId
@@ -17,7 +18,15 @@ from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
-from keyborn.ports import Beliefs, CertificateAuthority, Holders, Registry, RenewingRegistry, TrustReports
+from keyborn.ports import (
+    Beliefs,
+    CertificateAuthority,
+    Checkpoints,
+    Holders,
+    Registry,
+    RenewingRegistry,
+    TrustReports,
+)
 
 T = TypeVar("T")
 
@@ -266,4 +275,26 @@ class FaultyBeliefs:
         """See ``Holders.holders``."""
         return await self._world.effect(
             "registry.holders", lambda: self._real.holders(issuer, at, after=after, limit=limit)
+        )
+
+
+class FaultyCheckpoints:
+    """Implements ``keyborn.ports.Checkpoints`` over a real one."""
+
+    def __init__(self, real: Checkpoints, world: Effects) -> None:
+        self._real = real
+        self._world = world
+
+    async def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """See ``Checkpoints.add_checkpoint``."""
+        await self._world.effect("registry.add_checkpoint", lambda: self._real.add_checkpoint(checkpoint))
+
+    async def latest_checkpoint(self) -> Checkpoint | None:
+        """See ``Checkpoints.latest_checkpoint``."""
+        return await self._world.effect("registry.latest_checkpoint", self._real.latest_checkpoint)
+
+    async def checkpoints(self, *, after: int = 0, limit: int = 1000) -> Sequence[Checkpoint]:
+        """See ``Checkpoints.checkpoints``."""
+        return await self._world.effect(
+            "registry.checkpoints", lambda: self._real.checkpoints(after=after, limit=limit)
         )

@@ -26,6 +26,7 @@ from keyborn.adapters.aws.calls import within
 from keyborn.adapters.aws.errors import in_short
 from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.nonces import TableNonces
+from keyborn.adapters.aws.notary import TableNotary, service_of
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.revoker import Revoker
 from keyborn.adapters.aws.roots import roots_for
@@ -39,6 +40,7 @@ from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import AWS_FALLBACK, BrokerAddress, MqttFallback
 from keyborn.http.lambda_handler import LambdaContext, LambdaHandler
 from keyborn.ports import MAX_PAGE, Clock, Nonces
+from keyborn.service.audit import AuditOffice, AuditPorts
 from keyborn.service.enroll import RegistrationAuthority
 from keyborn.service.quota import QuotaGate
 from keyborn.service.readiness import Readiness
@@ -249,12 +251,15 @@ class SweepHandler:
         self._deadline = deadline
         iot = Iot(client("iot"), stack.account)
         self._registry = AwsRegistry(client("dynamodb"), stack.table, iot)
+        notary = TableNotary(self._registry, service_of(stack.account.prefix, stack.table), SystemEntropy())
+        audit = AuditOffice(AuditPorts(self._registry, self._registry, notary, self._clock))
         self._settlement = Settlement(
             registry=self._registry,
             iot=iot,
             clock=self._clock,
             sweep=Sweeper(leftovers=self._registry, clock=self._clock).sweep,
             overlap=OverlapSweeper(successors=self._registry, clock=self._clock).sweep,
+            vouch=audit.vouch,
             sessions=Revoker(client("iot-data")),
         )
         self._runner = asyncio.Runner()

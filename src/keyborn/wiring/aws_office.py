@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from keyborn.adapters.aws.iot import Iot
+from keyborn.adapters.aws.notary import TableNotary, service_of
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.revoker import OrderedRevoker
 from keyborn.adapters.aws.session import AwsSession
@@ -17,6 +18,7 @@ from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.errors import OperatorError
 from keyborn.http.admin import Office
 from keyborn.http.bodies import fingerprint_text
+from keyborn.service.audit import AuditOffice, AuditPorts
 from keyborn.service.sealing import SealedSecrets
 from keyborn.wiring.aws_stack import account_of
 from keyborn.wiring.use_cases import Grouping, Offices
@@ -51,12 +53,14 @@ class StackDoor:
             entropy = SystemEntropy()
             secrets = SealedSecrets(registry, entropy)
             grouping = Grouping(registry, entropy, own_dates=False)
+            notary = TableNotary(registry, service_of(outputs.iot_arn, outputs.table), entropy)
             yield Offices(registry, clock, secrets, reserved, grace=registry, grouping=grouping).office(
                 OrderedRevoker(lambda: session.client("iot-data"), registry, clock),
                 trust=lambda: (outputs.url, outputs.root_fingerprint),
                 authorities=tuple,
                 about=lambda: about_stack(outputs),
                 actor=lambda: session.caller,
+                audit=AuditOffice(AuditPorts(registry, registry, notary, clock), lambda: outputs.url),
             )
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from keyborn.adapters.broker.absent import AbsentBroker
-from keyborn.adapters.ca import describe_authority
+from keyborn.adapters.ca import FolderNotary, describe_authority
 from keyborn.adapters.data_folder import DataFolder
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.adapters.system import SystemClock, SystemEntropy
@@ -14,7 +14,8 @@ from keyborn.domain.errors import ServerNotRunning
 from keyborn.domain.moment import shown
 from keyborn.http.admin import Office
 from keyborn.http.bodies import fingerprint_text
-from keyborn.ports import Clock, RootKeeper
+from keyborn.ports import Clock, Notary, RootKeeper
+from keyborn.service.audit import AuditOffice, AuditPorts
 from keyborn.service.roots import RootsPorts
 from keyborn.service.sealing import RandomSecrets
 from keyborn.settings import Address, ServerSettings, read_settings
@@ -49,14 +50,18 @@ async def open_office(folder: DataFolder, passphrase: bytes | None = None) -> As
                 settings.reserved_names,
                 grace=registry,
                 grouping=Grouping(registry, entropy),
+                keys=registry,
+                entropy=entropy,
             )
             keeper = FolderRoots(folder, clock, entropy, passphrase=passphrase)
+            notary = FolderNotary(folder.authority, entropy, passphrase=passphrase)
             yield offices.office(
                 AbsentBroker(folder.broker),
                 trust=_trust,
                 authorities=partial(authority_rows, folder),
                 about=dict,
                 roots=roots_ports(folder, registry, keeper, clock),
+                audit=AuditOffice(audit_ports(registry, notary, clock), lambda: settings.url),
             )
 
 
@@ -64,6 +69,11 @@ def roots_ports(folder: DataFolder, registry: SqliteRegistry, keeper: RootKeeper
     """Whom the office of the roots asks, where everything is in one data folder."""
     names = root_names(partial(authority_rows, folder))
     return RootsPorts(registry, registry, keeper, registry, clock, names)
+
+
+def audit_ports(registry: SqliteRegistry, notary: Notary, clock: Clock) -> AuditPorts:
+    """Whom the office of the audit trail asks, where everything is in one data folder."""
+    return AuditPorts(registry, registry, notary, clock)
 
 
 def public_url(settings: ServerSettings, bound: Address) -> str:

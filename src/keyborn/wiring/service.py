@@ -18,6 +18,7 @@ from keyborn.adapters.broker.journal import Journal
 from keyborn.adapters.broker.tls import AWS_ALPN, server_context
 from keyborn.adapters.ca import (
     EmbeddedAuthority,
+    FolderNotary,
     Material,
     ServiceIdentity,
     https_context,
@@ -35,14 +36,17 @@ from keyborn.http.admin import Office, build_admin
 from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import BrokerAddress, MqttFallback, fingerprint_text
 from keyborn.http.protocol import HttpLimits
+from keyborn.http.remote import remote_routes
 from keyborn.http.server import HttpServer, quiet_uvicorn
 from keyborn.policies import device_policy
 from keyborn.ports import Authenticator, Clock, Entropy, Sessions
 from keyborn.service.approvals import ApprovalSweeper
+from keyborn.service.audit import AuditOffice
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
 from keyborn.service.lifetimes import GroupLifetimes
 from keyborn.service.nonces import MemoryNonces
+from keyborn.service.operators import OperatorDoor
 from keyborn.service.readiness import Readiness
 from keyborn.service.renew import RenewalAuthority, RenewalPorts
 from keyborn.service.saga import StepListener, ignore
@@ -51,7 +55,7 @@ from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
 from keyborn.wiring.methods import Around, every_method
-from keyborn.wiring.offices import authority_rows, public_url, roots_ports
+from keyborn.wiring.offices import audit_ports, authority_rows, public_url, roots_ports
 from keyborn.wiring.roots import FolderRoots, Listening
 from keyborn.wiring.use_cases import Grouping, Offices
 
@@ -109,8 +113,15 @@ class LocalService:
             settings.reserved_names,
             grace=self._registry,
             grouping=Grouping(self._registry, self._entropy),
+            keys=self._registry,
+            entropy=self._entropy,
         )
+        self._door = OperatorDoor(self._registry, self._registry, self._clock)
         self._url = ""
+        passphrase = self._options.passphrase
+        self._notary = FolderNotary(folder.authority, self._entropy, passphrase=passphrase)
+        ports = audit_ports(self._registry, self._notary, self._clock)
+        self._audit = AuditOffice(ports, lambda: self._url)
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -127,6 +138,8 @@ class LocalService:
                 DEFAULT_POLICY, device_policy(self._settings.topic_prefix)
             )
             authority = self._open_authority()
+            await self._notary.prepare()
+            stack.push_async_callback(self._vouch)  # when nothing decides any more
             identity = self._open_identity(authority)
             live = Listening(authority, identity)
             gateway, brokers = await self._start_broker(stack, authority, live)
@@ -180,7 +193,9 @@ class LocalService:
     ) -> Running:
         path = live.certificate
         context = live.context(lambda: https_context(path, path, authority.client_ca_pem()))
-        server = HttpServer(build_app(await self._service(authority, brokers, gateway)))
+        app = build_app(await self._service(authority, brokers, gateway))
+        server = HttpServer(app)
+        stack.push_async_callback(self._tell_calls)  # after the last of them
         stack.push_async_callback(server.stop)
         wanted = self._settings.https
         with _listening(wanted):
@@ -188,6 +203,8 @@ class LocalService:
         self._url = url = public_url(self._settings, Address(host, port))
         running = Running(url, authority.root_fingerprint, Address(host, port), brokers.plain, brokers.alpn)
         office = self._office(running, gateway, lambda: server.requests, live.adopt)
+        if self._settings.remote_admin:  # only now is known what the office tells of the listener
+            app.router.routes += remote_routes(office, self._door)
         control = HttpServer(build_admin(office), limits=HttpLimits(send=None))  # a watcher may pause
         stack.push_async_callback(control.stop, 0.5)
         await control.listen_unix(self._folder.bind_control())
@@ -260,8 +277,11 @@ class LocalService:
             sessions,
             trust=lambda: (running.url, running.fingerprint()),
             authorities=lambda: authority_rows(folder),
-            about=lambda: about_row(running) | {"requests": requests()},
+            about=lambda: (
+                about_row(running) | {"remoteAdmin": self._settings.remote_admin, "requests": requests()}
+            ),
             roots=roots_ports(folder, self._registry, keeper, self._clock),
+            audit=self._audit,
         )
 
     def _spawn(self, work: Awaitable[None]) -> None:
@@ -272,8 +292,22 @@ class LocalService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def _vouch(self) -> None:
+        """Sign where the audit trail ends; what keeps it from being signed is for the operator to see to."""
+        try:
+            await self._audit.vouch()
+        except KeybornError as trouble:
+            _log.error("the end of the audit trail is not signed: %s", trouble)
+
+    async def _tell_calls(self) -> None:
+        """The counts of operators' calls go into the trail before it is closed."""
+        try:
+            await self._door.book.tell()
+        except KeybornError as trouble:
+            _log.error("calls of operators could not be counted in the trail: %s", trouble)
+
     async def _sweep(self, sessions: Sessions) -> None:
-        """Settle leftovers now, and every minute."""
+        """Settle leftovers and sign the audit trail, now and every minute."""
         sweeper = Sweeper(leftovers=self._registry, clock=self._clock)
         overlap = OverlapSweeper(successors=self._registry, clock=self._clock, sessions=sessions)
         approvals = ApprovalSweeper(listing=self._registry, clock=self._clock)
@@ -285,8 +319,10 @@ class LocalService:
                     _log.warning("withdrew %d certificates that nobody confirmed in time", withdrawn)
                 if forgotten := await approvals.sweep():
                     _log.info("forgot %d requests that had expired", forgotten)
+                await self._door.book.tell(self._clock.now())
             except KeybornError as trouble:
                 _log.warning("the sweeper will try again: %s", trouble)
+            await self._vouch()
             await asyncio.sleep(SWEEP_EVERY)
 
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from keyborn.http.admin import Office
-from keyborn.ports import Clock, Entropy, Grace, GroupingRegistry, Registry, Sessions
+from keyborn.ports import Clock, Entropy, Grace, GroupingRegistry, KeyRegistry, Registry, Sessions
+from keyborn.service.api_keys import ApiKeyOffice
 from keyborn.service.approvals import ApprovalOffice
+from keyborn.service.audit import AuditOffice
 from keyborn.service.fleet import FleetView
 from keyborn.service.grace import GraceOffice
 from keyborn.service.group_keys import GroupKeyOffice
@@ -44,11 +46,16 @@ class Offices:
         *,
         grace: Grace | None = None,
         grouping: Grouping | None = None,
+        keys: KeyRegistry | None = None,
+        entropy: Entropy | None = None,
     ) -> None:
         """``secrets`` makes those of tokens. ``reserved``: names that no thing and no service may have.
 
-        ``grace``: where things renew. ``grouping``: where there are enrolment groups.
+        ``grace``: where things renew. ``grouping``: where there are enrolment groups. ``keys``: where
+        operators elsewhere have API keys, whose secrets ``entropy`` makes.
         """
+        self._keys = keys
+        self._entropy = entropy
         self._registry = registry
         self._clock = clock
         self._secrets = secrets
@@ -65,10 +72,12 @@ class Offices:
         about: Callable[[], Mapping[str, Any]],
         actor: Callable[[], str] = lambda: "operator",
         roots: RootsPorts | None = None,
+        audit: AuditOffice | None = None,
     ) -> Office:
         """All of them together; ``sessions`` is None where no broker runs, ``actor`` as in ``Office``.
 
-        ``roots``: where they can be changed, and things tell which ones they believe.
+        ``roots``: where they can be changed, and things tell which ones they believe. ``audit``: where
+        somebody signs checkpoints.
         """
         registry, tokens, policies = self._registry, self.tokens(trust), self.policies(sessions)
         graces = self._grace
@@ -91,6 +100,8 @@ class Offices:
             group_keys=self.group_keys(trust),
             approvals=self._approvals(),
             registered=self._registered(),
+            audit=audit,
+            keys=self.keys(trust),
         )
 
     def groups(self) -> GroupOffice | None:
@@ -137,6 +148,12 @@ class Offices:
         registry = self._grouping.registry
         ports = RegisteredPorts(registry, registry, registry)
         return RegisteredOffice(ports, clock=self._clock, reserved=self._reserved)
+
+    def keys(self, trust: Callable[[], tuple[str, bytes]]) -> ApiKeyOffice | None:
+        """API keys whose words name the service that ``trust`` tells; None where there are none."""
+        if self._keys is None or self._entropy is None:
+            return None
+        return ApiKeyOffice(self._keys, self._clock, self._entropy, trust)
 
     def tokens(self, trust: Callable[[], tuple[str, bytes]]) -> TokenOffice:
         """Tokens whose codes name the service that ``trust`` tells."""

@@ -37,6 +37,7 @@ from support.signing import Signer
 OTHER = ThingName("lamp-2")
 DECIDED = (ApprovalState.APPROVED, ApprovalState.REFUSED)
 PUT, UPDATE = "dynamodb:PutItem", "dynamodb:UpdateItem"
+GET, CHECK = "dynamodb:GetItem", "dynamodb:ConditionCheckItem"
 MADE = keys.secret(make_token("any").id, make_token("any").digest)[0]
 COUNTED = frozenset({"pk", "sk", "taken", "uses", "withdrawnAt", "rev"})
 """What a claim asks and changes of a token, and its keys."""
@@ -164,6 +165,7 @@ NEVER = [keys.AUDIT, keys.HEAD[0], keys.POLICIES, "givers#keyborn-default", keys
 ANNOUNCED = registered("k1")
 NEVER += [keys.GROUPS, keys.rule(LINE)[0], "givers#fleet", keys.registered(ANNOUNCED.key_hash)[0]]
 NEVER += [keys.registered_in(LINE), *map(keys.APPROVALS.__getitem__, DECIDED)]
+NEVER += [keys.CHECKPOINTS, keys.NOTARIES, keys.NOTARY[0]]
 
 
 @pytest.mark.parametrize("action", [PUT, UPDATE])
@@ -188,3 +190,11 @@ def test_a_denial_needs_the_key_to_be_there_so_that_it_never_denies_by_a_missing
     assert denials
     for one in denials:
         assert all(operator.startswith("ForAnyValue:") for operator in one["Condition"])
+
+
+@pytest.mark.parametrize("action", [GET, CHECK])
+def test_the_key_that_signs_checkpoints_is_the_one_item_that_an_enrolment_may_not_read(action: str) -> None:
+    """Nor ask about: conditions would tell it byte by byte."""
+    assert denied(statements(), Write(action, keys.NOTARY[0])) == ["NoCheckpoint"]
+    for partition in (keys.SEAL[0], keys.TOKENS, keys.NOTARIES, keys.CHECKPOINTS, "device", "cert#0"):
+        assert denied(statements(), Write(action, partition)) == []

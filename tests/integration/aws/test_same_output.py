@@ -88,7 +88,21 @@ DAY = (
     "audit show",
     "audit show --json",
     "audit show --last 2",
+    "audit show --thing lamp-1 --action enroll",
+    "audit show --action token --since 1h --outcome done --json",
+    "audit show --outcome refused",
+    "audit show --since yesterday",
+    "audit export {export}",
+    "audit export {export} --after 1000000",
+    "audit export {export} --json",
+    "audit export --json",
     "audit verify",
+    "audit verify {export}",
+    "audit verify {export} --key 00",
+    "audit verify --expect 1:2",
+    "audit verify --key {key}",
+    "audit verify --expect {key}",
+    "audit verify {export} --expect 3:{key}",
     "thing frobnicate",
     "thing show",
 )
@@ -135,6 +149,7 @@ def a_day(desk: Backend, folder: Path) -> dict[str, Said]:
     narrow.write_text(json.dumps(NARROW, indent=2))
     broken.write_text('{"Version": "2012-10-17", "Statement": [], "Principal": "*"}')
     facts = {"narrow": narrow, "broken": broken, "lamp": enrolled(desk, LAMP)}
+    facts |= {"export": folder / "audit.jsonl", "key": "0" * 64}
     enrolled(desk, PUMP)
     facts["token"] = told(desk, "token", "create", "--thing", "gone-1")["id"]
     return {

@@ -10,6 +10,7 @@ import pytest
 
 from keyborn.adapters.memory import MemoryRegistry
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
+from keyborn.domain.audit import ChainHead
 from keyborn.domain.certificate import CertificateStatus
 from keyborn.domain.enrollment import Issue
 from keyborn.domain.errors import KeybornError, NotFound, RegistryUnavailable, Unavailable
@@ -27,6 +28,7 @@ from keyborn.ports import (
 from keyborn.testing import (
     Crash,
     FaultyBeliefs,
+    FaultyCheckpoints,
     Moment,
     Point,
     Rudeness,
@@ -40,6 +42,7 @@ from keyborn.testing import (
     pause,
     run,
 )
+from support.exports import NOTARY
 from support.grouping_cases import GroupingDesk, Rule, hourly, proving, registered
 from support.registry_cases import START, Desk, event, make_token
 from support.renewing_cases import RenewingDesk
@@ -351,8 +354,17 @@ async def believing_tour(beliefs: FaultyBeliefs, registry: MemoryRegistry) -> No
     assert await beliefs.holders(b"issuer", START) == []
 
 
+async def signing_tour(checkpoints: FaultyCheckpoints) -> None:
+    """Call every method that is about checkpoints once."""
+    signed = NOTARY.checkpoint(ChainHead(1, "a" * 64))
+    await checkpoints.add_checkpoint(signed)
+    assert await checkpoints.latest_checkpoint() == signed
+    assert await checkpoints.checkpoints() == [signed]
+
+
 def test_every_method_of_the_registry_is_a_named_effect() -> None:
     world = World(1)
+    run(signing_tour(world.checkpoints(MemoryRegistry())))
     run(believing_tour(world.beliefs(believing := MemoryRegistry()), believing))
     run(tour(world.registry(MemoryRegistry())))
     run(renewing_tour(world.renewing(MemoryRegistry())))
@@ -367,6 +379,7 @@ def test_a_duplicating_world_holds_the_registry_s_promises() -> None:
     run(grouping_tour(World(1, Rudeness(duplicate=1)).grouping(MemoryRegistry())))
     real = MemoryRegistry()
     run(believing_tour(World(1, Rudeness(duplicate=1)).beliefs(real), real))
+    run(signing_tour(World(1, Rudeness(duplicate=1)).checkpoints(MemoryRegistry())))
 
 
 def test_a_lost_reply_about_a_policy_is_mended_by_asking_again() -> None:

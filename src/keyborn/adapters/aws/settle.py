@@ -18,6 +18,7 @@ from keyborn.adapters.aws.table import Dirt, DynamoRegistry, Owed, Waiting
 from keyborn.adapters.aws.tempo import Tempo
 from keyborn.domain.access_policy.attaching import in_force
 from keyborn.domain.access_policy.document import PolicyName
+from keyborn.domain.audit import ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus
 from keyborn.domain.errors import AwsRefused, RegistryUnavailable, Unavailable
 from keyborn.domain.names import CertificateId
@@ -175,15 +176,16 @@ class Settlement:
         clock: Clock,
         sweep: Callable[[], Awaitable[int]],
         overlap: Callable[[], Awaitable[int]] | None = None,
+        vouch: Callable[[], Awaitable[object]] | None = None,
         sessions: Sessions | None = None,
         updates: Tempo | None = None,
         looks: Tempo | None = None,
     ) -> None:
         """``sweep`` drops overdue intents, ``overlap`` withdraws successors that waited too long.
 
-        In ``sessions`` those of a suspended or ended thing are closed. ``updates`` bounds the calls of
-        UpdateCertificate, whose quota is shared with those who enroll;
-        ``looks`` those of DescribeCertificate.
+        ``vouch`` signs where the audit trail ends, each time it has grown. In ``sessions`` those of a
+        suspended or ended thing are closed. ``updates`` bounds the calls of UpdateCertificate, whose quota is
+        shared with those who enroll; ``looks`` those of DescribeCertificate.
         """
         self._registry = registry
         self._iot = iot
@@ -191,6 +193,8 @@ class Settlement:
         self._sessions = sessions
         self._sweep = sweep
         self._overlap = overlap
+        self._vouch = vouch
+        self._vouched: ChainHead | None = None
         self._updates = updates or Tempo(UPDATES_PER_SECOND, reserve=RESERVE)
         self._hunt = StrayHunt(registry, iot, looks or Tempo(LOOKS_PER_SECOND, reserve=RESERVE))
         self._presence = Presence(registry, clock, reserve=RESERVE)
@@ -317,7 +321,11 @@ class Settlement:
         await self._registry.tidy()
 
     async def _chain(self, done: Settled) -> None:
-        done.records = (await self._registry.chain()).sequence
+        head = await self._registry.chain()
+        done.records = head.sequence
+        if self._vouch is not None and head != self._vouched:
+            await self._vouch()
+            self._vouched = head
 
 
 def _urgency(one: Owed) -> tuple[int, datetime]:

@@ -13,6 +13,7 @@ Costs and choices: docs/adr/0006-embedded-ca.md.
 from keyborn.adapters.ca.authority import EmbeddedAuthority, open_authority
 from keyborn.adapters.ca.describe import AuthorityCertificate, describe_authority
 from keyborn.adapters.ca.material import Material, introduce_root, retire_root, switch_root
+from keyborn.adapters.ca.notary import FolderNotary
 from keyborn.adapters.ca.passphrase import read_passphrase
 from keyborn.adapters.ca.service import ServiceIdentity
 from keyborn.adapters.ca.service_names import ServiceName, host_names, service_names
@@ -21,6 +22,7 @@ from keyborn.adapters.ca.tls import LiveContext, ReloadedContexts, https_context
 __all__ = [
     "AuthorityCertificate",
     "EmbeddedAuthority",
+    "FolderNotary",
     "LiveContext",
     "Material",
     "ReloadedContexts",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from textwrap import wrap
 
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from cryptography.hazmat.primitives.padding import PKCS7
@@ -36,7 +36,10 @@ class KeyLockedError(Exception):
     """The passphrase and the file do not fit; the argument says how."""
 
 
-def encode_key(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None, entropy: Entropy) -> bytes:
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
+
+
+def encode_key(key: PrivateKey, passphrase: bytes | None, entropy: Entropy) -> bytes:
     """Write a key as PEM, encrypted where there is a passphrase."""
     if passphrase is None:
         return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -45,7 +48,22 @@ def encode_key(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None, entrop
 
 
 def decode_key(pem: bytes, passphrase: bytes | None) -> ec.EllipticCurvePrivateKey:
-    """Read a key; raises KeyLockedError (passphrase) or ValueError (not a P-256 key at all)."""
+    """Read an authority's key; raises KeyLockedError (passphrase) or ValueError (not a P-256 key at all)."""
+    key = _decode(pem, passphrase)
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise ValueError("not a P-256 key")  # noqa: TRY004 (the file is wrong, not the caller's type)
+    return key
+
+
+def decode_notary_key(pem: bytes, passphrase: bytes | None) -> ed25519.Ed25519PrivateKey:
+    """Read the audit trail's key; raises as ``decode_key``."""
+    key = _decode(pem, passphrase)
+    if not isinstance(key, ed25519.Ed25519PrivateKey):
+        raise ValueError("not an Ed25519 key")  # noqa: TRY004 (the same)
+    return key
+
+
+def _decode(pem: bytes, passphrase: bytes | None) -> object:
     locked = b"ENCRYPTED PRIVATE KEY" in pem
     if locked and passphrase is None:
         raise KeyLockedError(
@@ -53,10 +71,7 @@ def decode_key(pem: bytes, passphrase: bytes | None) -> ec.EllipticCurvePrivateK
         )
     if passphrase is not None and not locked:
         raise KeyLockedError("a passphrase was given, but they are not protected by one; start without it")
-    key = _load(lambda: load_pem_private_key(pem, passphrase), locked=locked)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise ValueError("not a P-256 key")  # noqa: TRY004 (the file is wrong, not the caller's type)
-    return key
+    return _load(lambda: load_pem_private_key(pem, passphrase), locked=locked)
 
 
 def _load(load: Callable[[], object], *, locked: bool) -> object:

@@ -7,8 +7,10 @@ from datetime import datetime
 from heapq import nsmallest
 
 from keyborn.adapters.memory import enrolling, renewing
+from keyborn.adapters.memory.api_keys import ApiKeyTable
 from keyborn.adapters.memory.grouping import GroupingInMemory
 from keyborn.adapters.memory.state import State
+from keyborn.adapters.memory.vouching import MemoryCheckpoints
 from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.attaching import attached, detached, in_force, revised
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, AccessPolicy, PolicyName
@@ -26,7 +28,7 @@ from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import page_size
 
 
-class MemoryRegistry(GroupingInMemory):
+class MemoryRegistry(GroupingInMemory, MemoryCheckpoints, ApiKeyTable):
     """Implements ``keyborn.ports.GroupingRegistry``. Nothing is durable; all else holds as on disk."""
 
     def __init__(self) -> None:

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
+from keyborn.domain.api_key import ApiKey, ApiKeyId
 from keyborn.domain.approval import Approval, ApprovalId
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
+from keyborn.domain.checkpoint import Checkpoint
 from keyborn.domain.errors import NotFound, RegistryUnavailable
 from keyborn.domain.group import GroupDocument
 from keyborn.domain.intent import Intent, IntentId
@@ -63,7 +65,9 @@ class State:
     registered: dict[KeyHash, RegisteredKey] = field(default_factory=dict)
     approvals: dict[ApprovalId, Approval] = field(default_factory=dict)
     beliefs: dict[ThingName, Belief] = field(default_factory=dict)
+    api_keys: dict[ApiKeyId, ApiKey] = field(default_factory=dict)
     audit: list[AuditRecord] = field(default_factory=list)
+    checkpoints: dict[int, Checkpoint] = field(default_factory=dict)
 
     def held(self, thing: ThingName, slot: Slot) -> Certificate | None:
         """The certificate attached to a thing in a slot."""

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from keyborn.adapters.sql import believing, ending, enrolling, policies, renewing, rows, schema
+from keyborn.adapters.sql import believing, ending, enrolling, policies, renewing, rows, schema, vouching
+from keyborn.adapters.sql.api_keys import ApiKeyTable
 from keyborn.adapters.sql.group_tables import GroupTables
 from keyborn.adapters.sql.reads import Reader
 from keyborn.adapters.sql.session import Session
@@ -17,6 +18,7 @@ from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
+from keyborn.domain.checkpoint import Checkpoint
 from keyborn.domain.enrollment import Attempt, Verdict
 from keyborn.domain.errors import RegistryUnavailable, RegistryUnusable
 from keyborn.domain.intent import Intent, IntentId
@@ -28,7 +30,7 @@ from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import page_size
 
 
-class SqliteRegistry(GroupTables):
+class SqliteRegistry(GroupTables, ApiKeyTable):
     """Implements ``ports.GroupingRegistry``; use it as an async context manager, or open and close it.
 
     Before ``open`` and after ``close`` every method raises RegistryUnavailable.
@@ -293,3 +295,15 @@ class SqliteRegistry(GroupTables):
             after,
             page_size(limit),
         )
+
+    async def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """See ``Checkpoints.add_checkpoint``."""
+        await self._writer.run(lambda session: vouching.add(session, checkpoint))
+
+    async def latest_checkpoint(self) -> Checkpoint | None:
+        """See ``Checkpoints.latest_checkpoint``."""
+        return self._lookups.one(vouching.checkpoint, vouching.LATEST)
+
+    async def checkpoints(self, *, after: int = 0, limit: int = 1000) -> Sequence[Checkpoint]:
+        """See ``Checkpoints.checkpoints``."""
+        return await self._pages.page(vouching.checkpoint, vouching.PAGE, after, page_size(limit))

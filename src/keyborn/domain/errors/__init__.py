@@ -36,6 +36,11 @@ from keyborn.domain.errors.agents import (
     SlowReader as SlowReader,
     TooMuchAtOnce as TooMuchAtOnce,
 )
+from keyborn.domain.errors.auditing import (
+    AuditHeadMissing as AuditHeadMissing,
+    AuditKeyDiffers as AuditKeyDiffers,
+    ExportBroken as ExportBroken,
+)
 from keyborn.domain.errors.clouds import (
     AwsCallFailed as AwsCallFailed,
     AwsCredentialsMissing as AwsCredentialsMissing,
@@ -70,6 +75,7 @@ from keyborn.domain.errors.devices import (
     FileNotPrivate as FileNotPrivate,
     HomeBusy as HomeBusy,
     HomeUnusable as HomeUnusable,
+    IdentityTokenUnusable as IdentityTokenUnusable,
     InvalidSubject as InvalidSubject,
     KeyExists as KeyExists,
     KeyStoreUnsupported as KeyStoreUnsupported,
@@ -175,6 +181,18 @@ from keyborn.domain.errors.keeping import (
     KindMismatch as KindMismatch,
     PolicyInUse as PolicyInUse,
     TooManyPolicies as TooManyPolicies,
+)
+from keyborn.domain.errors.keys import (
+    ApiKeyExpired as ApiKeyExpired,
+    ApiKeyMissing as ApiKeyMissing,
+    ApiKeyRefused as ApiKeyRefused,
+    InvalidApiKey as InvalidApiKey,
+    LocalOnly as LocalOnly,
+    NotRemote as NotRemote,
+    RemoteAnswer as RemoteAnswer,
+    RemoteUnreachable as RemoteUnreachable,
+    RemoteUntrusted as RemoteUntrusted,
+    RoleTooLow as RoleTooLow,
 )
 from keyborn.domain.errors.operators import (
     AddressUnavailable as AddressUnavailable,

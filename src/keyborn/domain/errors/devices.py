@@ -64,6 +64,13 @@ class KeyStoreUnsupported(DeviceError):
     )
 
 
+class IdentityTokenUnusable(DeviceError):
+    """The JWT of an identity provider, in a file or the environment, cannot be read or is none."""
+
+    code = "identity_token_unusable"
+    sentence = "The identity token in {place} cannot be used: {detail}."
+
+
 class InvalidSubject(DeviceError):
     """``--subject`` is not ``/C=JP/O=Example`` or contradicts the thing name."""
 

@@ -4,7 +4,10 @@ import json
 from importlib.resources import files
 
 from keyborn.adapters.aws.stack.orders import Place
+from keyborn.domain.api_key import Role
 
+OPERATORS = (Role.VIEWER, Role.ADMIN)
+"""Roles that IAM can tell apart: who may write the table may write all that lies in it."""
 MOST = 6144
 """Characters of a managed policy, white space not counted (IAM User Guide, "IAM and AWS STS quotas")."""
 
@@ -17,6 +20,16 @@ def deployer_policy(stack: str, place: Place) -> str:
 def smoke_policy(stack: str, place: Place) -> str:
     """The policy for who tries with ``keyborn aws smoke`` what one stack takes for granted; the same."""
     return _filled("smoke.json", stack, place)
+
+
+def operator_policy(role: Role, stack: str, place: Place) -> str:
+    """The policy for who looks at one stack, or works at it, and deploys nothing; the same.
+
+    Raises ValueError for a role of which IAM cannot tell the calls from an admin's.
+    """
+    if role not in OPERATORS:
+        raise ValueError(role)
+    return _filled(f"{role.value}.json", stack, place)
 
 
 def _filled(name: str, stack: str, place: Place) -> str:

@@ -28,6 +28,12 @@ APPROVALS = {
     ApprovalState.REFUSED: "refused",
 }
 """Requests that wait for a person: who asks writes to the first, who decides to the others."""
+CHECKPOINTS = "check"
+"""Signed checkpoints, by the number of the record that they are about."""
+NOTARY: Key = ("notary", "-")
+"""The private key that signs them, which no enrolment may read."""
+NOTARIES = "notaries"
+"""The public keys of all that ever signed them, in the order they were made."""
 HEAD: Key = ("head", "-")
 """The end of the audit chain."""
 SEAL: Key = ("seal", "-")
@@ -170,3 +176,8 @@ def givers_of(name: PolicyName) -> str:
 def record(sequence: int) -> Key:
     """A record of the audit trail."""
     return (AUDIT, f"{sequence:012}")
+
+
+def checkpoint(sequence: int) -> Key:
+    """A signed checkpoint about a record."""
+    return (CHECKPOINTS, f"{sequence:012}")

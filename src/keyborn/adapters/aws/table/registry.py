@@ -14,6 +14,7 @@ from keyborn.adapters.aws.table import (
     sightings,
     tokens,
     trail,
+    vouching,
 )
 from keyborn.adapters.aws.table.grouping import DynamoGrouping
 from keyborn.adapters.aws.table.items import Waiting
@@ -24,6 +25,7 @@ from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord, ChainHead
 from keyborn.domain.certificate import Certificate
+from keyborn.domain.checkpoint import Checkpoint
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
@@ -202,6 +204,32 @@ class DynamoRegistry(DynamoGrouping):
     async def chain(self) -> ChainHead:
         """Chain what lies unchained; where the trail ends now."""
         return await self._ask(lambda: trail.chain(self._table))
+
+    async def add_checkpoint(self, checkpoint: Checkpoint) -> None:
+        """See ``Checkpoints.add_checkpoint``."""
+        await self._ask(lambda: vouching.add(self._table, checkpoint))
+
+    async def latest_checkpoint(self) -> Checkpoint | None:
+        """See ``Checkpoints.latest_checkpoint``."""
+        return await self._ask(lambda: vouching.latest(self._table))
+
+    async def checkpoints(self, *, after: int = 0, limit: int = 1000) -> Sequence[Checkpoint]:
+        """See ``Checkpoints.checkpoints``."""
+        return await self._ask(lambda: vouching.page(self._table, after, page_size(limit)))
+
+    async def notary_key(self) -> bytes | None:
+        """The seed of the key that signs checkpoints; None before there is one. No enrolment may ask."""
+        item = await self._ask(lambda: self._table.get(keys.NOTARY))
+        return None if item is None else bytes(item["key"])
+
+    async def make_notary_key(self, fresh: bytes, public: bytes) -> bytes:
+        """Keep ``fresh`` and what is public of it, unless there is a key; returns the one that stands."""
+        stamp = self._table.stamps.next()
+        return await self._run(lambda draft: vouching.make_key(draft, fresh, public, stamp))
+
+    async def notaries(self) -> Sequence[bytes]:
+        """The public keys of all that ever signed here, the newest last."""
+        return [bytes(item["public"]) for item in await self._page(keys.NOTARIES, after=None, limit=1000)]
 
     # ── towards AWS IoT ───────────────────────────────────────────────────────────────────────────────
 

@@ -104,6 +104,20 @@ class Table:
                 return
             begin = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
+    def last(self, partition: str) -> Item | None:
+        """The last item of a partition that has no husks, or None."""
+        answer = self._service.call(
+            "Query",
+            TableName=self.name,
+            ConsistentRead=True,
+            KeyConditionExpression="#pk = :pk",
+            ExpressionAttributeNames={"#pk": "pk"},
+            ExpressionAttributeValues=to_wire({":pk": partition}),
+            ScanIndexForward=False,
+            Limit=1,
+        )
+        return next(map(from_wire, answer["Items"]), None)
+
     def husks(self, partition: str, *, limit: int) -> list[Key]:
         """Keys of husks among the first ``limit`` items of a partition."""
         answer = self._service.call(
