@@ -26,6 +26,7 @@ RUN = {
     "docs/how-to/board-without-python.md": ["openssl", "curl", "mosquitto_pub"],
     "docs/how-to/change-the-root.md": [],
     "docs/how-to/denied.md": [],
+    "docs/how-to/enrolment-groups.md": [],
     "docs/how-to/existing-clients.md": ["openssl", "curl", "mosquitto_pub"],
     "docs/how-to/gateway-from-zero.md": ["systemctl"],
     "docs/how-to/look-and-audit.md": ["openssl"],

@@ -17,13 +17,14 @@ from keyborn.domain.roots import RootSet
 from keyborn.http import problems
 from keyborn.http.admin import Office
 from keyborn.http.remote import remote_routes
-from keyborn.ports import RootKeeper
+from keyborn.ports import Notary, RootKeeper
 from keyborn.service.admission import FailureBudget
 from keyborn.service.api_keys import ApiKeyOffice, ApiKeyWish, FreshApiKey
+from keyborn.service.audit import AuditOffice, AuditPorts
 from keyborn.service.operators import OperatorDoor
 from keyborn.service.roots import RootNames, RootsPorts
 from keyborn.service.sealing import RandomSecrets
-from keyborn.wiring.use_cases import Offices
+from keyborn.wiring.use_cases import Grouping, Offices
 from support.office import TurnedClock
 
 URL, FINGERPRINT = "https://gateway.example:8443", bytes(range(32))
@@ -72,13 +73,19 @@ class OperatorWorld:
             RandomSecrets(entropy),
             frozenset({"localhost"}),
             grace=registry,
+            grouping=Grouping(registry, entropy),
             keys=registry,
             entropy=entropy,
         )
         names = RootNames(RootSet("0" * 64), "root")
         ports = RootsPorts(registry, registry, cast("RootKeeper", None), registry, self.clock, lambda: names)
         self.office = offices.office(
-            None, trust=lambda: (URL, FINGERPRINT), authorities=tuple, about=dict, roots=ports
+            None,
+            trust=lambda: (URL, FINGERPRINT),
+            authorities=tuple,
+            about=dict,
+            roots=ports,
+            audit=AuditOffice(AuditPorts(registry, registry, cast("Notary", None), self.clock), lambda: URL),
         )
         self.app = Starlette(
             routes=remote_routes(self.office, self.door), exception_handlers=problems.HANDLERS

@@ -67,7 +67,7 @@ def verify_chain(
         verifier = (
             PolicyBuilder()
             .store(Store(list(authorities)))
-            .time(now)
+            .time(now)  # the caller's clock
             .max_chain_depth(MAX_DEPTH)
             .extension_policies(ca_policy=_AUTHORITY, ee_policy=_SIGNER)
             .build_client_verifier()

@@ -9,12 +9,20 @@ from random import Random
 from typing import TypeVar
 
 from keyborn.domain.errors import KeybornError, RegistryUnavailable
-from keyborn.ports import CertificateAuthority, Checkpoints, GroupingRegistry, Registry, RenewingRegistry
+from keyborn.ports import (
+    CertificateAuthority,
+    Checkpoints,
+    GroupingRegistry,
+    KeyRegistry,
+    Registry,
+    RenewingRegistry,
+)
 from keyborn.testing.grouping import FaultyGroupingRegistry
 from keyborn.testing.stepping import pause
 from keyborn.testing.time import DAWN, SeededEntropy, VirtualClock
 from keyborn.testing.wrappers import (
     Believing,
+    FaultyApiKeys,
     FaultyAuthority,
     FaultyBeliefs,
     FaultyCheckpoints,
@@ -100,6 +108,10 @@ class World:
     def checkpoints(self, real: Checkpoints) -> FaultyCheckpoints:
         """What ``real`` keeps of signatures under its trail, as seen through this world."""
         return FaultyCheckpoints(real, self)
+
+    def api_keys(self, real: KeyRegistry) -> FaultyApiKeys:
+        """What ``real`` keeps of operators, as seen through this world."""
+        return FaultyApiKeys(real, self)
 
     def authority(self, real: CertificateAuthority) -> FaultyAuthority:
         """``real`` as seen through this world."""
