@@ -58,7 +58,7 @@ NEVER = {
 LATE = {"encodings", "stringprep", "cryptography.hazmat.backends", "cryptography.hazmat.bindings.openssl"}
 """What Python and cryptography import by themselves, at the first host name and the first signature: 5 ms."""
 MOST_MODULES = 660
-"""At the time of writing 636, more than half of them botocore's and what it needs; 60 are there for groups."""
+"""At the time of writing 636, more than half of them botocore's and what it needs; 60 are for groups."""
 
 
 @pytest.fixture(scope="module")
