@@ -120,7 +120,7 @@ class TokenList(Protocol):
     """Capability: the operator's view of tokens."""
 
     async def tokens(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
-        """A page, by id."""
+        """A page, by id; of group keys without the keys (``EnrollmentToken.listed``)."""
         ...
 
 

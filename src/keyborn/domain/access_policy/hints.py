@@ -15,7 +15,8 @@ def shown(text: str) -> str:
 
 def meant(text: str, known: Collection[str]) -> str:
     """A clause with the closest known word, to stand after a statement; empty where none is close."""
-    from difflib import get_close_matches  # noqa: PLC0415 - only for mistakes: no function's start needs it
+    # Here, because only who wrote something wrong is told: a function on AWS starts without it.
+    from difflib import get_close_matches  # noqa: PLC0415
 
     folded = {word.lower(): word for word in known}
     close = get_close_matches(text[:_LONGEST].lower(), list(folded), n=1)
