@@ -17,7 +17,7 @@ from keyborn.domain.roots import RootSet
 from keyborn.http import problems
 from keyborn.http.admin import Office
 from keyborn.http.remote import remote_routes
-from keyborn.ports import Notary, RootKeeper
+from keyborn.ports import RootKeeper
 from keyborn.service.admission import FailureBudget
 from keyborn.service.api_keys import ApiKeyOffice, ApiKeyWish, FreshApiKey
 from keyborn.service.audit import AuditOffice, AuditPorts
@@ -25,6 +25,7 @@ from keyborn.service.operators import OperatorDoor
 from keyborn.service.roots import RootNames, RootsPorts
 from keyborn.service.sealing import RandomSecrets
 from keyborn.wiring.use_cases import Grouping, Offices
+from support.exports import NOTARY
 from support.office import TurnedClock
 
 URL, FINGERPRINT = "https://gateway.example:8443", bytes(range(32))
@@ -85,7 +86,7 @@ class OperatorWorld:
             authorities=tuple,
             about=dict,
             roots=ports,
-            audit=AuditOffice(AuditPorts(registry, registry, cast("Notary", None), self.clock), lambda: URL),
+            audit=AuditOffice(AuditPorts(registry, registry, NOTARY, self.clock), lambda: URL),
         )
         self.app = Starlette(
             routes=remote_routes(self.office, self.door), exception_handlers=problems.HANDLERS
@@ -134,6 +135,7 @@ async def call(
     path, _, query = target.partition("?")
     scope = {
         "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},  # else a streamed answer waits for the end of us
         "method": method,
         "path": unquote(path),
         "raw_path": path.encode(),
@@ -160,4 +162,5 @@ async def call(
     await app(scope, _receive, _send)
     told = {name.decode(): value.decode() for name, value in started["headers"]}
     raw = b"".join(chunks)
-    return Told(started["status"], json.loads(raw) if raw else None, told)
+    is_json = raw and "json" in told.get("content-type", "") and not raw.count(b"\n")
+    return Told(started["status"], json.loads(raw) if is_json else None, told)

@@ -15,10 +15,10 @@ from keyborn.testing.stepping import SteppedLoop, interleave, pause, run
 from keyborn.testing.time import SeededEntropy, SkewedClock, VirtualClock
 from keyborn.testing.world import POLITE, Crash, Moment, Point, Rudeness, World, every_crash
 from keyborn.testing.wrappers import (
-    FaultyApiKeys,
     FaultyAuthority,
     FaultyBeliefs,
     FaultyCheckpoints,
+    FaultyKeys,
     FaultyRegistry,
     FaultyRenewingRegistry,
 )
@@ -26,11 +26,11 @@ from keyborn.testing.wrappers import (
 __all__ = [
     "POLITE",
     "Crash",
-    "FaultyApiKeys",
     "FaultyAuthority",
     "FaultyBeliefs",
     "FaultyCheckpoints",
     "FaultyGroupingRegistry",
+    "FaultyKeys",
     "FaultyRegistry",
     "FaultyRenewingRegistry",
     "Moment",

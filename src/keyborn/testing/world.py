@@ -22,10 +22,10 @@ from keyborn.testing.stepping import pause
 from keyborn.testing.time import DAWN, SeededEntropy, VirtualClock
 from keyborn.testing.wrappers import (
     Believing,
-    FaultyApiKeys,
     FaultyAuthority,
     FaultyBeliefs,
     FaultyCheckpoints,
+    FaultyKeys,
     FaultyRegistry,
     FaultyRenewingRegistry,
 )
@@ -105,13 +105,13 @@ class World:
         """What ``real`` knows of roots, as seen through this world."""
         return FaultyBeliefs(real, self)
 
+    def keys(self, real: KeyRegistry) -> FaultyKeys:
+        """What ``real`` knows of remote operators, as seen through this world."""
+        return FaultyKeys(real, self)
+
     def checkpoints(self, real: Checkpoints) -> FaultyCheckpoints:
         """What ``real`` keeps of signatures under its trail, as seen through this world."""
         return FaultyCheckpoints(real, self)
-
-    def api_keys(self, real: KeyRegistry) -> FaultyApiKeys:
-        """What ``real`` keeps of operators, as seen through this world."""
-        return FaultyApiKeys(real, self)
 
     def authority(self, real: CertificateAuthority) -> FaultyAuthority:
         """``real`` as seen through this world."""

@@ -302,7 +302,7 @@ class FaultyCheckpoints:
         )
 
 
-class FaultyApiKeys:
+class FaultyKeys:
     """Implements ``keyborn.ports.KeyRegistry`` over a real one."""
 
     def __init__(self, real: KeyRegistry, world: Effects) -> None:
