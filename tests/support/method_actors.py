@@ -256,7 +256,9 @@ class FactoryActor(Actor):
         return self.signed(asking, self.made(asking.device))
 
     def signed(self, asking: Asking, by: Maker, key: DeviceKey | None = None) -> Asking:
-        return replace(asking, sign=lambda place, said: by_certificate(by, place=place, payload=said, key=key))
+        return replace(
+            asking, sign=lambda place, said: by_certificate(by, place=place, payload=said, key=key)
+        )
 
     def forge(self, device: Device) -> Asking:
         """Of a maker whom the group does not know."""
@@ -264,9 +266,7 @@ class FactoryActor(Actor):
 
     def ended(self, device: Device) -> Asking:
         """A certificate whose time is over."""
-        old = ROOT.below(
-            device.name, Wanted(ends=MADE + timedelta(days=1), extensions=[usage(signs=True)])
-        )
+        old = ROOT.below(device.name, Wanted(ends=MADE + timedelta(days=1), extensions=[usage(signs=True)]))
         return self.signed(self.line.asking(device), old)
 
     def early(self, device: Device) -> Asking:
@@ -368,7 +368,11 @@ class AskActor(Actor):
     def decide(self, asked: Answer, state: str = "approved", words: str | None = None) -> dict[str, Any]:
         """What the person says of what the device shows."""
         assert asked.status == 202, asked.body
-        said = {"state": state, "words": words or asked.json["words"]} if state == "approved" else {"state": state}
+        said = (
+            {"state": state, "words": words or asked.json["words"]}
+            if state == "approved"
+            else {"state": state}
+        )
         done: dict[str, Any] = self.line.order("POST", f"/v1/approvals/{asked.json['approval']}", said)
         return done
 

@@ -178,7 +178,9 @@ def expired(line: Line) -> Act | Senseless:
             line.put().approved(device)
             _later(line, days=30)
             return _act(line.dressed(device), line)
-    return Senseless("an announcement has no end" if line.way.startswith("reg") else "nothing is shown")
+        case RegisteredActor():
+            return Senseless("an announcement has no end: see `withdrawn`")
+    return Senseless("nothing is shown")
 
 
 def too_early(line: Line) -> Act | Senseless:
@@ -203,7 +205,7 @@ def withdrawn(line: Line) -> Act | Senseless:
         case RegisteredActor() as actor:
             actor.withdraw(device)
         case OidcActor():
-            return Senseless("the provider takes back its keys: see `wrong`; the operator, the group")
+            return Senseless("its provider takes it back, by the key: see `issuer takes a key back`")
         case AskActor() as actor:
             actor.decide(asking.send(line.ground), "refused")
         case _:
@@ -372,6 +374,16 @@ def after_the_window(line: Line) -> Act:
     return _act(asking, line)
 
 
+def asked_after_the_window(line: Line) -> Act | Senseless:
+    """The group has closed, and nobody has been asked about this device yet."""
+    if not _asks(line):
+        return Senseless("nobody is asked")
+    device = line.put(closes=line.first.now + timedelta(minutes=1)).device()
+    asking = line.dressed(device)
+    _later(line, minutes=2)
+    return _act(asking, line)
+
+
 def lost_answer_after_the_window(line: Line) -> Act:
     """The group has closed, and a device that came in time never got its answer."""
     device, _ = line.put(closes=line.first.now + timedelta(minutes=1)).enroll()
@@ -509,6 +521,7 @@ CASES: dict[str, Case] = {
         another_network,
         before_the_window,
         after_the_window,
+        asked_after_the_window,
         lost_answer_after_the_window,
         attribute,
         undecided,

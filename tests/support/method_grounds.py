@@ -374,11 +374,12 @@ def _office(stack: StackSettings, door: RudeService, clock: TurnedClock) -> Offi
     )
     root = hashlib.sha256(ssl.PEM_cert_to_DER_cert(door.pki.root_pem)).digest()
     entropy = SystemEntropy()
-    grouping = Grouping(registry, entropy, own_dates=False)
+    grouping, secrets = Grouping(registry, entropy, own_dates=False), SealedSecrets(registry, entropy)
+    asyncio.run(secrets.key())  # as a stack has it from its first day: nonces come of it, too
     offices = Offices(
         registry,
         clock,
-        SealedSecrets(registry, entropy),
+        secrets,
         frozenset({"localhost"}),
         grace=registry,
         grouping=grouping,
