@@ -100,18 +100,18 @@ class Asking:
         headers = {"Content-Type": "application/json"}
         if self.bearer is not None:
             headers["Authorization"] = f"Bearer {self.bearer}"
-        return exchange(ground, "POST", "/v1/enroll", self.payload(), headers, source)
+        return exchange(ground, "/v1/enroll", self.payload(), headers, source)
 
 
 def place(ground: Ground) -> Place:
     """Where a signed request goes, with a nonce that nobody had."""
-    answer = exchange(ground, "GET", "/v1/nonce")
+    answer = exchange(ground, "/v1/nonce")
     return Place(f"{ground.url}/v1/enroll", answer.json["nonce"])
 
 
 def post_signed(ground: Ground, body: bytes, source: str | None = None) -> Answer:
     """One that was signed."""
-    return exchange(ground, "POST", "/v1/enroll", body, {"Content-Type": MEDIA_TYPE}, source)
+    return exchange(ground, "/v1/enroll", body, {"Content-Type": MEDIA_TYPE}, source)
 
 
 @dataclass
@@ -305,10 +305,10 @@ class OidcActor(Actor):
         rule = {"issuer": self.issuer, "audience": "keyborn", "name": "{sub}"}
         return {"oidc": rule | {"roots": self.provider.server.pki.root_pem, "claims": {"factory": "7"}}}
 
-    def token(self, device: Device, **changes: object) -> str:
+    def token(self, device: Device, **changes: Any) -> str:  # noqa: ANN401 - claims
         """A fresh one."""
-        jti = f"id-{next(_numbers)}"
-        made = self.provider.token(self.now, sub=device.name, **{"jti": jti, **changes})
+        claims: dict[str, Any] = {"jti": f"id-{next(_numbers)}", **changes}
+        made = self.provider.token(self.now, sub=device.name, **claims)
         self.secrets += [made, made.rpartition(".")[2]]
         return made
 

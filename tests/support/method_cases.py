@@ -142,7 +142,7 @@ def replayed(line: Line) -> Act | Senseless:
             line.approved(device)
             return _act(line.dressed(device.with_new_key()), line)
         case RegisteredActor():
-            return Senseless("only who has the key can ask, and gets its one certificate: see `repeated`")
+            return Senseless("who has the key gets its one certificate: see `repeated`")
         case TokenActor():
             return Senseless("whoever has a secret may use it: see `used up` and `name taken`")
     return Senseless("nothing is shown that could be")
@@ -222,19 +222,19 @@ def another_name(line: Line) -> Act | Senseless:
     match line.first:
         case TokenActor() as actor:
             actor.make(match=None, thing=device.name, uses=1)
-            return _act(line.dressed(other), line)
+            asking = line.dressed(other)
         case GroupKeyActor() as actor:
-            return _act(actor.borrowed(line.asking(other), device), line)
+            asking = actor.borrowed(line.asking(other), device)
         case FactoryActor() as actor:
-            return _act(actor.signed(line.asking(other), actor.made(device)), line)
+            asking = actor.signed(line.asking(other), actor.made(device))
         case OidcActor() as actor:
-            return _act(line.asking(other, bearer=actor.held(device)), line)
-        case RegisteredActor():
-            return _act(line.dressed(device.named(other.name)), line)
-        case AskActor():
+            asking = line.asking(other, bearer=actor.held(device))
+        case RegisteredActor() | AskActor():
             line.approved(device)
-            return _act(line.dressed(device.named(other.name)), line)
-    return Senseless("nothing is shown that is for a name")
+            asking = line.dressed(device.named(other.name))
+        case _:
+            return Senseless("nothing is shown that is for a name")
+    return _act(asking, line)
 
 
 def not_of_the_group(line: Line) -> Act:

@@ -47,7 +47,7 @@ Rows = frozenset[str]
 OTHER_BOOKS = frozenset({"audit", "checkpoints", "pulse", "schema_versions"})
 """Tables of the database that requests may write to: the trail, its checkpoints, the sign of life."""
 _OTHER_ITEMS = ("audit", "event", "check", "head", "nonce#", "bucket", "place#")
-"""Beginnings of partitions on AWS that requests may write to: the trail, spent nonces, the line of admission."""
+"""Beginnings of partitions on AWS that requests may write to: the trail, spent nonces, the line."""
 _sources = count(2)
 
 
@@ -65,9 +65,12 @@ class TurnedClock:
 class Ground(Protocol):
     """One backend."""
 
-    name: str
     clock: TurnedClock
-    url: str
+
+    @property
+    def url(self) -> str:
+        """Of the service."""
+        ...
 
     @property
     def context(self) -> ssl.SSLContext:
@@ -115,19 +118,18 @@ def new_source() -> str:
 
 def exchange(
     ground: Ground,
-    method: str,
     path: str,
-    body: bytes = b"",
+    body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     source: str | None = None,
 ) -> Answer:
-    """One request on a connection of its own, from ``source``."""
+    """One request on a connection of its own, from ``source``; POST where it has a body."""
     host, _, port = ground.url.removeprefix("https://").rpartition(":")
     connection = http.client.HTTPSConnection(
         host, int(port), timeout=PATIENCE, context=ground.context, source_address=(source or new_source(), 0)
     )
     try:
-        connection.request(method, path, body or None, dict(headers or {}))
+        connection.request("GET" if body is None else "POST", path, body, dict(headers or {}))
         answer = connection.getresponse()
         named = {name.lower(): value for name, value in answer.getheaders()}
         return Answer(answer.status, named, answer.read())
@@ -145,7 +147,6 @@ class Machine:
     data: Path
     clock: TurnedClock
     running: Running
-    name: str = "one machine"
     _context: ssl.SSLContext | None = None
 
     @property
@@ -257,7 +258,6 @@ class Aws:
     door: RudeService
     clock: TurnedClock
     office: Office
-    name: str = "AWS"
     _context: ssl.SSLContext | None = None
     _runner: asyncio.Runner = field(default_factory=asyncio.Runner)
 

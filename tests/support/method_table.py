@@ -1,6 +1,6 @@
 """What each method answers to each case, on both backends: the table that is walked, and that people read.
 
-A row has what all ways answer (``*``) and what others do. ``—`` begins the reason why there is nothing to try.
+A row has what most ways answer (``*``) and what others do. ``—`` begins why there is nothing to try.
 """
 
 Row = dict[str, str]
@@ -48,11 +48,11 @@ TABLE: dict[str, Row] = {
         "*": "400 bad_nonce",
         "token": "— whoever has a secret may use it: see `used up` and `name taken`",
         "oidc": "403 id_token_used",
-        "registered": "— only who has the key can ask, and gets its one certificate: see `repeated`",
+        "registered": "— who has the key gets its one certificate: see `repeated`",
         "ask": "202",
         "webhook": "— nothing is shown that could be",
         "token + ask": "— whoever has a secret may use it: see `used up` and `name taken`",
-        "registered + webhook": "— only who has the key can ask, and gets its one certificate: see `repeated`",
+        "registered + webhook": "— who has the key gets its one certificate: see `repeated`",
     },
     "misdirected": {
         "*": "— nothing is signed",

@@ -1,7 +1,7 @@
 """Every case of every method, tried and judged: status, code, sentence, and what was written."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
@@ -19,7 +19,10 @@ from support.server import Answer
 
 ROOM = timedelta(seconds=20)
 """After each case time passes: the trail takes ten records of strangers at once, then one in ten seconds."""
-GROUNDS = {"one machine": open_machine, "AWS": open_aws}
+GROUNDS: dict[str, Callable[[Path], AbstractContextManager[Machine | Aws]]] = {
+    "one machine": open_machine,
+    "AWS": open_aws,
+}
 
 
 @dataclass(frozen=True)
@@ -39,9 +42,12 @@ def open_ground(which: str, folder: Path) -> Iterator[tuple[Machine | Aws, World
     places = [folder / name for name in ("issuer", "receiver", "ground")]
     for each in places:
         each.mkdir()
-    with provider(places[0]) as issuer, rude_service(places[1]) as receiver:
-        with GROUNDS[which](places[2]) as ground:  # type: ignore[operator] # either kind
-            yield ground, World(issuer, receiver)
+    with (
+        provider(places[0]) as issuer,
+        rude_service(places[1]) as receiver,
+        GROUNDS[which](places[2]) as ground,
+    ):
+        yield ground, World(issuer, receiver)
 
 
 class Walk:
