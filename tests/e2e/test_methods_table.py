@@ -1,8 +1,8 @@
 """Every method of enrolment, on both backends, tried with everything that is not as it should be.
 
 ``tests/support/method_cases.py`` says how each case is brought about, ``method_table.py`` what is answered,
-and ``docs/reference/methods.md`` tells people the same. Each refusal is looked at from all sides: its status and
-code, its sentence, one record in the audit trail that holds no secret, and nothing else written anywhere.
+and ``docs/reference/methods.md`` tells people the same. Each refusal is looked at from all sides: its status
+and code, its sentence, one record in the audit trail that holds no secret, and nothing else written anywhere.
 """
 
 import io
