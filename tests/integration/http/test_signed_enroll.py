@@ -223,7 +223,7 @@ def test_each_misuse_of_a_group_key_has_its_own_code_and_leaves_nothing(other_se
         answer = other_server.request("POST", ENROLL, said(), {**headers, "Content-Type": "application/json"})
         assert (answer.status, answer.json["code"]) == (401, "credential_refused")
     time.sleep(max(0.0, made_at + 1.2 - time.monotonic()))
-    line.refused(line.enroll(short, "sensor-4"), 401, "token_expired")
+    line.refused(line.enroll(short, "sensor-4"), 401, "group_key_expired")
     assert line.enroll(held, "sensor-5").status == 201
     line.refused(line.enroll(held, "sensor-6"), 403, "group_full")
     assert line.things() == before | {"sensor-5"}
