@@ -18,13 +18,16 @@ from keyborn.domain.certificate import Certificate
 from keyborn.domain.csr import CertificateRequest, parse_csr
 from keyborn.domain.enrollment import Attempt, Issue, Repeat, Verdict
 from keyborn.domain.errors import (
+    ApprovalsFull,
     AwaitsApproval,
     CredentialRefused,
+    IssuerUnavailable,
     KeybornError,
     Queued,
     ThingNameTaken,
     ThingRevoked,
     Unavailable,
+    WebhookUnavailable,
 )
 from keyborn.domain.group import TakenRule
 from keyborn.domain.intent import Intent
@@ -138,6 +141,12 @@ class RegistrationAuthority:
         """
         try:
             applicant = await self._authenticator.authenticate(credential)
+        except IssuerUnavailable as trouble:
+            now, why = self._clock.now(), _trouble(trouble)
+            await self._strangers.troubled(
+                AuditEvent(now, "enroll", trouble.code, "", "unproved", credential.source, why)
+            )
+            raise
         except Unavailable:
             raise
         except KeybornError as refusal:
@@ -157,6 +166,10 @@ class RegistrationAuthority:
             self._on_step(SagaStep.ADMITTED)
             try:
                 return await self._decide(case)
+            except (WebhookUnavailable, ApprovalsFull) as trouble:
+                event = self._refusal(request, case.applicant, trouble)
+                await self._strangers.troubled(replace(event, details={**event.details, **_trouble(trouble)}))
+                raise
             except (Unavailable, Queued, AwaitsApproval):
                 raise  # the registry could not write: there is nowhere to record it; a turn will come
             except CredentialRefused as refusal:
@@ -196,6 +209,8 @@ class RegistrationAuthority:
             raise
         self._on_step(SagaStep.PARSED)
         parsed = Request(name, csr.key_hash, request.source, parse_attributes(request.attributes))
+        if _asks_others(applicant):  # for a token that was withdrawn nobody is asked, and nothing is kept
+            await self._late.confirm(applicant)
         case.applicant = await self._conditions.met(applicant, parsed)
         try:
             return await self._attempt(case, parsed, csr, turn), csr
@@ -276,6 +291,16 @@ def _grounds(applicant: Applicant) -> dict[str, str]:
     if applicant.terms is None:
         return {}
     return {"method": applicant.method.value, **applicant.details, "group": applicant.terms.group}
+
+
+def _trouble(trouble: KeybornError) -> dict[str, str]:
+    """What the operator is to know of it; callers are not told."""
+    return {name: str(trouble.facts[name]) for name in ("issuer", "detail") if name in trouble.facts}
+
+
+def _asks_others(applicant: Applicant) -> bool:
+    """Whether a person or another service may be asked about this request."""
+    return applicant.terms is not None and any(way.conditions for way in applicant.terms.ways)
 
 
 def _is_for_a_person(refusal: KeybornError, applicant: Applicant) -> bool:

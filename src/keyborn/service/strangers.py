@@ -1,5 +1,7 @@
 """Callers who prove nothing: each address may fail so often, and the trail takes a trickle of them."""
 
+from dataclasses import replace
+
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import KeybornError
 from keyborn.ports import AuditTrail, Clock
@@ -15,6 +17,7 @@ class Strangers:
         self._clock = clock
         self._failures = failures or FailureBudget()
         self._records = RecordBudget()
+        self._troubles = RecordBudget()
 
     async def refused(self, action: str, source: str, refusal: KeybornError) -> None:
         """As long as there is room for it; the next record says how many had none. Raises Throttled."""
@@ -24,6 +27,16 @@ class Strangers:
         if more is not None:
             details = {"more": str(more)} if more else {}
             await self._audit.append(AuditEvent(now, action, refusal.code, "", "unproved", source, details))
+
+    async def troubled(self, event: AuditEvent) -> None:
+        """Record a trouble that is not the caller's, as long as there is room for it; charge nobody.
+
+        Whoever waits for what is down comes again and again: a trickle of that tells the operator enough.
+        """
+        more = self._troubles.take(event.at)
+        if more is not None:
+            details = {**event.details, **({"more": str(more)} if more else {})}
+            await self._audit.append(replace(event, details=details))
 
     def failed(self, source: str) -> None:
         """Count a failure that is not worth a record. Raises Throttled."""

@@ -258,7 +258,7 @@ async def test_after_the_window_nobody_else_gets_that_far() -> None:
 
 @pytest.mark.parametrize("name", ["lamp-1", "sensor", "", 7, None, "SENSOR-1", ["sensor-1"]])
 async def test_a_name_outside_the_group_is_refused_whatever_the_token_says(name: object) -> None:
-    with pytest.raises((errors.NameNotPermitted, errors.InvalidThingName)):
+    with pytest.raises((errors.NameNotInGroup, errors.InvalidThingName)):
         await gate(group("token")).authenticate(shows(TOKEN, name=name))
 
 

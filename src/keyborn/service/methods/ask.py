@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.approval import Approval, ApprovalState, approval_id
 from keyborn.domain.audit import AuditEvent
+from keyborn.domain.enrollment import require_fresh
 from keyborn.domain.errors import ApprovalRefused, AwaitsApproval
 from keyborn.domain.group import EnrollmentGroup, TakenRule
 from keyborn.domain.method import Method
@@ -84,7 +85,8 @@ class AskMethod:
         """Return whom a person approved: for this name, this key and this group only.
 
         Raises AwaitsApproval while nobody has decided, ApprovalRefused, ApprovalsFull where too many wait,
-        Throttled where one address brings too many, NameNotPermitted.
+        Throttled where one address brings too many, NameNotPermitted; GroupClosed, and what an expired
+        credential is called, where it would be a new request.
         """
         require_permitted(applicant, request, group)
         wanted = _Wanted(request, group, await self._replaces(request, group))
@@ -112,12 +114,13 @@ class AskMethod:
         return there is not None and there.key_hash != request.key_hash
 
     async def _find(self, wanted: _Wanted, applicant: Applicant) -> Approval:
-        """The request that is there, or a new one; only that costs anything."""
+        """The request that is there, or a new one; only that costs anything, and nobody is asked in vain."""
         now = self._clock.now()
         wish = wanted.wish(now)
         known = await self._approvals.approval(wish.id)
         if known is not None and not known.expired(now):
             return known
+        require_fresh(applicant, now)
         self._budget.charge(wish.source, now)
         return await self._approvals.ask(wish, wanted.group.ask.pending, _asked(wish, applicant))
 
