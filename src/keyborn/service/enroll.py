@@ -45,7 +45,7 @@ from keyborn.ports import (
     Leases,
     Request,
 )
-from keyborn.service.admission import Admission, FailureBudget
+from keyborn.service.admission import Admission, FailureBudget, LateRefusals
 from keyborn.service.issuing import Issuing, Permission, propose
 from keyborn.service.quota import Quota, Turn
 from keyborn.service.saga import SagaStep, StepListener, ignore
@@ -107,13 +107,15 @@ class RegistrationAuthority:
         refusals: FailureBudget | None = None,
         late: LateProof | None = None,
         conditions: Conditions | None = None,
+        slow: LateRefusals | None = None,
         on_step: StepListener = ignore,
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each token asks for.
 
         ``quota``: whose turn it is where a quota of somebody else bounds enrolments; None: nobody waits.
         ``leases``: where claims have one. ``late``: where an authenticator leaves the look-up to the claim.
-        ``conditions``: what groups demand beside credentials; None: there are no groups.
+        ``conditions``: what groups demand beside credentials; None: there are no groups. ``slow``: how those
+        are told to wait who fail too often; None: at once.
         """
         self._authenticator = authenticator
         self._enrollments = enrollments
@@ -127,7 +129,7 @@ class RegistrationAuthority:
         self._late = late or NothingLate()
         self._conditions = conditions or Unconditional()
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
-        self._strangers = Strangers(audit, clock, failures)
+        self._strangers = Strangers(audit, clock, failures, slow)
         self._issuing = Issuing(enrollments, authority, on_step)
         self._on_step = on_step
 
@@ -153,19 +155,19 @@ class RegistrationAuthority:
         many of those with one token, or Queued; whatever it raises, no new certificate is active.
         """
         case = _Case(request, applicant)
-        async with self._admission.slot():
-            self._on_step(SagaStep.ADMITTED)
-            try:
+        try:
+            async with self._admission.slot():
+                self._on_step(SagaStep.ADMITTED)
                 return await self._decide(case)
-            except (Unavailable, Queued, AwaitsApproval):
-                raise  # the registry could not write: there is nowhere to record it; a turn will come
-            except CredentialRefused as refusal:
-                self._late.end(applicant.token)
-                await self._strangers.refused("enroll", request.source, refusal)
-                raise
-            except KeybornError as refusal:
-                await self._note(refusal, case)
-                raise
+        except (Unavailable, Queued, AwaitsApproval):
+            raise  # the registry could not write: there is nowhere to record it; a turn will come
+        except CredentialRefused as refusal:  # whoever is told so late stands in nobody's way
+            self._late.end(applicant.token)
+            await self._strangers.refused("enroll", request.source, refusal)
+            raise
+        except KeybornError as refusal:
+            await self._note(refusal, case)
+            raise
 
     async def _note(self, refusal: KeybornError, case: _Case) -> None:
         """Record a refusal: a stranger's as one, anybody else's with what was proved. Raises Throttled."""
