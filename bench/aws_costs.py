@@ -50,6 +50,8 @@ def text(counted: counting.Counted) -> str:
             "",
             f"One enrolment, counted: {calls}.",
             "",
+            _in_a_group(counted),
+            "",
             "### Each month",
             "",
             *prices.sums_table(monthly, FLEETS),
@@ -58,6 +60,18 @@ def text(counted: counting.Counted) -> str:
             "",
             *prices.prices_table(),
         ]
+    )
+
+
+def _in_a_group(counted: counting.Counted) -> str:
+    """What a group adds to that."""
+    member, plain = counted.member, counted.enrollment
+    writes, reads = member.writes - plain.writes, member.reads - plain.reads
+    price = writes * prices.price("DynamoDB, on demand, a write unit")
+    price += reads * prices.price("DynamoDB, on demand, a read unit")
+    return (
+        f"In an enrolment group with a limit and a rate: {writes:.0f} write units and {reads:.0f} read units "
+        f"more, $ {FLEETS[-1] * price:.2f} for {FLEETS[-1]:,} devices."
     )
 
 

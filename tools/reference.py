@@ -21,10 +21,11 @@ from keyborn.http import openapi
 from keyborn.http.admin import Office, build_admin
 from keyborn.http.openapi_operators import operator_calls
 from keyborn.http.problems import STATUS
-from keyborn.ports import RootKeeper
+from keyborn.ports import Notary, RootKeeper
+from keyborn.service.audit import AuditOffice, AuditPorts
 from keyborn.service.roots import RootNames, RootsPorts
 from keyborn.service.sealing import RandomSecrets
-from keyborn.wiring.use_cases import Offices
+from keyborn.wiring.use_cases import Grouping, Offices
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
@@ -70,7 +71,15 @@ def api_page() -> str:
 def every_office() -> Office:
     """An office with every route; nobody asks it anything."""
     registry, entropy, clock = MemoryRegistry(), SystemEntropy(), SystemClock()
-    offices = Offices(registry, clock, RandomSecrets(entropy), grace=registry, keys=registry, entropy=entropy)
+    offices = Offices(
+        registry,
+        clock,
+        RandomSecrets(entropy),
+        grace=registry,
+        grouping=Grouping(registry, entropy),
+        keys=registry,
+        entropy=entropy,
+    )
     nobody, nameless = cast("RootKeeper", None), cast("Callable[[], RootNames]", None)
     return offices.office(
         None,
@@ -78,6 +87,7 @@ def every_office() -> Office:
         authorities=tuple,
         about=dict,
         roots=RootsPorts(registry, registry, nobody, registry, clock, nameless),
+        audit=AuditOffice(AuditPorts(registry, registry, cast("Notary", None), clock), str),
     )
 
 

@@ -21,10 +21,11 @@ from keyborn.adapters.aws.iot import Account, Iot
 from keyborn.adapters.aws.registry import AwsRegistry
 from keyborn.adapters.aws.roots import amazon_roots
 from keyborn.adapters.system import SystemClock, SystemEntropy
-from keyborn.domain.names import NameScope
+from keyborn.domain.names import GroupName, NameScope
 from keyborn.domain.quota import Pacing
 from keyborn.domain.token import encode_secret
 from keyborn.http.lambda_handler import LambdaHandler
+from keyborn.service.groups import GroupOffice, GroupPorts
 from keyborn.service.sealing import SealedSecrets
 from keyborn.service.tokens import TokenOffice, TokenWish
 from keyborn.wiring.aws import StackSettings, SweepHandler, build_enrollment
@@ -35,6 +36,15 @@ from support.lambda_events import Context, enroll_event
 KB = 1024
 MANY = 20
 """Devices that are enrolled for the count of the sweeper's work."""
+GROUP = "line-7"
+GROUP_FILE = f"""\
+name = "{GROUP}"
+things = "gateway-*"
+methods = ["token"]
+limit = 100000
+rate = "1000/h"
+"""
+"""A group as its operator writes it."""
 ENDPOINT = "a1b2c3d4e5f6g7-ats.iot.eu-central-1.amazonaws.com"
 
 
@@ -141,6 +151,8 @@ class Counted:
 
     enrollment: Units
     """One device of a fleet, by a function that knows the token."""
+    member: Units
+    """The same with a token of a group that has a limit and a rate."""
     sweep_each: Units
     """What the sweeper does for one enrolment: chaining its event, and tidying."""
     idle: Units
@@ -167,7 +179,7 @@ def count(aws: ministack.Ministack) -> Counted:
         handler = build_enrollment(stack, meter.client, roots=amazon_roots())
         sweep = SweepHandler(stack, meter.client, out=io.StringIO())
         try:
-            secret = _fleet_token(aws, stack)
+            secret = _fleet_token(aws, stack, None)
             _enroll(handler, "gateway-0000", secret)
             sweep({}, Context(50_000))
             before = meter.held()
@@ -182,24 +194,45 @@ def count(aws: ministack.Ministack) -> Counted:
             meter.begin()
             sweep({}, Context(50_000))
             idle = meter.units
+            member = _member(aws, stack, meter, handler)
         finally:
             handler.close()
             sweep.close()
     each = Units((busy.writes - idle.writes) / MANY, (busy.reads - idle.reads) / MANY)
-    return Counted(enrollment, each, idle)
+    return Counted(enrollment, member, each, idle)
 
 
-def _fleet_token(aws: ministack.Ministack, stack: StackSettings) -> str:
+def _member(aws: ministack.Ministack, stack: StackSettings, meter: Meter, handler: LambdaHandler) -> Units:
+    """The third device of a group: the first one makes the group's items."""
+    registry = _registry(aws, stack)
+    office = GroupOffice(
+        GroupPorts(registry, registry, registry), clock=SystemClock(), entropy=SystemEntropy()
+    )
+    asyncio.run(office.put(GROUP, GROUP_FILE))
+    secret = _fleet_token(aws, stack, GroupName(GROUP))
+    for number in range(1, 4):
+        meter.begin()
+        _enroll(handler, f"gateway-9{number:03}", secret)
+    return meter.units
+
+
+def _registry(aws: ministack.Ministack, stack: StackSettings) -> AwsRegistry:
+    return AwsRegistry(aws.client("dynamodb"), stack.table, Iot(aws.client("iot"), stack.account))
+
+
+def _fleet_token(aws: ministack.Ministack, stack: StackSettings, group: GroupName | None) -> str:
     """A token for all of them, as an operator makes one."""
-    registry = AwsRegistry(aws.client("dynamodb"), stack.table, Iot(aws.client("iot"), stack.account))
+    registry = _registry(aws, stack)
     office = TokenOffice(
         tokens=registry,
         listing=registry,
         clock=SystemClock(),
         secrets=SealedSecrets(registry, SystemEntropy()),
         trust=lambda: ("https://a1b2c3d4e5.execute-api.eu-central-1.amazonaws.com", b""),
+        groups=registry,
     )
-    fresh = asyncio.run(office.create(TokenWish(NameScope("gateway-*"), None, timedelta(hours=1))))
+    wish = TokenWish(NameScope("gateway-*"), None, timedelta(hours=1), group=group)
+    fresh = asyncio.run(office.create(wish))
     return encode_secret(fresh.code.secret)
 
 

@@ -163,11 +163,12 @@ async def test_a_token_keeps_its_group_and_a_group_key_its_key(line: GroupingDes
         assert await line.registry.find(token.id) == token
     listed = await line.registry.tokens()
     assert sorted(listed, key=lambda use: use.token.id) == sorted(
-        (TokenUse(token, 0) for token in tokens), key=lambda use: use.token.id
+        (TokenUse(token.listed(), 0) for token in tokens), key=lambda use: use.token.id
     )
-    assert await line.registry.withdraw(tokens[0].id, event(at=line.now)) == replace(
-        tokens[0], withdrawn_at=line.now
-    )
+    withdrawn = replace(tokens[0], withdrawn_at=line.now)
+    assert await line.registry.withdraw(tokens[0].id, event(at=line.now)) == withdrawn.listed()
+    assert await line.registry.find(tokens[0].id) == withdrawn
+    assert withdrawn.listed().key == b"", "there is one, and nobody sees it"
 
 
 async def test_a_group_key_counts_and_ends_as_a_token_does(line: GroupingDesk) -> None:

@@ -10,6 +10,7 @@ import reference
 from support.aws_pages import open_account
 from support.documents import World, run_page, steps
 from support.gateway import open_gateway
+from support.outside_pages import open_outside
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -22,21 +23,28 @@ RUN = {
     "README.md": [],
     "docs/aws.md": [],
     "docs/tutorial.md": ["openssl"],
+    "docs/how-to/ask-first.md": [],
     "docs/how-to/aws-run-it.md": ["curl"],
     "docs/how-to/board-without-python.md": ["openssl", "curl", "mosquitto_pub"],
     "docs/how-to/change-the-root.md": [],
     "docs/how-to/denied.md": [],
+    "docs/how-to/enrolment-groups.md": [],
     "docs/how-to/existing-clients.md": ["openssl", "curl", "mosquitto_pub"],
+    "docs/how-to/factory-certificate.md": ["openssl", "curl"],
     "docs/how-to/gateway-from-zero.md": ["systemctl"],
+    "docs/how-to/group-key.md": ["openssl", "curl"],
     "docs/how-to/look-and-audit.md": ["openssl"],
+    "docs/how-to/oidc.md": [],
     "docs/how-to/openssl-and-curl.md": ["openssl", "curl"],
     "docs/how-to/operate-remotely.md": [],
     "docs/how-to/other-mqtt-clients.md": ["mosquitto_pub"],
     "docs/how-to/python.md": [],
+    "docs/how-to/registered-keys.md": ["openssl"],
     "docs/how-to/remote-device.md": ["openssl"],
     "docs/how-to/services.md": [],
     "docs/how-to/shell-completion.md": [],
     "docs/how-to/take-away.md": [],
+    "docs/how-to/webhook.md": ["openssl"],
     "docs/how-to/write-a-policy.md": [],
 }
 """Every page with commands, and the programs that it starts beside keyborn."""
@@ -48,6 +56,8 @@ LONG = {"docs/aws.md": [pytest.mark.whole], "docs/how-to/aws-run-it.md": [pytest
 """A deployment, from nothing to nothing: beside it the whole flow is walked by tests/e2e/aws."""
 GATEWAYS = {name for name in RUN if "$ systemctl " in BY_NAME[name].read_text()}
 """The pages that are given a Debian machine."""
+OUTSIDE = {"docs/how-to/oidc.md", "docs/how-to/webhook.md"}
+"""The pages that are given somebody else: an identity provider, a free port for a receiver."""
 BUILDING = {"README.md"}
 """Those whose deployment builds the functions' code; others take what was built once for the run."""
 
@@ -56,6 +66,8 @@ def around(name: str, folders: pytest.TempPathFactory) -> AbstractContextManager
     """What the page is given beside its folder."""
     if name in ON_AWS:
         return open_account(folders, stack=name not in DEPLOYING, builds=name in BUILDING)
+    if name in OUTSIDE:
+        return open_outside(folders.mktemp("outside"))
     return open_gateway(folders.mktemp("gateway")) if name in GATEWAYS else nullcontext()
 
 

@@ -147,6 +147,9 @@ def test_the_trail_is_verified_from_there_and_names_who_did_what(there: Elsewher
         row for row in rows if row["action"] == "token.create" and row["details"]["scope"] == "lamp-2"
     )
     assert made["actor"].endswith(" admin")
+    there.run("audit", "export", "trail.jsonl", role="viewer")
+    checked = there.json("audit", "verify", "trail.jsonl", role="viewer")
+    assert checked["records"] >= len(rows)
 
 
 @pytest.mark.parametrize("role", ["viewer", "approver"])

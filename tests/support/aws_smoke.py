@@ -33,6 +33,7 @@ DIFFERS_THERE = {
     "certificate-dates": "from a minute before, not two",
     "list-newest-first": "in the order of an id",
     "thing-attributes": "no limit without a type",
+    "thing-update-version": "it heeds no version",
     "exclusive-thing": "the attachment's type is forgotten",
     "policy-length": "no limit",
     "policy-versions": "no limit",

@@ -15,6 +15,7 @@ def child(path: Path, task: str, module: str = "support.sqlite_child") -> Iterat
     process = subprocess.Popen(
         [sys.executable, "-m", module, str(path), task],
         cwd=TESTS,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )

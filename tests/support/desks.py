@@ -22,6 +22,7 @@ from keyborn.adapters.aws.session import AwsSession
 from keyborn.adapters.aws.stack.outputs import read_outputs
 from keyborn.cli.failures import run
 from keyborn.cli.main import cli
+from keyborn.http.lambda_handler import Answer
 from keyborn.wiring.aws import build_enrollment, read_stack
 from keyborn.wiring.aws_stack import ship
 from support import packages
@@ -145,17 +146,20 @@ class OnStack:
 
     def enroll(self, name: str, csr: str, secret: str) -> int:
         """See ``Backend.enroll``."""
+        request = enroll_event(name, csr, secret)
+        request["requestContext"]["http"]["sourceIp"] = "127.0.0.1"
+        return self.answer(request)["statusCode"]
+
+    def answer(self, request: Mapping[str, Any]) -> Answer:
+        """What the enrolment function answers, as it would be started now."""
         functions = self.aws.client("lambda")
         function = functions.get_function_configuration(FunctionName=self.outputs["EnrollFunction"])
         settings = read_stack(function["Environment"]["Variables"])
         handler = build_enrollment(settings, self.aws.client, roots="roots")
         try:
-            request = enroll_event(name, csr, secret)
-            request["requestContext"]["http"]["sourceIp"] = "127.0.0.1"
-            status: int = handler(request, Context())["statusCode"]
+            return handler(request, Context())
         finally:
             handler.close()
-        return status
 
 
 @contextmanager

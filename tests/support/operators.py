@@ -20,10 +20,12 @@ from keyborn.http.remote import remote_routes
 from keyborn.ports import RootKeeper
 from keyborn.service.admission import FailureBudget
 from keyborn.service.api_keys import ApiKeyOffice, ApiKeyWish, FreshApiKey
+from keyborn.service.audit import AuditOffice, AuditPorts
 from keyborn.service.operators import OperatorDoor
 from keyborn.service.roots import RootNames, RootsPorts
 from keyborn.service.sealing import RandomSecrets
-from keyborn.wiring.use_cases import Offices
+from keyborn.wiring.use_cases import Grouping, Offices
+from support.exports import NOTARY
 from support.office import TurnedClock
 
 URL, FINGERPRINT = "https://gateway.example:8443", bytes(range(32))
@@ -72,13 +74,19 @@ class OperatorWorld:
             RandomSecrets(entropy),
             frozenset({"localhost"}),
             grace=registry,
+            grouping=Grouping(registry, entropy),
             keys=registry,
             entropy=entropy,
         )
         names = RootNames(RootSet("0" * 64), "root")
         ports = RootsPorts(registry, registry, cast("RootKeeper", None), registry, self.clock, lambda: names)
         self.office = offices.office(
-            None, trust=lambda: (URL, FINGERPRINT), authorities=tuple, about=dict, roots=ports
+            None,
+            trust=lambda: (URL, FINGERPRINT),
+            authorities=tuple,
+            about=dict,
+            roots=ports,
+            audit=AuditOffice(AuditPorts(registry, registry, NOTARY, self.clock), lambda: URL),
         )
         self.app = Starlette(
             routes=remote_routes(self.office, self.door), exception_handlers=problems.HANDLERS
@@ -127,6 +135,7 @@ async def call(
     path, _, query = target.partition("?")
     scope = {
         "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},  # else a streamed answer waits for the end of us
         "method": method,
         "path": unquote(path),
         "raw_path": path.encode(),
@@ -153,4 +162,5 @@ async def call(
     await app(scope, _receive, _send)
     told = {name.decode(): value.decode() for name, value in started["headers"]}
     raw = b"".join(chunks)
-    return Told(started["status"], json.loads(raw) if raw else None, told)
+    is_json = raw and "json" in told.get("content-type", "") and not raw.count(b"\n")
+    return Told(started["status"], json.loads(raw) if is_json else None, told)

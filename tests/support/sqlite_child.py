@@ -1,16 +1,19 @@
 """A process that enrolls on a registry file and tells, line by line, what is durable; a test ends it.
 
-Arguments: the file, and what to do: ``enroll`` or ``police`` for ever, or ``limit`` to meet a file size limit
-on the way.
+Arguments: the file, and what to do: ``enroll``, ``police`` or ``group`` for ever, ``fill`` a group that is
+there, or ``limit`` to meet a file size limit on the way.
 """
 
 import asyncio
+import os
 import resource
 import sys
+from itertools import count
 from pathlib import Path
 
 from keyborn.adapters.sql import SqliteRegistry
-from keyborn.domain.errors import RegistryUnavailable
+from keyborn.domain.errors import ApprovalsFull, GroupFull, RegistryUnavailable
+from support.grouping_cases import GroupingDesk, Rule, hourly, proving, registered
 from support.registry_cases import Desk
 
 
@@ -59,6 +62,48 @@ async def police_for_ever(path: Path) -> None:
         await asyncio.gather(*(orders(f"lamp-{lane}") for lane in range(4)))
 
 
+async def group_for_ever(path: Path) -> None:
+    """Four lines that enrol, ask a person, and announce keys; each line said was awaited."""
+    async with SqliteRegistry(path) as registry:
+        desk = GroupingDesk(registry)
+        await desk.put_group()
+        say("ready")
+
+        async def work(lane: int) -> None:
+            for number in count(lane, 4):
+                name = f"lamp-{number}"
+                await desk.join(proving(f"{number}"), name, name, Rule(rate=hourly(10**6)))
+                say("joined", name)
+                await desk.decide(await desk.ask(desk.wish(name, name)))
+                say("decided", name)
+                await desk.register(*(registered(f"{name}-{each}") for each in range(3)))
+                say("registered", name)
+
+        await asyncio.gather(*(work(lane) for lane in range(4)))
+
+
+async def fill_the_group(path: Path) -> None:
+    """Enrol under a group of 40 and ask for 30 places of which 20 are free, beside others who do so, too."""
+    async with SqliteRegistry(path) as registry:
+        desk = GroupingDesk(registry, numbers=count(os.getpid() * 10**6))
+        say("ready")
+        sys.stdin.readline()  # all begin at once
+        joined = asked = 0
+        for number in count():
+            try:
+                await desk.join(proving(name := f"{os.getpid()}-{number}"), name, name, Rule(limit=40))
+            except GroupFull:
+                break
+            joined += 1
+        for number in range(30):
+            try:
+                await desk.ask(desk.wish(f"lamp-{number}"), most=20)
+            except ApprovalsFull:
+                continue
+            asked += 1
+        say("joined", joined, "asked", asked)
+
+
 async def meet_a_limit(path: Path) -> None:
     """Enroll until the file system refuses, keep trying, and go on when it takes writes again."""
     async with SqliteRegistry(path) as registry:
@@ -81,5 +126,11 @@ async def meet_a_limit(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    task = {"enroll": enroll_for_ever, "police": police_for_ever, "limit": meet_a_limit}[sys.argv[2]]
-    asyncio.run(task(Path(sys.argv[1])))
+    tasks = {
+        "enroll": enroll_for_ever,
+        "police": police_for_ever,
+        "group": group_for_ever,
+        "fill": fill_the_group,
+        "limit": meet_a_limit,
+    }
+    asyncio.run(tasks[sys.argv[2]](Path(sys.argv[1])))

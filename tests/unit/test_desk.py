@@ -29,8 +29,15 @@ OPERATORS = [
     "thing suspend",
     "thing activate",
     "thing grace",
+    "thing release-key",
+    "thing move",
+    "thing set",
     "thing revoke",
     "thing retire",
+    "group put",
+    "group list",
+    "group show",
+    "group remove",
     "policy put",
     "policy list",
     "policy show",
@@ -190,7 +197,7 @@ def test_what_a_stack_does_not_have_takes_a_service_elsewhere_alone(command: str
     assert "--aws" not in shown
 
 
-@pytest.mark.parametrize("group", ["token", "thing", "policy", "service", "audit"])
+@pytest.mark.parametrize("group", ["token", "thing", "group", "policy", "service", "audit"])
 def test_each_noun_shows_how_to_reach_a_stack(group: str) -> None:
     command = cli.get_command(click.Context(cli), group)
     assert isinstance(command, click.Group)

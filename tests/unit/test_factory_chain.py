@@ -21,6 +21,13 @@ ROOT = manufacturer()
 PLANT = ROOT.authority("Plant 7", 0)
 DEVICE = PLANT.device()
 CA = authority()
+VERSION_1 = base64.b64decode(
+    "MIIBFjCBvgIURvY8hmaC4ZlEgdgV8GQx75HqHh4wCgYIKoZIzj0EAwIwDzENMAsGA1UEAwwEUm9vdDAgFw0yNjExMjMyMTAy"
+    "MzlaGA8yMTI2MTAzMDIxMDIzOVowDDEKMAgGA1UEAwwBeDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABGWv9ToDveFGC0FJ"
+    "IVLBdoAoynMgJ3PqVqS02QBa6+Ow4IAhgHldh1tjvOycB2BNoupqLjuY3SREIg5DBxWwZ84wCgYIKoZIzj0EAwIDRwAwRAIg"
+    "W9GliGrUY0xprnKC+8SAdjhCwk9mp/aATwOb+qhnHw4CICqei5fHcpp1G59UCkdxfEpbrYeOw+Ii/HZSOU2q4t92"
+)
+"""What `openssl x509 -req` makes of a request without extensions; nothing here can make one."""
 CRITICAL = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)
 
 
@@ -167,6 +174,11 @@ def test_a_critical_extension_that_nobody_knows_is_refused_everywhere() -> None:
     assert "critical" in refused(PLANT.device("SN-3", CRITICAL), PLANT)
     plant = ROOT.authority("Odd", None, CRITICAL)
     assert "critical" in refused(plant.device(), plant)
+
+
+def test_a_certificate_of_the_nineties_is_said_to_be_one() -> None:
+    with pytest.raises(FactoryRefused, match="version 3"):
+        verify_chain([VERSION_1], [ROOT.certificate], NOW)
 
 
 def test_names_outside_what_an_issuer_may_give_are_refused() -> None:

@@ -48,6 +48,8 @@ def put_group(*, file: Path, strict: bool, dry_run: bool, desk: Desk, as_json: b
     signed is printed once.
 
     Example: keyborn group put line-7.toml
+
+    Example: keyborn group put line-7.toml --aws keyborn
     """
     from keyborn.domain.group_file import parse_group
 

@@ -155,4 +155,19 @@ def _pair(held: "GroupKey", name: "ThingName") -> str:
 
 
 def _line(held: "GroupKey", name: "ThingName") -> str:
-    return json.dumps({"thing": name, "code": held.code_for(name).encode()})
+    """Everything that a client which is not Keyborn's needs, as ``token create --json`` gives it."""
+    from keyborn.domain.moment import shown
+    from keyborn.domain.token import encode_secret
+
+    code = held.code_for(name)
+    told = {
+        "thing": name,
+        "code": code.encode(),
+        "id": held.id,
+        "group": held.group,
+        "secret": encode_secret(code.secret),
+        "url": held.url,
+        "fingerprint": held.fingerprint.hex(),
+        "expires": shown(held.expires_at),
+    }
+    return json.dumps(told)

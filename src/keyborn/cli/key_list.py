@@ -6,10 +6,9 @@ CSV with the heading ``name,keyHash`` (further columns are left alone), or one J
 import csv
 import json
 import sqlite3
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
 
@@ -42,68 +41,63 @@ class Bad:
 
 
 class KeyList:
-    """A list in an open file, read from its beginning as often as wanted."""
+    """A list in an open file, read once from where it stands."""
 
     def __init__(self, file: BinaryIO, shown: str) -> None:
         """``shown``: how the file is called in what is said about it."""
         self._file = file
         self._shown = shown
+        self._line = 0
+        self.read = 0
+        """Bytes so far."""
 
     def rows(self) -> Iterator[Row | Bad]:
         """Each line that says something. Raises ImportFileUnusable for what is no such list at all."""
-        self._file.seek(0)
-        first, line = 0, b""
-        while not line.strip():
-            first, line = first + 1, self._file.readline(MAX_LINE)
-            if not line:
-                raise self._unusable("it is empty")
-        if line.lstrip(b"\xef\xbb\xbf \t").startswith(b"{"):
-            self._file.seek(0)
-            yield from map(_of_json, self._texts(0))
-            return
-        yield from self._of_csv(first, _text(line))
+        texts = self._texts()
+        first = next(texts, None)
+        if first is None:
+            raise self._unusable("it is empty")
+        if first[1].lstrip().startswith("{"):
+            return map(_of_json, chain([first], texts))
+        return self._of_csv(first[1], texts)
 
-    def position(self) -> int:
-        """How many bytes have been read."""
-        return self._file.tell()
-
-    def _of_csv(self, number: int, heading: str) -> Iterator[Row | Bad]:
+    def _of_csv(self, heading: str, texts: Iterator[tuple[int, str]]) -> Iterator[Row | Bad]:
         separator = ";" if ";" in heading and "," not in heading else ","
-        columns = [each.strip().lower() for each in next(csv.reader([heading], delimiter=separator), [])]
-        places = [next((i for i, each in enumerate(columns) if each in of), None) for of in (_NAME, _KEY)]
-        name, key = places
+        columns = [each.lower() for each in _cells(heading, separator)]
+        name, key = (next((i for i, each in enumerate(columns) if each in of), None) for of in (_NAME, _KEY))
         if name is None or key is None:
             raise self._unusable("its first line is not the heading name,keyHash")
-        for line, text in self._texts(number):
-            cells = [each.strip() for each in next(csv.reader([text], delimiter=separator), [])]
-            if max(name, key) < len(cells):
-                yield _row(line, cells[name], cells[key])
-            else:
-                yield Bad(line, "it has too few columns")
+        return (_of_csv(line, _cells(text, separator), name, key) for line, text in texts)
 
-    def _texts(self, number: int) -> Iterator[tuple[int, str]]:
-        """The lines that are not empty, numbered after ``number``."""
+    def _texts(self) -> Iterator[tuple[int, str]]:
+        """The lines that are not empty, with their numbers."""
         while line := self._file.readline(MAX_LINE):
-            number += 1
+            self._line += 1
+            self.read += len(line)
             if len(line) == MAX_LINE:
-                raise self._unusable(f"line {number} is longer than {MAX_LINE} bytes")
+                raise self._unusable(f"line {self._line} is longer than {MAX_LINE} bytes")
             if line.strip():
-                yield number, _text(line)
+                yield self._line, _text(line)
 
     def _unusable(self, detail: str) -> ImportFileUnusable:
         return ImportFileUnusable(file=self._shown, detail=detail)
 
 
 class Checklist:
-    """What a whole list came to. What repeats is found with a database that SQLite keeps on disk, unnamed."""
+    """A whole list, once it has been looked through: in a database that SQLite keeps on disk, unnamed.
+
+    So what repeats is found, and rows come in the order of their hashes: a registry that keeps keys in that
+    order writes each of its pages once, not once for every batch.
+    """
 
     def __init__(self) -> None:
-        self._memory = sqlite3.connect("", isolation_level=None)
-        self._memory.execute("PRAGMA synchronous=OFF")
-        self._memory.execute("PRAGMA journal_mode=OFF")
-        for table in ("keys", "names"):
-            self._memory.execute(f"CREATE TABLE {table} (word BLOB PRIMARY KEY, line INTEGER) WITHOUT ROWID")
-        self._memory.execute("CREATE TABLE bad (line INTEGER PRIMARY KEY)")
+        self._kept = sqlite3.connect("", isolation_level=None)
+        self._kept.execute("PRAGMA synchronous=OFF")
+        self._kept.execute("PRAGMA journal_mode=OFF")
+        self._kept.execute(
+            "CREATE TABLE keys (key BLOB PRIMARY KEY, line INTEGER, thing TEXT, good INTEGER) WITHOUT ROWID"
+        )
+        self._kept.execute("CREATE TABLE things (thing TEXT PRIMARY KEY, line INTEGER) WITHOUT ROWID")
         self.good = self.bad = 0
 
     def __enter__(self) -> Self:
@@ -112,7 +106,7 @@ class Checklist:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._memory.close()
+        self._kept.close()
 
     def check(
         self,
@@ -125,55 +119,64 @@ class Checklist:
         ``passed`` hears how many lines there were so far.
         """
         for batch in batches(rows):
-            repeated = self._repeated([row for row in batch if isinstance(row, Row)])
+            repeated = self._keep([row for row in batch if isinstance(row, Row)])
             for row in batch:
                 bad = row if isinstance(row, Bad) else repeated.get(row.line)
                 if bad is None:
                     self.good += 1
                 else:
                     self.bad += 1
-                    self._memory.execute("INSERT INTO bad VALUES (?)", (bad.line,))
                     told(bad)
             passed(self.good + self.bad)
 
-    def sound(self, rows: Iterator[Row | Bad]) -> Generator[Row, None, None]:
-        """The same list again, without what was told."""
-        with closing(self._memory.execute("SELECT line FROM bad ORDER BY line")) as left_out:
-            skipped = next(left_out, (None,))[0]
-            for row in rows:
-                if row.line == skipped:
-                    skipped = next(left_out, (None,))[0]
-                elif isinstance(row, Row):
-                    yield row
+    def sound(self, beginning: str = "") -> Iterator[Row]:
+        """What can be imported, by key hash, from ``beginning`` on."""
+        found = self._kept.execute(
+            "SELECT line, thing, hex(key) FROM keys WHERE key >= ? AND good ORDER BY key",
+            (bytes.fromhex(beginning),),
+        )
+        for line, thing, key in found:
+            yield Row(line, ThingName(thing), KeyHash(key.lower()))
 
-    def _repeated(self, batch: list[Row]) -> dict[int, Bad]:
-        """Those whose key or name stands further up, by line."""
-        found: dict[int, Bad] = {}
-        for table, what, word in _TOLD:
-            before = self._memory.total_changes
-            keep = f"INSERT INTO {table} VALUES (?, ?) ON CONFLICT DO NOTHING"  # noqa: S608 - our own names
-            self._memory.execute("BEGIN")
-            self._memory.executemany(keep, ((word(row), row.line) for row in batch))
-            self._memory.execute("COMMIT")
-            if self._memory.total_changes - before < len(batch):
-                find = f"SELECT line FROM {table} WHERE word = ?"  # noqa: S608 - as above
-                for row in batch:
-                    (line,) = self._memory.execute(find, (word(row),)).fetchone()
-                    if line != row.line:
-                        found.setdefault(row.line, Bad(row.line, f"its {what} stands in line {line} already"))
-        return found
+    def _keep(self, batch: list[Row]) -> dict[int, Bad]:
+        """Keep them, but for those whose key or name stands further up: these are returned, by line."""
+        keys = [(bytes.fromhex(row.key), row.line, row.thing) for row in batch]
+        names = [(row.thing, row.line) for row in batch]
+        before = self._kept.total_changes
+        self._kept.execute("BEGIN")
+        self._kept.executemany("INSERT INTO keys VALUES (?, ?, ?, 1) ON CONFLICT DO NOTHING", keys)
+        self._kept.executemany("INSERT INTO things VALUES (?, ?) ON CONFLICT DO NOTHING", names)
+        self._kept.execute("COMMIT")
+        if self._kept.total_changes - before == 2 * len(batch):
+            return {}
+        return {bad.line: bad for row in batch if (bad := self._repeated(row)) is not None}
 
-
-_TOLD: tuple[tuple[str, str, Callable[[Row], bytes]], ...] = (
-    ("keys", "key hash", lambda row: bytes.fromhex(row.key)),
-    ("names", "name", lambda row: row.thing.encode()),
-)
+    def _repeated(self, row: Row) -> Bad | None:
+        key = bytes.fromhex(row.key)
+        (line,) = self._kept.execute("SELECT line FROM keys WHERE key = ?", (key,)).fetchone()
+        if line != row.line:
+            return Bad(row.line, f"its key hash stands in line {line} already")
+        (line,) = self._kept.execute("SELECT line FROM things WHERE thing = ?", (row.thing,)).fetchone()
+        if line == row.line:
+            return None
+        self._kept.execute("UPDATE keys SET good = 0 WHERE key = ?", (key,))
+        return Bad(row.line, f"its name stands in line {line} already")
 
 
 def batches(rows: Iterator[R]) -> Iterator[list[R]]:
     """``BATCH`` rows at a time, the last ones fewer."""
     while batch := list(islice(rows, BATCH)):
         yield batch
+
+
+def _cells(text: str, separator: str) -> list[str]:
+    return [each.strip() for each in next(csv.reader([text], delimiter=separator), [])]
+
+
+def _of_csv(line: int, cells: list[str], name: int, key: int) -> Row | Bad:
+    if max(name, key) >= len(cells):
+        return Bad(line, "it has too few columns")
+    return _row(line, cells[name], cells[key])
 
 
 def _of_json(numbered: tuple[int, str]) -> Row | Bad:

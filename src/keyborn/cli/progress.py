@@ -46,8 +46,9 @@ class Progress:
 
 
 def told(done: int, total: int, rows: int, seconds: float) -> str:
-    """``123,000 rows (12 %), 25,000 a second, 35 s left``."""
-    part = done / total if total else 1.0
-    left = seconds * (1 - part) / part if part else 0.0
+    """``123,000 rows (12%), 25,000 a second, 35 s left``; a ``total`` of 0 is one that nobody knows."""
     rate = rows / seconds if seconds else 0.0
-    return f"{rows:,} rows ({part:.0%}), {rate:,.0f} a second, {left:.0f} s left"
+    if not total or not done:
+        return f"{rows:,} rows, {rate:,.0f} a second"
+    left = seconds * (total - done) / done
+    return f"{rows:,} rows ({done / total:.0%}), {rate:,.0f} a second, {left:.0f} s left"

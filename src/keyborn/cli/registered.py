@@ -1,13 +1,12 @@
 """``keyborn registered``: keys that are announced before their devices come."""
 
 import json
+import os
 import re
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,6 +19,7 @@ from keyborn.cli.key_list import Bad, Checklist, KeyList, Row, batches
 from keyborn.cli.output import json_option, show
 from keyborn.cli.progress import Progress
 from keyborn.domain.errors import ImportIncomplete, ImportRefused, ImportStopped, OperatorError
+from keyborn.domain.names import parse_key_hash
 
 _SHOWN = 50
 """Of lines that could not be imported, so many are named."""
@@ -40,34 +40,34 @@ def registered() -> None:
 @click.argument("file", metavar="FILE", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @group_option
 @click.option("--keep-going", is_flag=True, help="Import the rest where lines cannot be imported.")
-@click.option("--from-line", type=click.IntRange(1), default=1, help="Begin at this line of the file.")
+@click.option("--from-key", metavar="HASH", default="", help="Leave out the keys before this hash.")
 @desk_options
 @json_option
 def import_keys(  # one parameter per option
-    *, file: str, group: str, keep_going: bool, from_line: int, desk: Desk, as_json: bool
+    *, file: str, group: str, keep_going: bool, from_key: str, desk: Desk, as_json: bool
 ) -> None:
     """Announce the keys that FILE lists; `-` is standard input.
 
-    FILE is CSV with the heading name,keyHash, or has one JSON object with these members on each line. It is
-    read twice: nothing is announced before the whole list is found in order, or --keep-going is given.
+    FILE is CSV with the heading name,keyHash, or has one JSON object with these members on each line. The
+    whole list is looked through first: unless --keep-going is given, nothing is announced where a line is not
+    in order, or a key or a name stands there twice.
 
-    A thousand keys at a time are announced in one step, and announcing one again changes nothing. So an
-    import that was interrupted, at whatever moment, goes on where the same command is given again: what is
-    there is gone over quickly. --from-line leaves out even that.
+    Then a thousand keys at a time are announced in one step, in the order of their hashes, and announcing one
+    again changes nothing. So an import that was interrupted, at whatever moment, goes on where the same
+    command is given again: what is there is gone over quickly. --from-key leaves out even that.
 
     Example: keyborn registered import devices.csv --group line-7
     """
+    beginning = parse_key_hash(from_key) if from_key else ""
     progress = Progress(quiet=as_json)
     shown = "standard input" if file == "-" else file
     begun = time.monotonic()
     with _opened(file) as opened, Checklist() as checklist:
-        listed = KeyList(opened, shown)
-        _check(checklist, listed, progress, _size(opened))
+        _check(checklist, KeyList(opened, shown), progress, _size(opened))
         if checklist.bad and not keep_going:
             raise ImportRefused(file=shown, count=checklist.bad)
         sender = _Sender(desk, group, shown, progress, checklist.good)
-        with closing(checklist.sound(listed.rows())) as rows:
-            sender.send(rows, from_line)
+        sender.send(checklist.sound(beginning))
     report = sender.report | {"leftOut": checklist.bad, "seconds": round(time.monotonic() - begun, 1)}
     show({"file": shown, "group": group, **report}, as_json=as_json)
     if left := report["refused"] + checklist.bad:
@@ -134,20 +134,16 @@ class _Sender:
         self._total = total
         self.report: dict[str, Any] = {"rows": 0, "added": 0, "known": 0, "refused": 0}
 
-    def send(self, rows: Iterator[Row], from_line: int) -> None:
-        """All of them; raises ImportStopped, with the line to go on at."""
+    def send(self, rows: Iterator[Row]) -> None:
+        """All of them; raises ImportStopped, with the key to go on at."""
         self._progress.begin()
-        passed = 0
         for batch in batches(rows):
-            wanted = [row for row in batch if row.line >= from_line]
-            if wanted:
-                self._announce(wanted)
-            passed += len(batch)
-            self._progress.say("Registering", passed, self._total)
+            self._announce(batch)
+            self._progress.say("Registering", self.report["rows"], self._total)
         self._progress.end()
 
     def _announce(self, batch: list[Row]) -> None:
-        first = batch[0].line
+        first = batch[0].key
         keys = [[row.thing, row.key] for row in batch]
         try:
             done = self._desk.ask("POST", "/v1/registered", {"group": self._group, "keys": keys})
@@ -155,10 +151,10 @@ class _Sender:
             self._progress.end()
             if not self.report["rows"]:
                 raise
-            raise ImportStopped(line=first, file=self._shown, reason=str(wrong)) from None
+            raise ImportStopped(key=first, file=self._shown, reason=str(wrong)) from None
         except KeyboardInterrupt:
             self._progress.end()
-            click.echo(str(ImportStopped(line=first, file=self._shown, reason="Interrupted.")), err=True)
+            click.echo(str(ImportStopped(key=first, file=self._shown, reason="Interrupted.")), err=True)
             raise
         self._count(batch, done)
 
@@ -183,9 +179,7 @@ def _check(checklist: Checklist, listed: KeyList, progress: Progress, size: int)
             _tell(bad)
 
     progress.begin()
-    checklist.check(
-        listed.rows(), _told, lambda rows: progress.say("Checking", listed.position(), size, rows)
-    )
+    checklist.check(listed.rows(), _told, lambda rows: progress.say("Checking", listed.read, size, rows))
     progress.end()
     if checklist.bad > _SHOWN:
         click.echo(f"… and {checklist.bad - _SHOWN} more", err=True)
@@ -199,20 +193,19 @@ def _tell(bad: Bad) -> None:
 
 @contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
-    """The file, to be read twice: what comes from standard input is kept in a file without a name."""
+    """The file, or standard input."""
     if file != "-":
         with Path(file).open("rb") as opened:
             yield opened
         return
     if sys.stdin is None:
         raise click.UsageError("Standard input is closed; `-` reads from it.")
-    with tempfile.TemporaryFile() as spooled:
-        shutil.copyfileobj(sys.stdin.buffer, spooled)
-        yield spooled
+    yield sys.stdin.buffer
 
 
 def _size(file: BinaryIO) -> int:
-    return file.seek(0, 2)
+    """In bytes; 0 where nobody knows."""
+    return os.fstat(file.fileno()).st_size if file.seekable() else 0
 
 
 def _found(desk: Desk, what: str, group: str | None) -> list[dict[str, Any]]:

@@ -4,8 +4,10 @@ Trust is made as devices make it: the bundle comes over a connection that carrie
 with the fingerprint, and every later connection verifies chain, host name and serverAuth under that root.
 """
 
+import contextlib
+import http.client
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from http import HTTPStatus
@@ -29,6 +31,7 @@ from keyborn.domain.errors import (
     WrongAnswer,
 )
 
+_CHUNK = 64 * 1024
 MOST = 16 * 1024 * 1024
 """Bytes of one answer: a thousand records and what they say."""
 _MAX_FILE = 4 * MAX_WORD
@@ -83,18 +86,51 @@ class RemoteDesk:
         if body is not None:
             headers["Content-Type"] = "application/json"
         answer = self._exchange(https.Request(method, target, payload or None, headers), context)
+        return self._read_told(answer.status, answer.body)
+
+    def fetch(
+        self,
+        path: str,
+        sink: Callable[[bytes], None],
+        *,
+        passphrase_file: Path | None = None,  # noqa: ARG002 - the service has it
+        **query: object,
+    ) -> None:
+        """See ``Fetching.fetch``."""
+        target, _ = request_of(path, None, query)
+        context, service = self._context, https.Service(self._key.url)
+        connection = http.client.HTTPSConnection(
+            service.host, service.port, context=context, timeout=_SECONDS
+        )
         try:
-            self._require_own(answer)
-            return decode(answer.status, answer.body)
+            with contextlib.closing(connection):
+                self._drain(connection, service.prefix + target, sink)
+        except ssl.SSLError as wrong:
+            raise RemoteUntrusted(url=self._key.url, detail=str(wrong)) from None
+        except (OSError, http.client.HTTPException) as wrong:
+            raise RemoteUnreachable(url=self._key.url, detail=str(wrong) or type(wrong).__name__) from None
+
+    def _drain(
+        self, connection: http.client.HTTPSConnection, target: str, sink: Callable[[bytes], None]
+    ) -> None:
+        connection.request("GET", target, headers={"Authorization": f"Bearer {self._key.encode()}"})
+        answer = connection.getresponse()
+        if answer.status != HTTPStatus.OK:
+            self._read_told(answer.status, answer.read(MOST))
+        while chunk := answer.read1(_CHUNK):
+            sink(chunk)
+
+    def _read_told(self, status: int, body: bytes) -> Any:  # noqa: ANN401 - JSON
+        """What an answer says; raises Refused, printable, and RemoteAnswer for one of somebody else."""
+        if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+            # no Keyborn redirects: who does is somebody else, and is not followed
+            raise RemoteAnswer(url=self._key.url, detail=stranger_words(status))
+        try:
+            return decode(status, body)
         except Refused as refused:
             raise Refused(code=printable(str(refused.code)), detail=printable(str(refused))) from None
         except (ValueError, KeyError, TypeError):  # no JSON, or none of ours
-            raise RemoteAnswer(url=self._key.url, detail=stranger_words(answer.status)) from None
-
-    def _require_own(self, answer: https.Answer) -> None:
-        """No Keyborn redirects: who does is somebody else, and is not followed."""
-        if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
-            raise RemoteAnswer(url=self._key.url, detail=stranger_words(answer.status))
+            raise RemoteAnswer(url=self._key.url, detail=stranger_words(status)) from None
 
     def _exchange(self, request: https.Request, context: ssl.SSLContext) -> https.Answer:
         url = self._key.url

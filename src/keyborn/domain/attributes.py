@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from keyborn.domain.errors import MalformedRequest
 
 MAX_ATTRIBUTES = 3
+OURS = "keyborn."
+"""How names begin under which the service itself says something of a thing (group and type, on AWS)."""
 _NAME = re.compile(r"[a-zA-Z0-9_.,@/:#-]{1,128}")
 _VALUE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{0,800}")
 
@@ -24,4 +26,6 @@ def parse_attributes(given: Mapping[str, str] | None) -> dict[str, str]:
             raise MalformedRequest(
                 detail="an attribute's name or value is too long or holds another character"
             )
+        if name.lower().startswith(OURS):
+            raise MalformedRequest(detail=f"an attribute's name begins with {OURS}, as the service's own do")
     return attributes

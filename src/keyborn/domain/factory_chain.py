@@ -65,9 +65,9 @@ def verify_chain(
         for each in (leaf, *between):
             _require_sound_key(each)
         verifier = (
-            PolicyBuilder()
+            PolicyBuilder()  # at the moment that the service's clock says
             .store(Store(list(authorities)))
-            .time(now)
+            .time(now)  # the caller's clock
             .max_chain_depth(MAX_DEPTH)
             .extension_policies(ca_policy=_AUTHORITY, ee_policy=_SIGNER)
             .build_client_verifier()
@@ -137,6 +137,7 @@ def _values(leaf: x509.Certificate) -> dict[str, str]:
 
 
 _SENTENCES = {
+    "X509v3": "a certificate of its chain is not of version 3",
     "not valid at validation time": "a certificate of its chain is past its dates, or not yet valid",
     "path length": "its chain is longer than an authority in it permits",
     "max depth": "its chain leads to no authority of the group, or is too long",

@@ -1,6 +1,7 @@
 """Traps about names, numbers, dates and what is given."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 from keyborn.domain.access_policy.document import DEFAULT_POLICY
 from keyborn.domain.access_policy.lint_words import Finding, listed
@@ -13,6 +14,7 @@ from keyborn.domain.names import MAX_THING_NAME, RESERVED_PREFIX
 
 _UNITS = {1: "s", 60: "m", 3600: "h", 86400: "d"}
 _SHOWN = 3
+_LONG = timedelta(days=5 * 365)
 
 
 def any_name(group: EnrollmentGroup, _: Around) -> Iterator[Finding]:
@@ -135,6 +137,20 @@ def unknown_policy(group: EnrollmentGroup, around: Around) -> Iterator[Finding]:
             )
 
 
+def self_granted(group: EnrollmentGroup, around: Around) -> Iterator[Finding]:
+    """A device that sets the attribute by which its policy decides, chooses what it may do."""
+    chosen = tuple(name for name in group.device_attributes if name in around.decided_by)
+    if chosen:
+        rest = [name for name in group.device_attributes if name not in chosen]
+        yield warning(
+            "self_granted",
+            "give.device-attributes",
+            f"The policy {around.decided_by[chosen[0]]} decides by the attribute {listed(chosen)}, and the "
+            "device sets that itself: it chooses what it may do. Set it in attributes, or let the webhook.",
+            line("device-attributes", rest),
+        )
+
+
 def too_many_attributes(group: EnrollmentGroup, _: Around) -> Iterator[Finding]:
     """A thing has at most three."""
     chosen = () if group.webhook is None else group.webhook.attributes
@@ -156,4 +172,17 @@ def lifetime_fixed(group: EnrollmentGroup, around: Around) -> Iterator[Finding]:
             "give.lifetime",
             "Here AWS IoT makes the certificates, with dates of its own: the lifetime would be ignored. "
             "Leave it out.",
+        )
+
+
+def lifetime_long(group: EnrollmentGroup, around: Around) -> Iterator[Finding]:
+    """What signs has an end of its own, and no certificate may outlive it."""
+    if group.lifetime is not None and around.own_dates and group.lifetime > _LONG:
+        yield warning(
+            "lifetime_long",
+            "give.lifetime",
+            "No certificate may outlive the intermediate that signs it, which has ten years in all: with a "
+            f"lifetime of more than {_LONG.days // 365} years enrolment ends long before. Devices renew by "
+            "themselves; shorten it.",
+            line("lifetime", "365d"),
         )

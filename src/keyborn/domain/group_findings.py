@@ -19,6 +19,8 @@ class Around:
     now: datetime | None = None
     policies: frozenset[PolicyName] | None = None
     """Access policies that there are, of those that the group names."""
+    decided_by: Mapping[str, PolicyName] = field(default_factory=dict)
+    """Attributes by which one of those policies decides, and which policy."""
     others: Mapping[GroupName, str] = field(default_factory=dict)
     """Name patterns of other groups."""
     own_dates: bool = True
@@ -72,9 +74,11 @@ def own_pattern(group: EnrollmentGroup) -> str:
 
 def meet(one: str, other: str) -> bool:
     """Whether a name could match both patterns of ``*`` and ``?``."""
-    reached = {(0, 0)}
-    for _ in range(len(one) + len(other) + 1):
-        reached = {after for state in reached for after in _steps(one, other, *state)} | reached
+    reached, fresh = {(0, 0)}, [(0, 0)]
+    while fresh:
+        after = set(_steps(one, other, *fresh.pop())) - reached
+        reached |= after
+        fresh += after
     return (len(one), len(other)) in reached
 
 

@@ -31,8 +31,10 @@ RULES: tuple[Rule, ...] = (
     group_bounds.window_past,
     group_bounds.no_policy,
     group_bounds.unknown_policy,
+    group_bounds.self_granted,
     group_bounds.too_many_attributes,
     group_bounds.lifetime_fixed,
+    group_bounds.lifetime_long,
 )
 """Every trap; each rule is on its own."""
 

@@ -79,7 +79,7 @@ def key_without_limit(group: EnrollmentGroup, _: Around) -> Iterator[Finding]:
 def idle_way(group: EnrollmentGroup, _: Around) -> Iterator[Finding]:
     """Any way is enough: what one demands more than another is not demanded."""
     for way in group.ways:
-        weaker = next((each for each in group.ways if _is_weaker(each, way)), None)
+        weaker = next((each for each in group.ways if each.methods < way.methods), None)
         if weaker is not None:
             yield warning(
                 "idle_way",
@@ -89,11 +89,6 @@ def idle_way(group: EnrollmentGroup, _: Around) -> Iterator[Finding]:
                 methods_line(each for each in group.ways if each != weaker),
             )
             return
-
-
-def _is_weaker(one: Way, other: Way) -> bool:
-    """Whether what opens ``other`` opens ``one`` with fewer conditions."""
-    return one.credentials == other.credentials and one.methods < other.methods
 
 
 def replace_never(group: EnrollmentGroup, _: Around) -> Iterator[Finding]:

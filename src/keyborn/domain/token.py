@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import re
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import NewType
 from urllib.parse import urlsplit
@@ -68,7 +68,10 @@ class EnrollmentToken:
     group: GroupName | None = None
     """Under whose rule its holders enrol; None: under that of the token alone."""
     key: bytes | None = field(default=None, repr=False)
-    """Of a group key, the key itself: the service computes with it. Nobody may enrol by showing it."""
+    """Of a group key, the key itself: the service computes with it. Nobody may enrol by showing it.
+
+    Lists, and what withdrawing returns, say that there is one by an empty one (``listed``).
+    """
 
     def proves(self, secret: bytes) -> bool:
         """Whether ``secret`` is this token's, compared in constant time."""
@@ -77,6 +80,10 @@ class EnrollmentToken:
     def expired(self, now: datetime) -> bool:
         """Whether the token no longer permits anything new."""
         return now >= self.expires_at
+
+    def listed(self) -> "EnrollmentToken":
+        """The same for an operator's eyes: a group key without the key."""
+        return self if self.key is None else replace(self, key=b"")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from keyborn.domain.token import encode_secret
+from keyborn.domain.webhook import shown_secret
 from keyborn.http import guards
 from keyborn.http.admin_rows import finding_row, group_row, thing_row
 from keyborn.http.answers import answer_json, page_after, page_limit, span_of
@@ -94,7 +94,7 @@ class _GroupRoutes:
         kept = await self._office.put(request.path_params["group"], body.document, actor=self._actor())
         secret = kept.webhook_secret
         return answer_json(
-            _kept_row(kept) | {"webhookSecret": None if secret is None else encode_secret(secret)}
+            _kept_row(kept) | {"webhookSecret": None if secret is None else shown_secret(secret)}
         )
 
     async def lint(self, request: Request) -> Response:

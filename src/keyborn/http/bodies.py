@@ -78,7 +78,9 @@ class RootsPayload(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
 class SignedBody(msgspec.Struct, forbid_unknown_fields=True):
     """A flattened JWS (RFC 7515, 7.2.2); each member in base64url without padding."""
 
-    protected: Annotated[str, msgspec.Meta(description="JSON with alg, kid, nonce and url, and nothing else")]
+    protected: Annotated[
+        str, msgspec.Meta(description="JSON with alg, nonce, url and kid or x5c, and nothing more")
+    ]
     payload: Annotated[str, msgspec.Meta(description="The JSON of the request")]
     signature: Annotated[str, msgspec.Meta(description="RFC 7518, 3.3 and 3.4; of ECDSA r and s, not DER")]
 

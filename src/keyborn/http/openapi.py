@@ -74,7 +74,7 @@ def document(*, renewal: bool, reports: bool = False, operators: tuple[OperatorC
                 "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
             },
             "paths": _merged(
-                _paths(),
+                _paths(signed=renewal),
                 _signed_paths() if renewal else {},
                 _report_paths() if reports else {},
                 operator_paths(operators),
@@ -96,9 +96,9 @@ def _merged(*parts: dict[str, Any]) -> dict[str, Any]:
     return paths
 
 
-def _paths() -> dict[str, Any]:
+def _paths(*, signed: bool) -> dict[str, Any]:
     return {
-        "/v1/enroll": {"post": _enroll()},
+        "/v1/enroll": {"post": _enroll() | (_enroll_signed() if signed else {})},
         "/getCertificate": {"post": _get_certificate()},
         "/v1/trust-bundle": {
             "get": _get("trustBundle", "The roots, PEM.", "application/pem-certificate-chain")
@@ -153,6 +153,18 @@ def _enroll() -> dict[str, Any]:
             "202": _pending(),
             **_problem_responses(),
         }
+    }
+
+
+def _enroll_signed() -> dict[str, Any]:
+    """What there is beside a bearer secret, where nonces are given out."""
+    body = _content("application/json", _ref(EnrollBody)) | _content(MEDIA_TYPE_JWS, _ref(SignedBody))
+    return {
+        "description": "With a bearer secret, or as a signed request (RFC 8555, 6.2) whose payload is an "
+        "EnrollBody. Its header has, beside alg, nonce and url, kid (the id of a group key; HS256) or x5c (a "
+        "factory certificate and those above it); each answer to it brings Replay-Nonce.",
+        "security": [{"token": []}, {}],
+        "requestBody": {"required": True, "content": body},
     }
 
 

@@ -71,7 +71,8 @@ class RegisteredKeys(Protocol):
     async def register(self, keys: Sequence[RegisteredKey], event: AuditEvent) -> Registered:
         """Announce at most ``MAX_PAGE`` keys, in one effect; what is known already stays as it is.
 
-        The event is appended if anything was added.
+        The event is appended if anything was added. Raises ValueError for more. Many pages are announced
+        far sooner where the keys come in the order of their hashes.
         """
         ...
 
@@ -114,8 +115,8 @@ class Approvals(Protocol):
     ) -> Approval:
         """Approve or refuse, by ``event.actor`` at ``event.at``; good ``until`` then.
 
-        A repeat appends nothing. An approval may be taken back by refusing. Raises NotFound, also for one
-        that has expired.
+        A repeat appends nothing; the last word counts, so that an approval may be taken back by refusing.
+        Raises NotFound, also for one that has expired, and ValueError for pending.
         """
         ...
 

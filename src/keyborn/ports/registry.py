@@ -48,9 +48,10 @@ class Enrollments(Protocol):
 
         An ``Issue`` that is not resumed has been written: intent (which supersedes an open one of the same
         thing), thing record (status claimed if new or freed by a replacement; an existing thing keeps its
-        record while a successor waits), key binding and the token's redemption. A resumed one writes only the
-        redemption of a token that had not paid for the pair yet. Refusals write nothing; a token that the
-        registry does not know counts as withdrawn. Raises what ``decide`` raises.
+        record while a successor waits, without its release), key binding and what is ``owed``: the redemption
+        of the token, and of the group's accounts. A resumed one writes only the redemptions that had not been
+        paid for the pair yet. Refusals write nothing; a token that the registry does not know counts as
+        withdrawn. Raises what ``decide`` raises.
         """
         ...
 
@@ -119,7 +120,7 @@ class TokenList(Protocol):
     """Capability: the operator's view of tokens."""
 
     async def tokens(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
-        """A page, by id."""
+        """A page, by id; of group keys without the keys (``EnrollmentToken.listed``)."""
         ...
 
 
@@ -197,7 +198,7 @@ class AccessPolicies(Protocol):
         ...
 
     async def remove_policy(self, name: PolicyName, event: AuditEvent) -> None:
-        """Forget a document. Raises NotFound, and PolicyInUse while a thing or an unspent token names it.
+        """Forget a document. Raises NotFound, and PolicyInUse while a thing, unspent token or group has it.
 
         The default policy is always in use.
         """

@@ -1,10 +1,12 @@
 """Use cases of enrolment groups: keep a rule, look at it, take it away, and say what is wrong with it."""
 
 import hashlib
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
+from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import InvalidGroup, NotFound
 from keyborn.domain.group import EnrollmentGroup, GroupDocument, GroupUse
@@ -14,6 +16,7 @@ from keyborn.domain.names import GroupName, parse_group_name
 from keyborn.ports import AccessPolicies, Clock, Entropy, GroupList, Groups
 
 _SECRET_BYTES = 32
+_ATTRIBUTE = re.compile(r"iot:Connection\.Thing\.Attributes\[([^\]\s]{1,128})\]")
 _OTHERS = 1000
 """How many groups lint compares a new one with."""
 _LAST = "z" * 64
@@ -54,11 +57,14 @@ class GroupOffice:
         entropy: Entropy,
         own_dates: bool = True,
         reserved: frozenset[str] = frozenset(),
+        prepare: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         """``own_dates``: whether the service chooses how long certificates live.
 
-        ``reserved``: names that no thing may have.
+        ``reserved``: names that no thing may have. ``prepare``: what has to be done before the first group is
+        good for anything, where something has.
         """
+        self._prepare = prepare
         self._ports = ports
         self._clock = clock
         self._entropy = entropy
@@ -74,6 +80,8 @@ class GroupOffice:
         for finding in findings:
             if finding.severity is Severity.ERROR:
                 raise InvalidGroup(where=finding.where, detail=finding.sentence.rstrip("."))
+        if self._prepare is not None:
+            await self._prepare()
         known = await self._ports.groups.group(group.name)
         now = self._clock.now()
         made = None
@@ -84,7 +92,7 @@ class GroupOffice:
             "changed": changed(None if known is None else known.text, text),
         }
         event = AuditEvent(now, "group.put", "done", group.name, actor, details=details)
-        offered = GroupDocument(group.name, text, now, webhook_secret=made)
+        offered = GroupDocument(group.name, text, now, policies=policies_of(group), webhook_secret=made)
         kept = await self._ports.groups.put_group(offered, event)
         fresh = made if made is not None and kept.webhook_secret == made else None
         return KeptGroup(kept, group, await self._enrolled(group.name), findings, fresh)
@@ -123,18 +131,30 @@ class GroupOffice:
         page = await self._ports.listing.groups(after=before, limit=1)
         return next((use.taken for use in page if use.document.name == name), 0)
 
+    async def _policies(self, group: EnrollmentGroup) -> dict[PolicyName, str]:
+        """The documents of the policies that its things may have, of those that are there."""
+        named = {*policies_of(group), *([DEFAULT_POLICY] if group.policies is None else [])}
+        found = [await self._ports.policies.policy(name) for name in sorted(named)]
+        return {each.name: each.document.text for each in found if each is not None}
+
     async def _around(self, group: EnrollmentGroup) -> Around:
-        named = {*(group.policies or ()), *(() if group.webhook is None else group.webhook.policies)}
-        there = [name for name in sorted(named) if await self._ports.policies.policy(name) is not None]
+        there = await self._policies(group)
         uses = await self._ports.listing.groups(limit=_OTHERS)
         others = [read_group(use.document) for use in uses if use.document.name != group.name]
         return Around(
             now=self._clock.now(),
             policies=frozenset(there),
+            decided_by={each: name for name, text in there.items() for each in _ATTRIBUTE.findall(text)},
             others={each.name: each.things.pattern for each in others if each is not None},
             own_dates=self._own_dates,
             reserved=self._reserved,
         )
+
+
+def policies_of(group: EnrollmentGroup) -> tuple[PolicyName, ...]:
+    """Every access policy that the group names, by name."""
+    chosen = () if group.webhook is None else group.webhook.policies
+    return tuple(sorted({*(group.policies or ()), *chosen}))
 
 
 def changed(before: str | None, after: str) -> str:

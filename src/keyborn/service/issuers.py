@@ -25,7 +25,7 @@ from keyborn.ports import Clock, NotAnswered, Outbound, OutboundAnswer, Outbound
 
 DISCOVERY = "/.well-known/openid-configuration"
 PAUSE = timedelta(seconds=30)
-"""Between two fetches from one issuer while there are keys."""
+"""Between two fetches from one issuer for a key that nobody knows, and after one that failed."""
 RETRY = timedelta(seconds=5)
 """Between two while there are none."""
 LEAST_FRESH, USUAL_FRESH, MOST_FRESH = timedelta(minutes=5), timedelta(hours=1), timedelta(hours=24)
@@ -156,6 +156,7 @@ class Issuers:
 
     async def _fetch(self, issuer: Issuer, held: _Held) -> None:
         """Raises nothing: keys that are there stay, for as long as they are usable."""
+        for_unknown = held.is_fresh(self._clock.now())
         try:
             keys, answer = await self._ask(issuer)
         except (NotAnswered, ValueError) as wrong:
@@ -164,7 +165,8 @@ class Issuers:
             _log.warning("the keys of the issuer %s cannot be fetched: %s", ascii(issuer.url), wrong)
         else:
             now = self._clock.now()
-            held.keys, held.came_at, held.next_at = keys, now, now + PAUSE
+            held.keys, held.came_at = keys, now
+            held.next_at = now + PAUSE if for_unknown else None
             held.fresh_until = now + _freshness(answer)
         finally:
             held.flight = None

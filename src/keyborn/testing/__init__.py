@@ -18,6 +18,7 @@ from keyborn.testing.wrappers import (
     FaultyAuthority,
     FaultyBeliefs,
     FaultyCheckpoints,
+    FaultyKeys,
     FaultyRegistry,
     FaultyRenewingRegistry,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "FaultyBeliefs",
     "FaultyCheckpoints",
     "FaultyGroupingRegistry",
+    "FaultyKeys",
     "FaultyRegistry",
     "FaultyRenewingRegistry",
     "Moment",

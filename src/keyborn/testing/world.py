@@ -9,7 +9,14 @@ from random import Random
 from typing import TypeVar
 
 from keyborn.domain.errors import KeybornError, RegistryUnavailable
-from keyborn.ports import CertificateAuthority, Checkpoints, GroupingRegistry, Registry, RenewingRegistry
+from keyborn.ports import (
+    CertificateAuthority,
+    Checkpoints,
+    GroupingRegistry,
+    KeyRegistry,
+    Registry,
+    RenewingRegistry,
+)
 from keyborn.testing.grouping import FaultyGroupingRegistry
 from keyborn.testing.stepping import pause
 from keyborn.testing.time import DAWN, SeededEntropy, VirtualClock
@@ -18,6 +25,7 @@ from keyborn.testing.wrappers import (
     FaultyAuthority,
     FaultyBeliefs,
     FaultyCheckpoints,
+    FaultyKeys,
     FaultyRegistry,
     FaultyRenewingRegistry,
 )
@@ -96,6 +104,10 @@ class World:
     def beliefs(self, real: Believing) -> FaultyBeliefs:
         """What ``real`` knows of roots, as seen through this world."""
         return FaultyBeliefs(real, self)
+
+    def keys(self, real: KeyRegistry) -> FaultyKeys:
+        """What ``real`` knows of remote operators, as seen through this world."""
+        return FaultyKeys(real, self)
 
     def checkpoints(self, real: Checkpoints) -> FaultyCheckpoints:
         """What ``real`` keeps of signatures under its trail, as seen through this world."""

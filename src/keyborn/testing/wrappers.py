@@ -6,6 +6,7 @@ from typing import Protocol, TypeVar
 
 from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
+from keyborn.domain.api_key import ApiKey, ApiKeyId
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.checkpoint import Checkpoint
@@ -23,6 +24,7 @@ from keyborn.ports import (
     CertificateAuthority,
     Checkpoints,
     Holders,
+    KeyRegistry,
     Registry,
     RenewingRegistry,
     TrustReports,
@@ -297,4 +299,32 @@ class FaultyCheckpoints:
         """See ``Checkpoints.checkpoints``."""
         return await self._world.effect(
             "registry.checkpoints", lambda: self._real.checkpoints(after=after, limit=limit)
+        )
+
+
+class FaultyKeys:
+    """Implements ``keyborn.ports.KeyRegistry`` over a real one."""
+
+    def __init__(self, real: KeyRegistry, world: Effects) -> None:
+        self._real = real
+        self._world = world
+
+    async def add_api_key(self, key: ApiKey, event: AuditEvent) -> None:
+        """See ``ApiKeys.add_api_key``."""
+        await self._world.effect("registry.add_api_key", lambda: self._real.add_api_key(key, event))
+
+    async def api_key(self, key: ApiKeyId) -> ApiKey | None:
+        """See ``ApiKeys.api_key``."""
+        return await self._world.effect("registry.api_key", lambda: self._real.api_key(key))
+
+    async def withdraw_api_key(self, key: ApiKeyId, event: AuditEvent) -> ApiKey:
+        """See ``ApiKeys.withdraw_api_key``."""
+        return await self._world.effect(
+            "registry.withdraw_api_key", lambda: self._real.withdraw_api_key(key, event)
+        )
+
+    async def api_keys(self, *, after: ApiKeyId | None = None, limit: int = 100) -> Sequence[ApiKey]:
+        """See ``ApiKeyList.api_keys``."""
+        return await self._world.effect(
+            "registry.api_keys", lambda: self._real.api_keys(after=after, limit=limit)
         )

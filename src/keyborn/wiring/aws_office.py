@@ -52,7 +52,8 @@ class StackDoor:
             clock = SystemClock()
             entropy = SystemEntropy()
             secrets = SealedSecrets(registry, entropy)
-            grouping = Grouping(registry, entropy, own_dates=False)
+            # nonces come from the key of the seals, which a stack without tokens does not have yet
+            grouping = Grouping(registry, entropy, own_dates=False, prepare=secrets.key)
             notary = TableNotary(registry, service_of(outputs.iot_arn, outputs.table), entropy)
             yield Offices(registry, clock, secrets, reserved, grace=registry, grouping=grouping).office(
                 OrderedRevoker(lambda: session.client("iot-data"), registry, clock),

@@ -1,6 +1,6 @@
 """The operator's use cases over one registry, whatever that is and wherever it is."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ class Grouping:
     """For group keys and the secrets of webhooks."""
     own_dates: bool = True
     """Whether the service chooses how long certificates live."""
+    prepare: Callable[[], Awaitable[object]] | None = None
+    """Done before a group is kept, where something is to be done."""
 
 
 class Offices:
@@ -114,6 +116,7 @@ class Offices:
             clock=self._clock,
             entropy=self._grouping.entropy,
             own_dates=self._grouping.own_dates,
+            prepare=self._grouping.prepare,
             reserved=self._reserved,
         )
 

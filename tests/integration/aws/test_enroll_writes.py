@@ -164,7 +164,11 @@ async def test_of_a_token_an_enrolment_touches_nothing_but_its_count(stage: Stag
 NEVER = [keys.AUDIT, keys.HEAD[0], keys.POLICIES, "givers#keyborn-default", keys.SEAL[0], MADE]
 ANNOUNCED = registered("k1")
 NEVER += [keys.GROUPS, keys.rule(LINE)[0], "givers#fleet", keys.registered(ANNOUNCED.key_hash)[0]]
-NEVER += [keys.registered_in(LINE), *map(keys.APPROVALS.__getitem__, DECIDED)]
+NEVER += [
+    keys.group_key(TokenId("k1"))[0],
+    keys.registered_in(LINE),
+    *map(keys.APPROVALS.__getitem__, DECIDED),
+]
 NEVER += [keys.CHECKPOINTS, keys.NOTARIES, keys.NOTARY[0]]
 
 
@@ -180,7 +184,7 @@ def test_a_token_cannot_be_made_or_written_over() -> None:
 
 def test_nor_can_one_be_made_attribute_by_attribute() -> None:
     whole = items.token_item(replace(make_token("any", group=LINE), key=b"key"))
-    assert {"group", "key"} <= whole.keys()
+    assert {"group", "keyed"} <= whole.keys()
     for name in whole.keys() - COUNTED:
         assert denied(statements(), Write(UPDATE, keys.TOKENS, frozenset({"pk", name}))), name
 

@@ -14,13 +14,17 @@ from keyborn.adapters.aws.revoker import OrderedRevoker, Revoker
 from keyborn.adapters.aws.session import AwsSession
 from keyborn.adapters.aws.settle import Settlement
 from keyborn.adapters.system import SystemClock
+from keyborn.domain.group_key import GroupKey
+from keyborn.domain.jws_enroll import Place
 from keyborn.domain.names import ThingName
 from keyborn.service.sweep import Sweeper
 from support import ministack
 from support.aws_sessions import Closing, SessionPlane, session_plane
 from support.csr_make import make_csr
 from support.desks import OnStack, Said, on_stack, read_descriptions_once, told, typed
+from support.lambda_events import event
 from support.ministack import Ministack
+from support.signed_enrolling import by_key, payload, toml
 
 LAMP = "lamp-1"
 EVERYTHING = ["cloudformation:DescribeStacks", "dynamodb:*", "iot:*"]
@@ -58,6 +62,23 @@ def enrolled(desk: OnStack, name: str = LAMP) -> str:
     assert desk.enroll(name, make_csr(name)[1], secret) == 201
     certificate: str = told(desk, "thing", "show", name)["certificates"][0]["certificateId"]
     return certificate
+
+
+def test_a_stack_whose_first_word_is_a_group_takes_signed_enrolments(desk: OnStack, tmp_path: Path) -> None:
+    """Nonces come from the key of the seals; whoever has no token yet has to have that key all the same."""
+    file = tmp_path / "line-7.toml"
+    file.write_text(toml("line-7", "group-key"))
+    assert typed(desk, "group", "put", file).code == 0
+    held = GroupKey.decode(told(desk, "group", "key", "create", "line-7")["groupKey"])
+    nonce = desk.answer(event("GET", "/v1/nonce"))["headers"]["replay-nonce"]
+    place = Place("https://enroll.example.com/v1/enroll", nonce)
+    wish = payload("sensor-1", make_csr("sensor-1")[1], "line-7")
+    body = by_key(held.key, "sensor-1", place, wish)
+    headers = {"content-type": "application/jose+json"}
+    answer = desk.answer(event("POST", "/v1/enroll", body, headers=headers))
+    assert answer["statusCode"] == 201, answer["body"]
+    (row,) = told(desk, "token", "list")
+    assert (row["id"], row["method"], row["usesTaken"]) == (held.id, "group-key", 1)
 
 
 def in_iot(desk: OnStack, certificate: str) -> str:

@@ -5,6 +5,7 @@ way together. Then comes one enrollment for each call and each fault. The fault 
 its repeats until the caller gives up or dies. Of a process that dies while several calls are under way any
 of them may have had their effect: all these are tried, too. Then the device comes again, to other processes,
 while the sweeper runs every minute; or it never comes again. All that counts is what AWS IoT itself lists.
+The device enrolls in a group of one place, and in the end the group has counted it once, or not at all.
 
 `make test` samples the walk so that each call and each fault is met; `make test-full` walks all of it.
 """
@@ -21,9 +22,11 @@ import pytest
 
 from keyborn.adapters.aws.calls import within
 from keyborn.domain.errors import Queued, Unavailable
+from keyborn.domain.group import GroupDocument
 from support.aws_faults import ENDLESS, Call, Fault, Faults, Killed, Plan
-from support.aws_saga import IMPATIENT, LAMP, LEASE, Stage
+from support.aws_saga import IMPATIENT, LAMP, LEASE, Process, Stage
 from support.figures import Figure
+from support.grouping_cases import LINE, Rule, hourly
 from support.walks import FULL
 
 SHARE = 1 if FULL else 14
@@ -72,9 +75,31 @@ def stage(ground: Stage) -> Stage:
     return ground
 
 
+async def prepare(stage: Stage) -> None:
+    """Begin anew, with a group."""
+    await stage.prepare()
+    async with stage.process() as office:
+        document = GroupDocument(LINE, "", stage.clock.now())
+        await office.registry.put_group(document, stage.event("group.put"))
+
+
+async def enroll(stage: Stage, process: Process) -> str:
+    """The device's request; the certificate."""
+    terms = Rule(limit=1, rate=hourly(1)).terms(stage.clock.now())
+    return (await process.enroll(stage.csr, terms=terms)).certificate.id
+
+
+async def taken(stage: Stage) -> list[int]:
+    """How many the group has counted, and how often the token was redeemed."""
+    async with stage.process() as process:
+        [use] = await process.registry.groups()
+        [token] = await process.registry.tokens()
+    return [use.taken, token.uses_taken]
+
+
 async def waves(stage: Stage) -> list[list[Place]]:
     """Every call of an enrollment, those together that are under way together: each is held up a while."""
-    await stage.prepare()
+    await prepare(stage)
     begun: list[tuple[float, str, str]] = []
 
     def hold(service: str, event_name: str, **_: object) -> None:
@@ -85,7 +110,7 @@ async def waves(stage: Stage) -> list[list[Place]]:
     async with stage.process() as process:
         for name, faults in clients(stage).items():
             faults.client.meta.events.register_first("before-send", holds[name])
-        await process.enroll(stage.csr)
+        await enroll(stage, process)
         for name, faults in clients(stage).items():
             faults.client.meta.events.unregister("before-send", holds[name])
     begun.sort()
@@ -133,12 +158,12 @@ def sample(cases: Sequence[Case], offset: int = 0) -> list[Case]:
 
 async def meet(stage: Stage, case: Case) -> str | None:
     """One enrollment that meets a fault; the certificate, if it came to one all the same."""
-    await stage.prepare()
+    await prepare(stage)
     case.lay(stage)
     try:
         async with stage.process(patience=IMPATIENT) as process:
             with suppress(Unavailable, Queued, Killed):
-                return (await process.enroll(stage.csr)).certificate.id
+                return await enroll(stage, process)
         return None
     finally:
         for faults in clients(stage).values():
@@ -154,7 +179,7 @@ async def come_again(stage: Stage) -> str:
     for _ in range(20):
         async with stage.process() as process:
             with within(0.4), suppress(Unavailable, Queued):
-                return (await process.enroll(stage.csr)).certificate.id
+                return await enroll(stage, process)
         assert len(stage.active()) <= 1
         stage.clock.ahead += PAUSE
         if stage.clock.now() - swept >= MINUTE:
@@ -187,6 +212,7 @@ async def assert_retried(stage: Stage, case: Case) -> None:
     assert stage.certificates() == {again: "ACTIVE"}
     assert stage.principals() == [again]
     stage.assert_enrolled(again)
+    assert await taken(stage) == [1, 1]
 
 
 async def assert_swept(stage: Stage, case: Case) -> None:
@@ -200,6 +226,7 @@ async def assert_swept(stage: Stage, case: Case) -> None:
     assert len(stage.active()) == (1 if complete else 0)
     await sweep(stage)
     stage.assert_foreign_untouched()
+    assert await taken(stage) == [complete, complete]
     if complete:
         stage.assert_enrolled(*stage.certificates())
     else:
@@ -224,21 +251,21 @@ async def test_what_surely_was_not_done_is_done_again_at_once(
     calls = 0
     for client in clients(stage).values():
         for call in await calls_of(stage, client):
-            await stage.prepare()
+            await prepare(stage)
             async with stage.process() as process:
                 with client.planned(Plan(fault, first=call.number)):
-                    given = await process.enroll(stage.csr)
-            stage.assert_enrolled(given.certificate.id)
-            assert stage.certificates() == {given.certificate.id: "ACTIVE"}
+                    given = await enroll(stage, process)
+            stage.assert_enrolled(given)
+            assert stage.certificates() == {given: "ACTIVE"}
             calls += 1
     figure(f"AWS saga, {fault} once: {calls} calls, the same attempt succeeds")
 
 
 async def calls_of(stage: Stage, client: Faults) -> list[Call]:
-    await stage.prepare()
+    await prepare(stage)
     async with stage.process() as process:
         with client.listening() as calls:
-            await process.enroll(stage.csr)
+            await enroll(stage, process)
     return calls
 
 

@@ -163,8 +163,18 @@ async def test_who_makes_the_thing_meanwhile_as_it_was_is_made_good(stage: Stage
     assert said(stage) == {GROUP: LINE, TYPE: "lamp", "room": "5"}
 
 
-@pytest.mark.parametrize("fault", [Fault.THROTTLED, Fault.UNHEARD, Fault.UNSENT, Fault.KILLED])
-@pytest.mark.parametrize("operation", ["DescribeThing", "UpdateThing"])
+@pytest.mark.parametrize(
+    ("operation", "fault"),
+    [
+        ("UpdateThing", Fault.UNHEARD),
+        ("UpdateThing", Fault.KILLED),
+        *(
+            pytest.param(operation, fault, marks=pytest.mark.whole)
+            for operation in ("DescribeThing", "UpdateThing")
+            for fault in (Fault.THROTTLED, Fault.UNSENT)
+        ),
+    ],
+)
 async def test_what_fails_is_told_by_the_next_sweep(stage: Stage, operation: str, fault: Fault) -> None:
     await enrolled(stage)
     async with stage.process() as office:

@@ -1,5 +1,6 @@
 """An agent that enrolls by itself, over real sockets: a fresh image with a code on its disk, nobody near."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +24,13 @@ from keyborn.device.home import Home
 from keyborn.device.identity import State, assess
 from keyborn.device.pace import Pace
 from keyborn.device.surroundings import Surroundings
+from keyborn.domain.group_key import is_signed
 from keyborn.domain.token import EnrollmentCode, encode_secret
 from support.agent_stage import Running, running, talking
 from support.device_home import Crash, Machine, eventually, home_in, identify, now
 from support.rude_broker import RudeBroker, rude_broker
 from support.rude_service import SECRET, Exchange, Reply, RudeService, plain, polite, problem, rude_service
+from support.signed_service import LINE, Signed
 from support.walks import FULL
 
 ENROLL = "/v1/enroll"
@@ -102,6 +105,18 @@ def test_a_fresh_device_with_a_code_becomes_a_thing_by_itself(world: World) -> N
     assert assess(world.home, now()).state is State.READY
     for secret in (text, encode_secret(SECRET), text[:40]):
         assert secret not in agent.log.getvalue()
+
+
+def test_a_code_of_a_group_key_is_as_good(world: World) -> None:
+    signed = Signed(world.service)
+    world.bring(signed.code())
+    with fresh(world) as agent:
+        agent.connects()
+        eventually(lambda: not world.code.exists())
+    ((request, said),) = signed.asked()
+    assert is_signed(signed.code().secret, request.signing_input, request.signature)
+    assert json.loads(said)["group"] == LINE
+    assert encode_secret(signed.code().secret) not in agent.log.getvalue()
 
 
 def test_a_device_without_a_code_sees_it_when_it_comes(world: World) -> None:

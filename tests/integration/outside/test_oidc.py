@@ -232,12 +232,14 @@ async def test_a_key_that_changes_twice_within_half_a_minute_makes_callers_wait_
 ) -> None:
     await desk.prove(desk.token())
     desk.issuer.rotate("second")
+    await desk.prove(desk.token())
+    desk.issuer.rotate("third")
     with pytest.raises(IssuerUnavailable) as caught:
         await desk.prove(desk.token())
     assert caught.value.retry_after == 30
     desk.clock.advance(timedelta(seconds=caught.value.retry_after))
     await desk.prove(desk.token())
-    assert desk.issuer.fetched == 2
+    assert desk.issuer.fetched == 3
 
 
 async def test_a_flood_of_unknown_keys_makes_one_fetch_in_half_a_minute(desk: Desk) -> None:

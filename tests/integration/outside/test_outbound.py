@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from keyborn.adapters import outbound
+from keyborn.adapters import asking
+from keyborn.adapters.asking import Asker
 from keyborn.adapters.outbound import HttpsOutbound
 from keyborn.ports import NotAnswered, OutboundAnswer, OutboundRequest
 from support.device_home import eventually, now
@@ -223,7 +224,7 @@ async def test_where_only_public_addresses_are_allowed_a_private_one_gets_no_byt
     ],
 )
 def test_which_addresses_everybody_can_reach(address: str, public: bool) -> None:  # noqa: FBT001 - a table
-    assert outbound._is_public(address) is public
+    assert asking._is_public(address) is public
 
 
 async def test_no_proxy_of_the_environment_is_asked(
@@ -242,9 +243,9 @@ async def test_roots_that_are_none_are_a_refusal(server: RudeService) -> None:
 async def test_only_so_many_sets_of_roots_are_kept(
     server: RudeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outbound, "MOST_CONTEXTS", 2)
+    monkeypatch.setattr(asking, "MOST_CONTEXTS", 2)
     server.script("/x", plain(200))
-    client = HttpsOutbound()
+    client = Asker()
     for roots in (server.pki.root_pem + "\n" * number for number in range(5)):
         await client.fetch(OutboundRequest("GET", f"{server.url}/x", 5, MOST, roots_pem=roots))
     assert len(client._contexts) == 2

@@ -243,6 +243,29 @@ def test_a_certificate_that_is_not_listed_in_time_differs(tmp_path: Path) -> Non
             "differs",
             "CreateThing was refused with InvalidRequestException (HTTP 400): no",
         ),
+        (
+            "thing-update",
+            {"iot_DescribeThing": always(version=1, attributes={"keyborn.group": "b", "rack": "9"})},
+            "holds",
+            "",
+        ),
+        (
+            "thing-update",
+            {
+                "iot_DescribeThing": always(
+                    version=1, attributes={"keyborn.group": "b", "rack": "9", "site": "a"}
+                )
+            },
+            "differs",
+            "keyborn.group, rack, site",
+        ),
+        ("thing-update-version", {}, "differs", "it was updated"),
+        (
+            "thing-update-version",
+            {"iot_UpdateThing": refusing("VersionConflictException", 409)},
+            "holds",
+            "VersionConflictException (HTTP 409)",
+        ),
         ("attach-thing-repeat", {}, "holds", "accepted"),
         (
             "attach-thing-repeat",

@@ -134,14 +134,14 @@ def _given(table: dict[str, Any]) -> dict[str, Any]:
 
 
 @given(files())
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_a_group_that_is_written_again_is_the_same(given: dict[str, Any]) -> None:
     group = parse_group(write_toml(given))
     assert parse_group(write_toml(written(group))) == group
 
 
 @given(files())
-@settings(max_examples=examples(200), deadline=None)
+@settings(max_examples=examples(120), deadline=None)
 def test_lint_says_what_to_write_of_any_group_and_it_helps(given: dict[str, Any]) -> None:
     source = write_toml(given)
     for finding in lint(parse_group(source), HERE):
@@ -167,14 +167,14 @@ tables = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(ALL_KEYS), tables, max_size=9), st.booleans())
-@settings(max_examples=examples(400), deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 def test_no_file_does_anything_but_parse_or_be_refused(given: dict[str, Any], whole: bool) -> None:  # noqa: FBT001 - drawn
     given = {"name": "a", "things": "*", "methods": ["token"], **given} if whole else given
     check(write_toml(given))
 
 
 @given(st.text(max_size=60), st.integers(0, 500), st.integers(0, 20))
-@settings(max_examples=examples(300), deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_a_damaged_file_is_read_or_refused(noise: str, start: int, length: int) -> None:
     source = text(methods=["factory", "ask"], factory=factory(), give={"attributes": {"a": "1"}})
     check(source[:start] + noise + source[start + length :])

@@ -10,6 +10,7 @@ import pytest
 
 from keyborn.adapters.memory import MemoryRegistry
 from keyborn.domain.access_policy.document import DEFAULT_POLICY, PolicyName
+from keyborn.domain.api_key import ApiKey, ApiKeyId, Role
 from keyborn.domain.audit import ChainHead
 from keyborn.domain.certificate import CertificateStatus
 from keyborn.domain.enrollment import Issue
@@ -29,6 +30,7 @@ from keyborn.testing import (
     Crash,
     FaultyBeliefs,
     FaultyCheckpoints,
+    FaultyKeys,
     Moment,
     Point,
     Rudeness,
@@ -362,8 +364,18 @@ async def signing_tour(checkpoints: FaultyCheckpoints) -> None:
     assert await checkpoints.checkpoints() == [signed]
 
 
+async def operating_tour(keys: FaultyKeys) -> None:
+    """Call every method that is about remote operators once; what is said twice counts once."""
+    key = ApiKey(ApiKeyId("a0"), bytes(32), "alice", Role.VIEWER, START, START + timedelta(days=1))
+    await keys.add_api_key(key, event())
+    assert await keys.api_key(key.id) == key
+    ended = await keys.withdraw_api_key(key.id, event())
+    assert await keys.api_keys() == [ended]
+
+
 def test_every_method_of_the_registry_is_a_named_effect() -> None:
     world = World(1)
+    run(operating_tour(world.keys(MemoryRegistry())))
     run(signing_tour(world.checkpoints(MemoryRegistry())))
     run(believing_tour(world.beliefs(believing := MemoryRegistry()), believing))
     run(tour(world.registry(MemoryRegistry())))
@@ -380,6 +392,7 @@ def test_a_duplicating_world_holds_the_registry_s_promises() -> None:
     real = MemoryRegistry()
     run(believing_tour(World(1, Rudeness(duplicate=1)).beliefs(real), real))
     run(signing_tour(World(1, Rudeness(duplicate=1)).checkpoints(MemoryRegistry())))
+    run(operating_tour(World(1, Rudeness(duplicate=1)).keys(MemoryRegistry())))
 
 
 def test_a_lost_reply_about_a_policy_is_mended_by_asking_again() -> None:

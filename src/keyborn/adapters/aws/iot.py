@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from keyborn.adapters.aws.calls import Answer, Expected, Patience, Service
 from keyborn.domain.access_policy.document import PolicyName
+from keyborn.domain.attributes import OURS
 from keyborn.domain.certificate import CertificateStatus
 from keyborn.domain.errors import PolicyNameTooLong
 from keyborn.domain.names import CertificateId, ThingName
@@ -23,7 +24,7 @@ from keyborn.domain.thing import Thing, ThingKind
 P = ParamSpec("P")
 T = TypeVar("T")
 
-GROUP, TYPE = "keyborn.group", "keyborn.type"
+GROUP, TYPE = f"{OURS}group", f"{OURS}type"
 """Attributes of things in AWS IoT that say what the record says beside its attributes."""
 GONE = "ResourceNotFoundException"
 _THERE = "ResourceAlreadyExistsException"
@@ -305,8 +306,9 @@ def description(thing: Thing) -> dict[str, str]:
 
     The type in AWS IoT itself is the stack's for all: it says whose a thing is, and permits fifty attributes.
     """
+    own = {name: value for name, value in thing.attributes.items() if name not in (GROUP, TYPE)}
     named = {GROUP: thing.group, TYPE: thing.thing_type}
-    return {**thing.attributes, **{name: value for name, value in named.items() if value is not None}}
+    return {**own, **{name: value for name, value in named.items() if value is not None}}
 
 
 def _changes(has: Mapping[str, str], wanted: Mapping[str, str], gone: Iterable[str]) -> dict[str, str]:

@@ -46,8 +46,8 @@ class TableNonces:
     async def issue(self) -> str:
         """See ``Nonces.issue``. Raises leaves of Unavailable where the key cannot be had.
 
-        A stack has its key before its first token. Until then nobody has a certificate to sign for, and a
-        nonce is good for nothing.
+        A stack has its key before its first token and its first group. Until then nobody has anything to
+        sign with, and a nonce is good for nothing.
         """
         key = await self._known() or self._entropy.token_bytes(NONCE_KEY_BYTES)
         now = keys.to_ms(self._clock.now())

@@ -69,18 +69,18 @@ class MemoryRegistry(GroupingInMemory, MemoryCheckpoints, ApiKeyTable):
         if known is None:
             raise NotFound(what="token", name=token)
         if known.withdrawn_at is not None:
-            return known
+            return known.listed()
         withdrawn = replace(known, withdrawn_at=event.at)
         self._state.tokens[token] = withdrawn
         self._state.append(event)
-        return withdrawn
+        return withdrawn.listed()
 
     async def tokens(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
         """See ``TokenList.tokens``."""
         state = self._state
         later = (name for name in state.tokens if after is None or name > after)
         page = nsmallest(page_size(limit), later)
-        return [TokenUse(state.tokens[name], len(state.redemptions.get(name, {}))) for name in page]
+        return [TokenUse(state.tokens[name].listed(), len(state.redemptions.get(name, {}))) for name in page]
 
     # ── the fleet ─────────────────────────────────────────────────────────────────────────────────────
 

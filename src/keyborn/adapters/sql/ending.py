@@ -158,4 +158,4 @@ def withdraw_token(session: Session, token: TokenId, event: AuditEvent) -> Enrol
         raise NotFound(what="token", name=token)
     if changed:
         session.chain(event)
-    return rows.token_use(row).token
+    return rows.token_use(row).token.listed()

@@ -116,7 +116,7 @@ class SqliteRegistry(GroupTables, ApiKeyTable):
     async def tokens(self, *, after: TokenId | None = None, limit: int = 100) -> Sequence[TokenUse]:
         """See ``TokenList.tokens``."""
         return await self._pages.page(
-            rows.token_use,
+            rows.listed_use,
             rows.TOKENS + "WHERE id > ? ORDER BY id LIMIT ?",
             after or "",
             page_size(limit),

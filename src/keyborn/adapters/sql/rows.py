@@ -215,6 +215,12 @@ def token_use(row: Row) -> TokenUse:
     return TokenUse(token, uses_taken)
 
 
+def listed_use(row: Row) -> TokenUse:
+    """The same for a list."""
+    use = token_use(row)
+    return TokenUse(use.token.listed(), use.uses_taken)
+
+
 def token_row(value: EnrollmentToken) -> tuple[object, ...]:
     """Write the columns of TOKENS, with no use taken."""
     return (

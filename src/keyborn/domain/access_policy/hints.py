@@ -1,7 +1,6 @@
 """Words for refusals: what was written, safely shown, and what may have been meant."""
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
 from keyborn.domain.csr_pem import quoted
 
@@ -16,6 +15,9 @@ def shown(text: str) -> str:
 
 def meant(text: str, known: Collection[str]) -> str:
     """A clause with the closest known word, to stand after a statement; empty where none is close."""
+    # Here, because only who wrote something wrong is told: a function on AWS starts without it.
+    from difflib import get_close_matches  # noqa: PLC0415
+
     folded = {word.lower(): word for word in known}
     close = get_close_matches(text[:_LONGEST].lower(), list(folded), n=1)
     return f"; perhaps {folded[close[0]]} is meant" if close else ""

@@ -195,7 +195,7 @@ class ImportIncomplete(OperatorError):
     """Some keys are registered for another name or group already, or some lines were left out."""
 
     code = "import_incomplete"
-    sentence = "{left} lines of {file} were not registered; each is named above. All others are."
+    sentence = "{left} lines of {file} were not registered; the first ones are named above. All others are."
 
 
 class ImportStopped(OperatorError):
@@ -203,8 +203,8 @@ class ImportStopped(OperatorError):
 
     code = "import_stopped"
     sentence = (
-        "The import stopped at line {line} of {file}: {reason} Everything before that line is registered. "
-        "Run the same command again; with --from-line {line} it begins there."
+        "The import of {file} stopped: {reason} Run the same command again, and it goes on; with "
+        "--from-key {key} it leaves out what is registered already."
     )
 
 

@@ -82,6 +82,35 @@ def _thing_attributes(lab: Lab) -> Verdict:
 
 
 @check(
+    "thing-update",
+    "UpdateThing merges attributes, takes one away by an empty value, and knows names with a dot.",
+    relied="adapters.aws.iot.describe_thing (what an operator has set, the sweeper tells)",
+    means="Things in AWS IoT keep the group and the attributes that they were made with.",
+)
+def _thing_update(lab: Lab) -> Verdict:
+    first = {"keyborn.group": "a", "site": "a", "rack": "9"}
+    name = lab.thing("update", thingTypeName=lab.outputs.thing_type, attributePayload={"attributes": first})
+    payload = {"attributes": {"keyborn.group": "b", "site": ""}, "merge": True}
+    version = lab.ask("iot", "DescribeThing", thingName=name)["version"]
+    lab.ask("iot", "UpdateThing", thingName=name, attributePayload=payload, expectedVersion=version)
+    now = lab.ask("iot", "DescribeThing", thingName=name)["attributes"]
+    return holds_if(now == {"keyborn.group": "b", "rack": "9"}, ", ".join(sorted(now)) or "no attribute")
+
+
+@check(
+    "thing-update-version",
+    "UpdateThing with another version than the thing's is refused.",
+    relied="adapters.aws.iot.describe_thing (a thing that changed meanwhile is looked at again)",
+    means="A thing that somebody else makes at that moment may get attributes of Keyborn's.",
+)
+def _thing_update_version(lab: Lab) -> Verdict:
+    name = lab.thing("outdated")
+    payload = {"attributes": {"site": "a"}, "merge": True}
+    refused = lab.refusal("iot", "UpdateThing", thingName=name, attributePayload=payload, expectedVersion=99)
+    return holds_if(refused, refused.short if refused else "it was updated")
+
+
+@check(
     "attach-thing-repeat",
     "AttachThingPrincipal repeated succeeds.",
     relied="adapters.aws.iot.attach_thing (an interrupted enrolment does it again)",
@@ -193,6 +222,8 @@ CHECKS: tuple[Check, ...] = (
     _thing_differs,
     _thing_type_differs,
     _thing_attributes,
+    _thing_update,
+    _thing_update_version,
     _attach_thing_repeat,
     _exclusive_thing,
     _delete_attached,

@@ -101,7 +101,7 @@ def page(table: Table, state: ApprovalState, after: ApprovalId | None, limit: in
 
 
 def forget(table: Table, before: datetime, limit: int) -> int:
-    """See ``ApprovalList.forget_approvals``. DynamoDB does the same a day later, by itself.
+    """See ``ApprovalList.forget_approvals``. DynamoDB does the same by itself (``grouped.KEPT``).
 
     Reads them all. Needs the permission to delete.
     """

@@ -10,8 +10,8 @@ from keyborn.domain.group import GroupDocument
 from keyborn.domain.names import GroupName, KeyHash, ThingName
 from keyborn.domain.registered import RegisteredKey
 
-KEPT = timedelta(days=1)
-"""For how long what has expired may be looked at; then DynamoDB removes it, within days."""
+KEPT = timedelta(days=7)
+"""For how long what has expired can still be looked at; then DynamoDB removes it, within days."""
 
 
 def group_item(value: GroupDocument) -> Item:

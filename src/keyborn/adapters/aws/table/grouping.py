@@ -103,5 +103,5 @@ class DynamoGrouping(DynamoSagas):
         return await self._ask(lambda: approvals.page(self._table, state, after, page_size(limit)))
 
     async def forget_approvals(self, *, before: datetime, limit: int = 1000) -> int:
-        """See ``ApprovalList.forget_approvals``. Nobody has to: a day later DynamoDB does it by itself."""
+        """See ``ApprovalList.forget_approvals``. Nobody has to: DynamoDB does it by itself a week later."""
         return await self._ask(lambda: approvals.forget(self._table, before, page_size(limit)))

@@ -294,7 +294,7 @@ def _renewed(item: Item) -> CertificateId | None:
 
 
 def token_item(value: EnrollmentToken) -> Item:
-    """Write a token, with no use taken."""
+    """Write a token, with no use taken; of a group key without the key."""
     return {
         "digest": value.digest,
         "pattern": value.scope.pattern,
@@ -307,12 +307,12 @@ def token_item(value: EnrollmentToken) -> Item:
         "kind": value.kind.value,
         "policies": None if value.policies is None else list(value.policies),
         "group": value.group,
-        "key": value.key,
+        "keyed": True if value.key is not None else None,
     }
 
 
 def token_use(item: Item) -> TokenUse:
-    """Read a token and how often it has been redeemed."""
+    """Read a token and how often it has been redeemed; of a group key as lists have it."""
     token = EnrollmentToken(
         TokenId(item["sk"]),
         item["digest"],
@@ -325,7 +325,7 @@ def token_use(item: Item) -> TokenUse:
         ThingKind(item["kind"]),
         _names(item.get("policies")),
         _group(item),
-        item.get("key"),
+        b"" if item.get("keyed") else None,
     )
     return TokenUse(token, item["taken"])
 

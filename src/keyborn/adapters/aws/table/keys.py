@@ -108,6 +108,11 @@ def secret(token_id: TokenId, digest: bytes) -> Key:
     return (f"secret#{token_id}#{digest.hex()}", "-")
 
 
+def group_key(token_id: TokenId) -> Key:
+    """The key of a group key: apart, so that who reads the list of tokens need not be able to read it."""
+    return (f"groupkey#{token_id}", "-")
+
+
 def redemption(token_id: TokenId, name: ThingName, key: KeyHash) -> Key:
     """That a token, or another account, has been charged with a thing and a key."""
     return (f"paid#{token_id}", f"{name}#{key}")

@@ -66,8 +66,7 @@ class DynamoRegistry(DynamoGrouping):
 
     async def find(self, token: TokenId) -> EnrollmentToken | None:
         """See ``Tokens.find``."""
-        item = await self._ask(lambda: self._table.get(keys.token(token)))
-        return None if item is None else items.token_use(item).token
+        return await self._ask(lambda: tokens.find(self._table, token))
 
     async def withdraw(self, token: TokenId, event: AuditEvent) -> EnrollmentToken:
         """See ``Tokens.withdraw``."""
