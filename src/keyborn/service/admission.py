@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from ipaddress import IPv6Address, ip_address
 from random import SystemRandom
 
 from keyborn.domain.errors import Overloaded, Throttled
@@ -63,6 +64,20 @@ class FailureBudget:
             self._left.popitem(last=False)
         if refilled < 1:
             raise Throttled(seconds=max(1, round((1 - refilled) / self._per_second)))
+
+
+def neighborhood(source: str) -> str:
+    """Whose failures count together: an IPv4 address, or the 64 bits of an IPv6 network.
+
+    One subscriber has at least a /64 (RFC 6177), and with it more addresses than anybody could remember.
+    """
+    try:
+        address = ip_address(source.partition("%")[0])
+    except ValueError:
+        return source
+    if not isinstance(address, IPv6Address) or address.ipv4_mapped is not None:
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return f"{IPv6Address(int(address) >> 64 << 64)}/64"
 
 
 class LateRefusals:

@@ -193,11 +193,13 @@ class RegistrationAuthority:
         request, applicant = case.request, case.applicant
         try:
             name, csr = self._parse(request, applicant)
+            parsed = Request(name, csr.key_hash, request.source, parse_attributes(request.attributes))
         except KeybornError:
             await self._late.confirm(applicant)  # no claim will ask: a withdrawn token hears nothing else
             raise
         self._on_step(SagaStep.PARSED)
-        parsed = Request(name, csr.key_hash, request.source, parse_attributes(request.attributes))
+        if _may_be_refused(applicant, parsed):
+            await self._late.confirm(applicant)  # before a person, or another service, is bothered with it
         case.applicant = await self._conditions.met(applicant, parsed)
         try:
             return await self._attempt(case, parsed, csr, turn), csr
@@ -278,6 +280,12 @@ def _grounds(applicant: Applicant) -> dict[str, str]:
     if applicant.terms is None:
         return {}
     return {"method": applicant.method.value, **applicant.details, "group": applicant.terms.group}
+
+
+def _may_be_refused(applicant: Applicant, request: Request) -> bool:
+    """Whether the rules of a group decide before the claim does."""
+    terms = applicant.terms
+    return terms is not None and (bool(request.attributes) or any(way.conditions for way in terms.ways))
 
 
 def _is_for_a_person(refusal: KeybornError, applicant: Applicant) -> bool:

@@ -1,11 +1,11 @@
-"""Callers who prove nothing: each address may fail so often, and the trail takes a trickle of them."""
+"""Callers who prove nothing: each address, or network of IPv6, may fail so often, and the trail takes a trickle of them."""
 
 from datetime import datetime
 
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import KeybornError, Throttled
 from keyborn.ports import AuditTrail, Clock
-from keyborn.service.admission import FailureBudget, LateRefusals, RecordBudget
+from keyborn.service.admission import FailureBudget, LateRefusals, RecordBudget, neighborhood
 
 
 class Strangers:
@@ -43,7 +43,7 @@ class Strangers:
 
     async def _charge(self, source: str, now: datetime) -> None:
         try:
-            self._failures.charge(source, now)
+            self._failures.charge(neighborhood(source), now)
         except Throttled:
             if self._late is not None:
                 await self._late.hold()
