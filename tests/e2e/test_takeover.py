@@ -19,7 +19,7 @@ from support.takeover_moves import ATTACKS, CONTROLS, Attack, Raid
 from support.takeover_owners import STATES, Owner, owner_in
 from support.walks import FULL
 
-ATTEMPTS = {"memory": 250, "sqlite": 250, "aws": 500} if FULL else {"memory": 30, "sqlite": 20, "aws": 12}
+ATTEMPTS = {"memory": 500, "sqlite": 500, "aws": 500} if FULL else {"memory": 40, "sqlite": 40, "aws": 12}
 RAIDS = 6
 """Attempts at one owner's name."""
 
@@ -43,6 +43,7 @@ class Walk:
     states: Counter[str] = field(default_factory=Counter)
     answers: Counter[str] = field(default_factory=Counter)
     controls: Counter[str] = field(default_factory=Counter)
+    secrets: set[str] = field(default_factory=set)
 
     def raid(self, seed: int, attempts: int) -> None:
         """One owner, so many attempts by different attackers, and a control."""
@@ -55,6 +56,7 @@ class Walk:
             attack = ATTACKS[(seed * RAIDS + number) % len(ATTACKS)]
             self._attempt(Raid(yard, owner, f"own-{seed}-{number}"), attack, state)
         self._control(Raid(yard, owner, f"own-{seed}-control"), state)
+        self.secrets |= yard.secrets
 
     def _states(self) -> set[str]:
         """AWS IoT's certificates do not expire in our time."""
@@ -114,6 +116,10 @@ def test_nobody_takes_a_name_from_who_has_it(ground: Ground, figure: Figure) -> 
     told = ", ".join(f"{name} {count}" for name, count in sorted(walk.methods.items()))
     figure(f"{tried} attempts to take a name over, {ground.kind}, none succeeded: {told}")
     figure(f"… answered {dict(walk.answers.most_common())}; permitted, and done: {dict(walk.controls)}")
+    said = Yard(ground, Random(0)).told()
+    assert "enroll" in said
+    assert [secret for secret in walk.secrets if secret in said] == [], "nobody is told a secret"
+    assert "CERTIFICATE REQUEST" not in said
     if FULL:
         assert set(walk.methods) == {each.__name__ for each in ATTACKS}
         assert set(walk.controls) == {each.__name__ for each in CONTROLS}

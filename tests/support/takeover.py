@@ -63,6 +63,8 @@ class Yard:
     ground: Ground
     random: Random
     keys: dict[str, GroupKey] = field(default_factory=dict)
+    secrets: set[str] = field(default_factory=set)
+    """Of all credentials so far, as they would be recognised anywhere."""
 
     # ── what an operator hands out ────────────────────────────────────────────────────────────────────
 
@@ -72,7 +74,7 @@ class Yard:
         """A bearer secret."""
         of = None if group is None else GroupName(group)
         wish = TokenWish(NameScope(pattern), uses, YEARS, replace, group=of)
-        return encode_secret(self.ground.run(self.ground.office.tokens.create(wish)).code.secret)
+        return self._kept(encode_secret(self.ground.run(self.ground.office.tokens.create(wish)).code.secret))
 
     def group_key(self, group: str) -> GroupKey:
         """The group's."""
@@ -81,7 +83,12 @@ class Yard:
             assert office is not None
             wish = TokenWish(NameScope("*"), None, YEARS)
             self.keys[group] = self.ground.run(office.create(GroupName(group), wish)).held
+            self._kept(encode_secret(self.keys[group].key))
         return self.keys[group]
+
+    def _kept(self, secret: str) -> str:
+        self.secrets.add(secret.rpartition(".")[2])
+        return secret
 
     def register(self, group: str, name: str, key: KeyHash) -> None:
         """Announce a key."""
@@ -125,9 +132,8 @@ class Yard:
 
     def jwt(self, name: str, **claims: object) -> str:
         """An identity token that says ``name``, never seen before."""
-        return self.ground.issuer.token(
-            self.ground.clock.now(), sub=name, jti=f"id-{self.random.getrandbits(64)}", **claims
-        )
+        own = {"sub": name, "jti": f"id-{self.random.getrandbits(64)}", **claims}
+        return self._kept(self.ground.issuer.token(self.ground.clock.now(), **own))
 
     def signed(self, path: str, who: Signer, payload: object = None, key: DeviceKey | None = None) -> Said:
         """A request signed as a certificate's holder."""
@@ -144,6 +150,15 @@ class Yard:
         thing = self.ground.run(self.ground.registry.thing(ThingName(name)))
         held = {one.id: (one.status.value, one.slot.value) for one in self.certificates(name)}
         return None if thing is None else (thing.key_hash, thing.status.is_gone), held
+
+    def told(self) -> str:
+        """Everything that the trail says, and all that a webhook was asked."""
+        words, after = [], 0
+        while page := self.ground.run(self.ground.registry.records(after=after, limit=1000)):
+            after = page[-1].sequence
+            words += [repr(one.event) for one in page]
+        words += [repr((one.headers, one.body)) for one in self.ground.issuer.server.asked("/may")]
+        return "\n".join(words)
 
     def holders(self, name: str) -> set[str]:
         """The keys that have an active certificate of the name."""
