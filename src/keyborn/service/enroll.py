@@ -48,7 +48,7 @@ from keyborn.ports import (
     Leases,
     Request,
 )
-from keyborn.service.admission import Admission, FailureBudget
+from keyborn.service.admission import Admission, FailureBudget, LateRefusals
 from keyborn.service.issuing import Issuing, Permission, propose
 from keyborn.service.quota import Quota, Turn
 from keyborn.service.saga import SagaStep, StepListener, ignore
@@ -110,13 +110,15 @@ class RegistrationAuthority:
         refusals: FailureBudget | None = None,
         late: LateProof | None = None,
         conditions: Conditions | None = None,
+        slow: LateRefusals | None = None,
         on_step: StepListener = ignore,
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each token asks for.
 
         ``quota``: whose turn it is where a quota of somebody else bounds enrolments; None: nobody waits.
         ``leases``: where claims have one. ``late``: where an authenticator leaves the look-up to the claim.
-        ``conditions``: what groups demand beside credentials; None: there are no groups.
+        ``conditions``: what groups demand beside credentials; None: there are no groups. ``slow``: how those
+        are told to wait who fail too often; None: at once.
         """
         self._authenticator = authenticator
         self._enrollments = enrollments
@@ -130,7 +132,7 @@ class RegistrationAuthority:
         self._late = late or NothingLate()
         self._conditions = conditions or Unconditional()
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
-        self._strangers = Strangers(audit, clock, failures)
+        self._strangers = Strangers(audit, clock, failures, slow)
         self._issuing = Issuing(enrollments, authority, on_step)
         self._on_step = on_step
 
@@ -162,23 +164,23 @@ class RegistrationAuthority:
         many of those with one token, or Queued; whatever it raises, no new certificate is active.
         """
         case = _Case(request, applicant)
-        async with self._admission.slot():
-            self._on_step(SagaStep.ADMITTED)
-            try:
+        try:
+            async with self._admission.slot():
+                self._on_step(SagaStep.ADMITTED)
                 return await self._decide(case)
-            except (WebhookUnavailable, ApprovalsFull) as trouble:
-                event = self._refusal(request, case.applicant, trouble)
-                await self._strangers.troubled(replace(event, details={**event.details, **_trouble(trouble)}))
-                raise
-            except (Unavailable, Queued, AwaitsApproval):
-                raise  # the registry could not write: there is nowhere to record it; a turn will come
-            except CredentialRefused as refusal:
-                self._late.end(applicant.token)
-                await self._strangers.refused("enroll", request.source, refusal)
-                raise
-            except KeybornError as refusal:
-                await self._note(refusal, case)
-                raise
+        except (WebhookUnavailable, ApprovalsFull) as trouble:
+            event = self._refusal(request, case.applicant, trouble)
+            await self._strangers.troubled(replace(event, details={**event.details, **_trouble(trouble)}))
+            raise
+        except (Unavailable, Queued, AwaitsApproval):
+            raise  # the registry could not write: there is nowhere to record it; a turn will come
+        except CredentialRefused as refusal:  # whoever is told so late stands in nobody's way
+            self._late.end(applicant.token)
+            await self._strangers.refused("enroll", request.source, refusal)
+            raise
+        except KeybornError as refusal:
+            await self._note(refusal, case)
+            raise
 
     async def _note(self, refusal: KeybornError, case: _Case) -> None:
         """Record a refusal: a stranger's as one, anybody else's with what was proved. Raises Throttled."""
@@ -204,13 +206,13 @@ class RegistrationAuthority:
         request, applicant = case.request, case.applicant
         try:
             name, csr = self._parse(request, applicant)
+            parsed = Request(name, csr.key_hash, request.source, parse_attributes(request.attributes))
         except KeybornError:
             await self._late.confirm(applicant)  # no claim will ask: a withdrawn token hears nothing else
             raise
         self._on_step(SagaStep.PARSED)
-        parsed = Request(name, csr.key_hash, request.source, parse_attributes(request.attributes))
-        if _asks_others(applicant):  # for a token that was withdrawn nobody is asked, and nothing is kept
-            await self._late.confirm(applicant)
+        if _may_be_refused(applicant, parsed):
+            await self._late.confirm(applicant)  # before a person, or another service, is bothered with it
         case.applicant = await self._conditions.met(applicant, parsed)
         try:
             return await self._attempt(case, parsed, csr, turn), csr
@@ -298,9 +300,10 @@ def _trouble(trouble: KeybornError) -> dict[str, str]:
     return {name: str(trouble.facts[name]) for name in ("issuer", "detail") if name in trouble.facts}
 
 
-def _asks_others(applicant: Applicant) -> bool:
-    """Whether a person or another service may be asked about this request."""
-    return applicant.terms is not None and any(way.conditions for way in applicant.terms.ways)
+def _may_be_refused(applicant: Applicant, request: Request) -> bool:
+    """Whether the rules of a group decide before the claim does."""
+    terms = applicant.terms
+    return terms is not None and (bool(request.attributes) or any(way.conditions for way in terms.ways))
 
 
 def _is_for_a_person(refusal: KeybornError, applicant: Applicant) -> bool:

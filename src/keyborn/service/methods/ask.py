@@ -16,7 +16,7 @@ from keyborn.domain.group import EnrollmentGroup, TakenRule
 from keyborn.domain.method import Method
 from keyborn.domain.token import TokenId
 from keyborn.ports import Approvals, Clock, Fleet, Request
-from keyborn.service.admission import FailureBudget
+from keyborn.service.admission import FailureBudget, neighborhood
 from keyborn.service.methods.confirming import confirmed, require_permitted
 
 SOONEST, LATEST = 5, 300
@@ -121,7 +121,7 @@ class AskMethod:
         if known is not None and not known.expired(now):
             return known
         require_fresh(applicant, now)
-        self._budget.charge(wish.source, now)
+        self._budget.charge(neighborhood(wish.source), now)
         return await self._approvals.ask(wish, wanted.group.ask.pending, _asked(wish, applicant))
 
 
