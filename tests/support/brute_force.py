@@ -1,7 +1,7 @@
 """Guessing at full speed, in a process of its own, and what good callers notice of it meanwhile.
 
-For any credential that travels as ``Authorization: Bearer``, and for group keys, whose guesses are signed: say
-which request is made and how a guess looks.
+For any credential that travels as ``Authorization: Bearer``, and for group keys, whose guesses are signed:
+say which request is made and how a guess looks.
 The process that guesses is ``python -m support.brute_force``; it takes the attack as JSON and prints what it
 was answered.
 """
@@ -38,8 +38,8 @@ class Attack:
     path: str
     bearer: str
     """The word with ``RANDOM`` where 32 random bytes go, in base64url, new in each guess; or ``api-key``; or
-    ``group-key`` and perhaps the id of one: a signed request with a fresh nonce and a MAC of random bytes. Empty
-    for a request that shows nothing."""
+    ``group-key`` and perhaps the id of one: a signed request with a fresh nonce and a MAC of random bytes.
+    Empty for a request that shows nothing."""
     body: str = ""
     connections: int = 16
     """Guesses under way at any time."""
@@ -157,7 +157,9 @@ async def _on_one_connection(
 def _nonce_in(head: bytes) -> str:
     """What the answer brings for the next signed request."""
     lines = head.decode("latin-1").lower().split("\r\n"), head.decode("latin-1").split("\r\n")
-    return next((line for low, line in zip(*lines, strict=True) if low.startswith("replay-nonce:")), "")[13:].strip()
+    return next((line for low, line in zip(*lines, strict=True) if low.startswith("replay-nonce:")), "")[
+        13:
+    ].strip()
 
 
 def _request(attack: Attack, nonce: str) -> bytes:

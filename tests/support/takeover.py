@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
@@ -107,7 +108,9 @@ class Yard:
 
     def wish(self, name: str, csr: str, group: str | None) -> bytes:
         """The body."""
-        return json.dumps({"thingName": name, "csr": csr} | ({} if group is None else {"group": group})).encode()
+        return json.dumps(
+            {"thingName": name, "csr": csr} | ({} if group is None else {"group": group})
+        ).encode()
 
     def bear(self, bearer: str | None, name: str, csr: str, group: str | None = None) -> Said:
         """With a bearer credential, or nothing."""
@@ -126,13 +129,15 @@ class Yard:
         key = self.group_key(group).key
         return by_key(key, own, self.place(), self.wish(name, csr, said or group))
 
-    def by_factory(self, device: Maker, name: str, csr: str, group: str, key: DeviceKey | None = None) -> bytes:
+    def by_factory(
+        self, device: Maker, name: str, csr: str, group: str, key: DeviceKey | None = None
+    ) -> bytes:
         """Signed by a manufacturer's device, or by another key under its certificate."""
         return by_certificate(device, place=self.place(), payload=self.wish(name, csr, group), key=key)
 
     def jwt(self, name: str, **claims: object) -> str:
         """An identity token that says ``name``, never seen before."""
-        own = {"sub": name, "jti": f"id-{self.random.getrandbits(64)}", **claims}
+        own: dict[str, Any] = {"sub": name, "jti": f"id-{self.random.getrandbits(64)}", **claims}
         return self._kept(self.ground.issuer.token(self.ground.clock.now(), **own))
 
     def signed(self, path: str, who: Signer, payload: object = None, key: DeviceKey | None = None) -> Said:
@@ -145,7 +150,7 @@ class Yard:
         """All that a name ever had."""
         return list(self.ground.run(self.ground.registry.certificates(ThingName(name))))
 
-    def standing(self, name: str) -> tuple[Any, dict[str, tuple[str, str]]]:
+    def standing(self, name: str) -> tuple[object, Mapping[CertificateId, tuple[str, str]]]:
         """Who has the name, and what became of each of its certificates."""
         thing = self.ground.run(self.ground.registry.thing(ThingName(name)))
         held = {one.id: (one.status.value, one.slot.value) for one in self.certificates(name)}

@@ -176,5 +176,3 @@ def owner_in(yard: Yard, state: str, name: str, group: str) -> Owner:
     owner = settle(yard, name, group, yard.random.choice(METHODS))
     STATES[state](yard, owner)
     return owner
-
-
