@@ -66,6 +66,7 @@ class Yard:
     keys: dict[str, GroupKey] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
     """Of all credentials so far, as they would be recognised anywhere."""
+    _shared: str = ""
 
     # ── what an operator hands out ────────────────────────────────────────────────────────────────────
 
@@ -76,6 +77,12 @@ class Yard:
         of = None if group is None else GroupName(group)
         wish = TokenWish(NameScope(pattern), uses, YEARS, replace, group=of)
         return self._kept(encode_secret(self.ground.run(self.ground.office.tokens.create(wish)).code.secret))
+
+    def shared(self) -> str:
+        """One token for whoever comes, always the same."""
+        if not self._shared:
+            self._shared = self.token("*", uses=None)
+        return self._shared
 
     def group_key(self, group: str) -> GroupKey:
         """The group's."""
