@@ -29,7 +29,7 @@ def opened(kind: str, folder: Path) -> AbstractContextManager[Ground]:
 
 
 @pytest.fixture(
-    params=["memory", "sqlite", pytest.param("aws", marks=pytest.mark.slow)],
+    params=["memory", "sqlite", pytest.param("aws", marks=pytest.mark.whole)],
 )
 def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
     with opened(request.param, tmp_path) as one:
