@@ -187,7 +187,7 @@ class OperatorDoor:
     async def _turn_away(self, call: Call, refusal: Unauthenticated) -> None:
         """Count and record; raises Throttled, late, where the address has failed too often."""
         try:
-            await self._strangers.refused("admin.call", call.source, refusal)
+            await self._strangers.refused("admin.call", call.source, refusal, call.route)
         except Throttled:
             if self._held < _HELD:
                 self._held += 1

@@ -16,14 +16,16 @@ class Strangers:
         self._failures = failures or FailureBudget()
         self._records = RecordBudget()
 
-    async def refused(self, action: str, source: str, refusal: KeybornError) -> None:
+    async def refused(self, action: str, source: str, refusal: KeybornError, subject: str = "") -> None:
         """As long as there is room for it; the next record says how many had none. Raises Throttled."""
         now = self._clock.now()
         self._failures.charge(source, now)
         more = self._records.take(now)
         if more is not None:
             details = {"more": str(more)} if more else {}
-            await self._audit.append(AuditEvent(now, action, refusal.code, "", "unproved", source, details))
+            await self._audit.append(
+                AuditEvent(now, action, refusal.code, subject, "unproved", source, details)
+            )
 
     def failed(self, source: str) -> None:
         """Count a failure that is not worth a record. Raises Throttled."""
