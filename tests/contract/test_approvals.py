@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from keyborn.domain.approval import Approval, ApprovalId, ApprovalState
+from keyborn.domain.approval import Approval, ApprovalId, ApprovalState, approval_id
 from keyborn.domain.errors import ApprovalsFull, NotFound
 from support.grouping_cases import OTHER, GroupingDesk, Two
 from support.registry_cases import HOUR, event
@@ -72,6 +72,19 @@ async def test_a_decision_is_kept_with_who_and_when_and_until(
     assert await line.ask(line.wish("lamp-1")) == decided, "it is asked for no second time"
     assert await line.grouping.approvals(PENDING) == []
     assert await line.told() == ["approval.ask", "approval.decide"]
+
+
+async def test_a_request_that_replaces_a_key_is_decided_apart_from_the_other_one(line: GroupingDesk) -> None:
+    plain = await line.ask(line.wish("lamp-1"))
+    own = approval_id(plain.group, plain.thing, plain.key_hash, replaces=True)
+    replacing = await line.ask(replace(line.wish("lamp-1"), id=own, replaces=True))
+    assert (replacing.code, replacing.words) == (plain.code, plain.words)
+
+    decided = await line.decide(replacing)
+
+    assert (decided.state, decided.replaces) == (APPROVED, True)
+    assert await line.grouping.approval(own) == decided
+    assert await line.grouping.approval(plain.id) == plain
 
 
 async def test_deciding_again_changes_and_appends_nothing(line: GroupingDesk) -> None:

@@ -1,6 +1,7 @@
 """Guessing at full speed, in a process of its own, and what good callers notice of it meanwhile.
 
-For any credential that travels as ``Authorization: Bearer``: say which request is made and how a guess looks.
+For any credential that travels as ``Authorization: Bearer``, and for group keys, whose guesses are signed: say
+which request is made and how a guess looks.
 The process that guesses is ``python -m support.brute_force``; it takes the attack as JSON and prints what it
 was answered.
 """
@@ -21,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+GROUP_KEY = "group-key"
 RANDOM = "RANDOM"
 """Stands in ``Attack.bearer`` where the random part of a guess goes."""
 
@@ -35,7 +37,9 @@ class Attack:
     method: str
     path: str
     bearer: str
-    """The word with ``RANDOM`` where 32 random bytes go, in base64url, new in each guess; or ``api-key``."""
+    """The word with ``RANDOM`` where 32 random bytes go, in base64url, new in each guess; or ``api-key``; or
+    ``group-key`` and perhaps the id of one: a signed request with a fresh nonce and a MAC of random bytes. Empty
+    for a request that shows nothing."""
     body: str = ""
     connections: int = 16
     """Guesses under way at any time."""
@@ -131,14 +135,17 @@ async def _guess_for_ever(attack: Attack, context: ssl.SSLContext, loot: Counter
 async def _on_one_connection(
     attack: Attack, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, loot: Counter[str]
 ) -> None:
+    nonce = ""
     while True:
-        writer.write(_request(attack))
+        writer.write(_request(attack, nonce))
         await writer.drain()
         if not attack.patient:
             loot["left"] += 1
             return
         head = await reader.readuntil(b"\r\n\r\n")
-        loot[head.split(b" ", 2)[1].decode()] += 1
+        if nonce or not attack.bearer.startswith(GROUP_KEY):
+            loot[head.split(b" ", 2)[1].decode()] += 1
+        nonce = _nonce_in(head)
         length = next(
             int(line.partition(b":")[2])
             for line in head.lower().split(b"\r\n")
@@ -147,13 +154,37 @@ async def _on_one_connection(
         await reader.readexactly(length)
 
 
-def _request(attack: Attack) -> bytes:
+def _nonce_in(head: bytes) -> str:
+    """What the answer brings for the next signed request."""
+    lines = head.decode("latin-1").lower().split("\r\n"), head.decode("latin-1").split("\r\n")
+    return next((line for low, line in zip(*lines, strict=True) if low.startswith("replay-nonce:")), "")[
+        13:
+    ].strip()
+
+
+def _request(attack: Attack, nonce: str) -> bytes:
+    if attack.bearer.startswith(GROUP_KEY):
+        if not nonce:
+            return f"GET /v1/nonce HTTP/1.1\r\nHost: {attack.host}\r\n\r\n".encode()
+        return _posted(attack, _guessed_mac(attack, nonce), "Content-Type: application/jose+json\r\n")
     guess = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
     word = _api_key(attack.host) if attack.bearer == "api-key" else attack.bearer.replace(RANDOM, guess)
-    head = (
-        f"{attack.method} {attack.path} HTTP/1.1\r\nHost: {attack.host}\r\nAuthorization: Bearer {word}\r\n"
-    )
-    return f"{head}Content-Length: {len(attack.body)}\r\n\r\n{attack.body}".encode()
+    return _posted(attack, attack.body.encode(), f"Authorization: Bearer {word}\r\n" if word else "")
+
+
+def _posted(attack: Attack, body: bytes, said: str) -> bytes:
+    head = f"{attack.method} {attack.path} HTTP/1.1\r\nHost: {attack.host}\r\n{said}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _guessed_mac(attack: Attack, nonce: str) -> bytes:
+    """A request that is right in all but its signature; without an id of a key, by one that nobody knows."""
+    from keyborn.domain.jws_enroll import Place, draft_by_key
+    from keyborn.domain.token import TokenId
+
+    kid = attack.bearer.removeprefix(GROUP_KEY) or f"k{os.urandom(8).hex()}"
+    place = Place(f"https://{attack.host}{attack.path}", nonce)
+    return draft_by_key(TokenId(kid), place, attack.body.encode()).signed(os.urandom(32))
 
 
 def _api_key(host: str) -> str:

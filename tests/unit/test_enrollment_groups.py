@@ -23,8 +23,12 @@ from keyborn.domain.errors import (
     CredentialRefused,
     GroupClosed,
     GroupFull,
+    GroupKeyExpired,
+    GroupKeyUsedUp,
     GroupRateExceeded,
     GroupUnknown,
+    IdTokenExpired,
+    IdTokenUsed,
     KeybornError,
     KeyInUse,
     KeyRevoked,
@@ -140,6 +144,27 @@ def test_a_refusal_says_the_group(
 ) -> None:
     with pytest.raises(refusal, match=sentence):
         decide(replace(Standing(), **change), attempt())  # type: ignore[arg-type] # real fields
+
+
+@pytest.mark.parametrize(
+    ("method", "over", "used_up"),
+    [
+        (Method.TOKEN, TokenExpired, TokenExhausted),
+        (Method.GROUP_KEY, GroupKeyExpired, GroupKeyUsedUp),
+        (Method.OIDC, IdTokenExpired, IdTokenUsed),
+        (Method.ASK, TokenExpired, TokenExhausted),
+    ],
+)
+def test_each_credential_that_is_over_is_called_what_it_is(
+    method: Method, over: type[KeybornError], used_up: type[KeybornError]
+) -> None:
+    terms = replace(TERMS, closes=None)
+    with pytest.raises(over) as refused:
+        decide(Standing(), attempt(terms, method=method, expires_at=START))
+    assert type(refused.value) is over
+    with pytest.raises(used_up) as refused:
+        decide(Standing(uses_taken=2), attempt(terms, method=method))
+    assert type(refused.value) is used_up
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,12 @@ from keyborn.domain.errors import (
     CredentialRefused,
     GroupClosed,
     GroupFull,
+    GroupKeyExpired,
+    GroupKeyUsedUp,
     GroupRateExceeded,
     GroupUnknown,
+    IdTokenExpired,
+    IdTokenUsed,
     KeyInUse,
     KeyRevoked,
     NameNotPermitted,
@@ -29,10 +33,15 @@ from keyborn.domain.errors import (
     TokenExpired,
 )
 from keyborn.domain.intent import Intent
+from keyborn.domain.method import Method
 from keyborn.domain.moment import shown
 from keyborn.domain.names import KeyHash, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import TokenId
+
+_EXPIRED = {Method.GROUP_KEY: GroupKeyExpired, Method.OIDC: IdTokenExpired}
+_USED_UP = {Method.GROUP_KEY: GroupKeyUsedUp, Method.OIDC: IdTokenUsed}
+"""What a credential is called that is no token: each says who makes a new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,19 +298,23 @@ def staged(intent: Intent, certificate: Certificate) -> Certificate:
 
 
 def _require_fresh(attempt: Attempt) -> None:
-    applicant = attempt.applicant
-    if applicant.terms is not None and applicant.terms.closed(attempt.now):
+    require_fresh(attempt.applicant, attempt.now)
+
+
+def require_fresh(applicant: Applicant, now: datetime) -> None:
+    """Raise GroupClosed, or what an expired credential is called: nothing new is begun any more."""
+    if applicant.terms is not None and applicant.terms.closed(now):
         closes = applicant.terms.closes
         raise GroupClosed(group=applicant.terms.group, closes=closes and shown(closes))
-    if not applicant.fresh(attempt.now):
+    if not applicant.fresh(now):
         expired = applicant.expires_at
-        raise TokenExpired(expired=expired and shown(expired))
+        raise _EXPIRED.get(applicant.method, TokenExpired)(expired=expired and shown(expired))
 
 
 def _require_use(standing: Standing, attempt: Attempt) -> None:
     uses, terms = attempt.applicant.uses, attempt.applicant.terms
     if not standing.redeemed and uses is not None and standing.uses_taken >= uses:
-        raise TokenExhausted
+        raise _USED_UP.get(attempt.applicant.method, TokenExhausted)
     if terms is None or standing.group_redeemed:
         return
     if terms.limit is not None and standing.group_taken >= terms.limit:

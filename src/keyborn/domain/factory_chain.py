@@ -28,7 +28,8 @@ from cryptography.x509.verification import (
 
 from keyborn.domain.csr_der import read_der
 from keyborn.domain.csr_key import read_key
-from keyborn.domain.errors import FactoryRefused, KeybornError
+from keyborn.domain.errors import FactoryExpired, FactoryNotYet, FactoryRefused, KeybornError
+from keyborn.domain.moment import shown
 
 MAX_DEPTH = 5
 """Certificates between the signer and the authority, as many as a request may bring."""
@@ -58,7 +59,7 @@ def verify_chain(
 ) -> FactoryCertificate:
     """Return what the first certificate of ``chain``, DER, says, if an authority answers for it ``now``.
 
-    Raises FactoryRefused.
+    Raises FactoryRefused, FactoryExpired, FactoryNotYet.
     """
     try:
         leaf, *between = [x509.load_der_x509_certificate(each) for each in chain]
@@ -75,7 +76,7 @@ def verify_chain(
         _require_sound_key(verifier.verify(leaf, between).chain[-1])
         return FactoryCertificate(leaf.fingerprint(hashes.SHA256()).hex(), leaf.public_key(), _values(leaf))
     except VerificationError as wrong:
-        raise FactoryRefused(detail=_plain(wrong)) from None
+        raise _refusal(wrong, (leaf, *between), now) from None
     except UnsupportedAlgorithm:
         raise FactoryRefused(detail="a key of its chain is not taken") from None
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
@@ -136,9 +137,10 @@ def _values(leaf: x509.Certificate) -> dict[str, str]:
     return values
 
 
+_NOT_NOW = "not valid at validation time"
 _SENTENCES = {
     "X509v3": "a certificate of its chain is not of version 3",
-    "not valid at validation time": "a certificate of its chain is past its dates, or not yet valid",
+    _NOT_NOW: "a certificate of its chain is past its dates, or not yet valid",
     "path length": "its chain is longer than an authority in it permits",
     "max depth": "its chain leads to no authority of the group, or is too long",
     "unaccounted-for critical": "a certificate of its chain has a critical extension that is not known",
@@ -152,6 +154,19 @@ _SENTENCES = {
     "signature algorithm": "it is signed with an algorithm that is not taken",
     "public key algorithm": "a key of its chain is not taken",
 }
+
+
+def _refusal(
+    wrong: VerificationError, sent: Sequence[x509.Certificate], now: datetime
+) -> FactoryRefused | FactoryExpired | FactoryNotYet:
+    """Dates have codes of their own, where they are of what was sent: an authority's are the operator's."""
+    ended = [each.not_valid_after_utc for each in sent if each.not_valid_after_utc < now]
+    begins = [each.not_valid_before_utc for each in sent if each.not_valid_before_utc > now]
+    if _NOT_NOW in str(wrong).lower() and ended:
+        return FactoryExpired(expired=shown(min(ended)))
+    if _NOT_NOW in str(wrong).lower() and begins:
+        return FactoryNotYet(begins=shown(max(begins)))
+    return FactoryRefused(detail=_plain(wrong))
 
 
 def _plain(wrong: VerificationError) -> str:

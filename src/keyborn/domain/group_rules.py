@@ -11,7 +11,7 @@ from keyborn.domain.errors import (
     GroupNetworkRefused,
     GroupNotOpen,
     MethodNotAccepted,
-    NameNotPermitted,
+    NameNotInGroup,
 )
 from keyborn.domain.group import EnrollmentGroup, Network, Terms, account_of, window_of
 from keyborn.domain.method import Method, Way
@@ -70,11 +70,11 @@ def _address(source: str) -> IPv4Address | IPv6Address | None:
 def require_name(group: EnrollmentGroup, asked: object) -> ThingName:
     """Return ``asked`` as a name that the group may give.
 
-    Raises InvalidThingName or ReservedThingName, else NameNotPermitted.
+    Raises InvalidThingName or ReservedThingName, else NameNotInGroup.
     """
     name = parse_thing_name(asked)
     if not group.things.covers(name):
-        raise NameNotPermitted(name=name)
+        raise NameNotInGroup(group=group.name, name=name)
     return name
 
 

@@ -6,11 +6,15 @@ failure budget is charged only by failures, so that nobody locks out a neighbour
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from ipaddress import IPv6Address, ip_address
+from random import SystemRandom
 
 from keyborn.domain.errors import Overloaded, Throttled
+
+_random = SystemRandom()
 
 
 class Admission:
@@ -60,6 +64,56 @@ class FailureBudget:
             self._left.popitem(last=False)
         if refilled < 1:
             raise Throttled(seconds=max(1, round((1 - refilled) / self._per_second)))
+
+
+def neighborhood(source: str) -> str:
+    """Whose failures count together: an IPv4 address, or the 64 bits of an IPv6 network.
+
+    One subscriber has at least a /64 (RFC 6177), and with it more addresses than anybody could remember.
+    """
+    try:
+        address = ip_address(source.partition("%")[0])
+    except ValueError:
+        return source
+    if not isinstance(address, IPv6Address) or address.ipv4_mapped is not None:
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+
+
+class LateRefusals:
+    """Gives refusals late where too many are asked for: that, and not a lock, slows guessing down.
+
+    Not where somebody pays for each second that a request takes.
+    """
+
+    def __init__(
+        self,
+        *,
+        most: int = 1000,
+        longest: float = 2.0,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        fraction: Callable[[], float] = _random.random,
+    ) -> None:
+        """``most`` held back at once: more are given at once, for holding costs memory.
+
+        ``longest`` in seconds, and half of it on average: so many guesses at once do not all come back at
+        once. ``fraction`` lies in [0, 1).
+        """
+        self._most = most
+        self._longest = longest
+        self._sleep = sleep
+        self._fraction = fraction
+        self._held = 0
+
+    async def hold(self) -> None:
+        """Return late, if there is room."""
+        if self._held >= self._most:
+            return
+        self._held += 1
+        try:
+            await self._sleep(self._longest * self._fraction())
+        finally:
+            self._held -= 1
 
 
 class RecordBudget:

@@ -18,13 +18,16 @@ from keyborn.domain.certificate import Certificate
 from keyborn.domain.csr import CertificateRequest, parse_csr
 from keyborn.domain.enrollment import Attempt, Issue, Repeat, Verdict
 from keyborn.domain.errors import (
+    ApprovalsFull,
     AwaitsApproval,
     CredentialRefused,
+    IssuerUnavailable,
     KeybornError,
     Queued,
     ThingNameTaken,
     ThingRevoked,
     Unavailable,
+    WebhookUnavailable,
 )
 from keyborn.domain.group import TakenRule
 from keyborn.domain.intent import Intent
@@ -45,7 +48,7 @@ from keyborn.ports import (
     Leases,
     Request,
 )
-from keyborn.service.admission import Admission, FailureBudget
+from keyborn.service.admission import Admission, FailureBudget, LateRefusals
 from keyborn.service.gate import told
 from keyborn.service.issuing import Issuing, Permission, propose
 from keyborn.service.quota import Quota, Turn
@@ -112,13 +115,15 @@ class RegistrationAuthority:
         refusals: FailureBudget | None = None,
         late: LateProof | None = None,
         conditions: Conditions | None = None,
+        slow: LateRefusals | None = None,
         on_step: StepListener = ignore,
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each token asks for.
 
         ``quota``: whose turn it is where a quota of somebody else bounds enrolments; None: nobody waits.
         ``leases``: where claims have one. ``late``: where an authenticator leaves the look-up to the claim.
-        ``conditions``: what groups demand beside credentials; None: there are no groups.
+        ``conditions``: what groups demand beside credentials; None: there are no groups. ``slow``: how those
+        are told to wait who fail too often; None: at once.
         """
         self._authenticator = authenticator
         self._enrollments = enrollments
@@ -132,7 +137,7 @@ class RegistrationAuthority:
         self._late = late or NothingLate()
         self._conditions = conditions or Unconditional()
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
-        self._strangers = Strangers(audit, clock, failures)
+        self._strangers = Strangers(audit, clock, failures, slow)
         self._issuing = Issuing(enrollments, authority, on_step)
         self._on_step = on_step
 
@@ -143,6 +148,12 @@ class RegistrationAuthority:
         """
         try:
             applicant = await self._authenticator.authenticate(credential)
+        except IssuerUnavailable as trouble:
+            now, why = self._clock.now(), _trouble(trouble)
+            await self._strangers.troubled(
+                AuditEvent(now, "enroll", trouble.code, "", "unproved", credential.source, why)
+            )
+            raise
         except Unavailable:
             raise
         except KeybornError as refusal:
@@ -158,19 +169,23 @@ class RegistrationAuthority:
         many of those with one token, or Queued; whatever it raises, no new certificate is active.
         """
         case = _Case(request, applicant)
-        async with self._admission.slot():
-            self._on_step(SagaStep.ADMITTED)
-            try:
+        try:
+            async with self._admission.slot():
+                self._on_step(SagaStep.ADMITTED)
                 return await self._decide(case)
-            except (Unavailable, Queued, AwaitsApproval):
-                raise  # the registry could not write: there is nowhere to record it; a turn will come
-            except CredentialRefused as refusal:
-                self._late.end(applicant.token)
-                await self._turn_away(refusal, case)
-                raise
-            except KeybornError as refusal:
-                await self._note(refusal, case)
-                raise
+        except (WebhookUnavailable, ApprovalsFull) as trouble:
+            event = self._refusal(request, case.applicant, trouble)
+            await self._strangers.troubled(replace(event, details={**event.details, **_trouble(trouble)}))
+            raise
+        except (Unavailable, Queued, AwaitsApproval):
+            raise  # the registry could not write: there is nowhere to record it; a turn will come
+        except CredentialRefused as refusal:  # whoever is told so late stands in nobody's way
+            self._late.end(applicant.token)
+            await self._turn_away(refusal, case)
+            raise
+        except KeybornError as refusal:
+            await self._note(refusal, case)
+            raise
 
     async def _note(self, refusal: KeybornError, case: _Case) -> None:
         """Record a refusal: a stranger's as one, anybody else's with what was proved. Raises Throttled."""
@@ -208,6 +223,8 @@ class RegistrationAuthority:
             await self._late.confirm(case.applicant)  # no claim asks: a withdrawn token hears nothing else
             raise
         self._on_step(SagaStep.PARSED)
+        if _may_be_refused(case.applicant, parsed):
+            await self._late.confirm(case.applicant)  # before a person, or another service, is bothered
         case.applicant = await self._conditions.met(case.applicant, parsed)
         return parsed, csr
 
@@ -293,6 +310,17 @@ def _grounds(applicant: Applicant) -> dict[str, str]:
     if applicant.terms is None:
         return {}
     return {"method": applicant.method.value, **applicant.details, "group": applicant.terms.group}
+
+
+def _trouble(trouble: KeybornError) -> dict[str, str]:
+    """What the operator is to know of it; callers are not told."""
+    return {name: str(trouble.facts[name]) for name in ("issuer", "detail") if name in trouble.facts}
+
+
+def _may_be_refused(applicant: Applicant, request: Request) -> bool:
+    """Whether the rules of a group decide before the claim does."""
+    terms = applicant.terms
+    return terms is not None and (bool(request.attributes) or any(way.conditions for way in terms.ways))
 
 
 def _is_for_a_person(refusal: KeybornError, applicant: Applicant) -> bool:

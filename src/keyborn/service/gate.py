@@ -197,6 +197,11 @@ def _as_proven(bearer: Applicant) -> Proven:
     )
 
 
+def _may_replace(proof: Proven) -> bool:
+    """A pattern never gives that, narrow as another proof may make it."""
+    return proof.may_replace and proof.scope.is_exact
+
+
 def _applicant(group: EnrollmentGroup, shown: frozenset[Method], proven: list[Proven]) -> Applicant:
     """Who asks, by the proof that pays and the narrowest of all scopes."""
     if not proven:
@@ -219,7 +224,7 @@ def _applicant(group: EnrollmentGroup, shown: frozenset[Method], proven: list[Pr
         scope=scope,
         uses=first.uses,
         expires_at=min(expiries, default=None),
-        may_replace=first.may_replace or (group.taken is TakenRule.REPLACE and scope.is_exact),
+        may_replace=scope.is_exact and (group.taken is TakenRule.REPLACE or _may_replace(first)),
         policies=group.policies if first.policies is None else first.policies,
         digest=first.digest,
         is_known=first.is_known,

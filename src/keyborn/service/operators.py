@@ -23,14 +23,13 @@ from keyborn.domain.errors import (
     KeybornError,
     LocalOnly,
     RoleTooLow,
-    Throttled,
     Unauthenticated,
     Unavailable,
 )
 from keyborn.domain.moment import shown
 from keyborn.domain.token import digest
 from keyborn.ports import ApiKeys, AuditTrail, Clock
-from keyborn.service.admission import Admission, FailureBudget
+from keyborn.service.admission import Admission, FailureBudget, LateRefusals
 from keyborn.service.strangers import Strangers
 
 _random = SystemRandom()
@@ -39,11 +38,6 @@ WINDOW = timedelta(minutes=1)
 """Calls that are alike are told one by one no more often than this: the others are counted."""
 _MOST = 1024
 """Counts that are kept at once."""
-_LATE = 2.0
-"""Seconds that a refusal is held back at most, and one on average, where its address has failed too often: so
-many guesses at once do not all come back at once."""
-_HELD = 1000
-"""Refusals held back at once: more are given at once, for holding costs memory."""
 DONE = "done"
 
 
@@ -134,14 +128,11 @@ class OperatorDoor:
         fraction: Callable[[], float] = _random.random,
     ) -> None:
         """``failures`` of each address to show a good key. ``fraction`` lies in [0, 1)."""
-        self._fraction = fraction
         self.book = CallBook(audit, clock)
         self.slots = Admission(slots=8, waiting=200)
         self._keys = keys
         self._clock = clock
-        self._strangers = Strangers(audit, clock, failures)
-        self._sleep = sleep
-        self._held = 0
+        self._strangers = Strangers(audit, clock, failures, LateRefusals(sleep=sleep, fraction=fraction))
 
     async def admit(self, bearer: str | None, call: Call, wanted: Role | None) -> Operator:
         """Prove who asks, and that the role may; ``wanted`` None is what no role may from elsewhere.
@@ -188,13 +179,5 @@ class OperatorDoor:
         """Count and record; raises Throttled, late, where the address has failed too often."""
         try:
             await self._strangers.refused("admin.call", call.source, refusal, call.route)
-        except Throttled:
-            if self._held < _HELD:
-                self._held += 1
-                try:
-                    await self._sleep(_LATE * self._fraction())
-                finally:
-                    self._held -= 1
-            raise
         except Unavailable:  # nothing can be recorded now: the refusal stands
             return

@@ -46,7 +46,7 @@ from keyborn.ports import (
     Sessions,
     TrustReports,
 )
-from keyborn.service.admission import Admission, FailureBudget
+from keyborn.service.admission import Admission, FailureBudget, LateRefusals
 from keyborn.service.enroll import Enrollment
 from keyborn.service.issuing import Issuing, Permission, propose
 from keyborn.service.lifetimes import Lifetimes, profile_of
@@ -100,6 +100,7 @@ class RenewalAuthority:
         refusals: FailureBudget | None = None,
         pace: FailureBudget | None = None,
         lifetimes: Lifetimes | None = None,
+        late: LateRefusals | None = None,
         on_step: StepListener = ignore,
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each certificate asks for.
@@ -108,7 +109,7 @@ class RenewalAuthority:
         ``pace``: how often one thing may ask for a successor; each new key stays known for ever.
         ``sessions`` is None where no broker runs beside: then nothing is open. ``quota`` and ``leases`` as
         in ``RegistrationAuthority``: a renewal is signed under the same quota. ``lifetimes`` is None where
-        every thing has the profile's.
+        every thing has the profile's. ``late`` as in ``Strangers``.
         """
         self._ports = ports
         self._nonces = nonces
@@ -121,7 +122,7 @@ class RenewalAuthority:
         self._refusals = refusals or FailureBudget(burst=60, per_minute=1)
         self._pace = pace or FailureBudget(burst=60, per_minute=1)
         self._lifetimes = lifetimes
-        self._strangers = Strangers(ports.audit, clock, failures)
+        self._strangers = Strangers(ports.audit, clock, failures, late)
         self._issuing = Issuing(ports.enrollments, authority, on_step)
         self._on_step = on_step
 
@@ -138,7 +139,7 @@ class RenewalAuthority:
         try:
             caller = await self._prove(body, addresses, source)
         except BadNonce:
-            self._strangers.failed(source)  # no stranger, but whoever replays comes here
+            await self._strangers.failed(source)  # no stranger, but whoever replays comes here
             raise
         except Unavailable:
             raise

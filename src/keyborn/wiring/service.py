@@ -40,6 +40,7 @@ from keyborn.http.remote import remote_routes
 from keyborn.http.server import HttpServer, quiet_uvicorn
 from keyborn.policies import device_policy
 from keyborn.ports import Authenticator, Clock, Entropy, Sessions
+from keyborn.service.admission import LateRefusals
 from keyborn.service.approvals import ApprovalSweeper
 from keyborn.service.audit import AuditOffice
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
@@ -106,6 +107,7 @@ class LocalService:
         self._entropy: Entropy = SystemEntropy()
         self._registry = SqliteRegistry(folder.registry)
         self._nonces = MemoryNonces(self._clock, self._entropy)
+        self._late = LateRefusals()
         self._offices = Offices(
             self._registry,
             self._clock,
@@ -223,6 +225,7 @@ class LocalService:
             profile=self._settings.profile,
             reserved_names=self._settings.reserved_names,
             conditions=conditions,
+            slow=self._late,
             on_step=self._options.on_step,
         )
         broker = BrokerAddress(
@@ -249,6 +252,7 @@ class LocalService:
             profile=self._settings.profile,
             sessions=sessions,
             lifetimes=GroupLifetimes(registry, registry),
+            late=self._late,
             on_step=self._options.on_step,
         )
 

@@ -200,10 +200,12 @@ def test_each_misuse_of_a_group_key_has_its_own_code_and_leaves_nothing(other_se
         ),
         "another route": (by_key(held.key, "sensor-1", place, said()), 401, "signed_for_elsewhere"),
         "outside": (
-            by_key(held.key, "pump-1", line.place(), said("pump-1")), 403, "name_not_permitted",
+            by_key(held.key, "pump-1", line.place(), said("pump-1")), 403, "name_not_in_group",
         ),
         "used up": (
-            by_key(single.key, "sensor-3", line.place(), said("sensor-3", "line-b")), 403, "token_exhausted",
+            by_key(single.key, "sensor-3", line.place(), said("sensor-3", "line-b")),
+            403,
+            "group_key_exhausted",
         ),
         "no group": (
             by_key(held.key, "sensor-1", line.place(), json.dumps(
@@ -221,7 +223,7 @@ def test_each_misuse_of_a_group_key_has_its_own_code_and_leaves_nothing(other_se
         answer = other_server.request("POST", ENROLL, said(), {**headers, "Content-Type": "application/json"})
         assert (answer.status, answer.json["code"]) == (401, "credential_refused")
     time.sleep(max(0.0, made_at + 1.2 - time.monotonic()))
-    line.refused(line.enroll(short, "sensor-4"), 401, "token_expired")
+    line.refused(line.enroll(short, "sensor-4"), 401, "group_key_expired")
     assert line.enroll(held, "sensor-5").status == 201
     line.refused(line.enroll(held, "sensor-6"), 403, "group_full")
     assert line.things() == before | {"sensor-5"}

@@ -273,7 +273,7 @@ TABLES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "given", "where", "detail"), TABLES, ids=lambda each: str(each)[:60])
+@pytest.mark.parametrize(("method", "given", "where", "detail"), TABLES, ids=lambda each: str(each)[:40])
 def test_a_table_that_makes_no_sense_is_refused(
     method: str, given: dict[str, object], where: str, detail: str
 ) -> None:

@@ -14,7 +14,7 @@ from keyborn.domain.errors import (
     InvalidThingName,
     MalformedRequest,
     MethodNotAccepted,
-    NameNotPermitted,
+    NameNotInGroup,
     ReservedThingName,
 )
 from keyborn.domain.group import TakenRule, account_of
@@ -172,7 +172,7 @@ def test_a_name_of_the_pattern_passes() -> None:
 
 @pytest.mark.parametrize("name", ["pump-1", "Sensor-1", "sensor", "xsensor-1"])
 def test_another_name_is_refused(name: str) -> None:
-    with pytest.raises(NameNotPermitted, match=name):
+    with pytest.raises(NameNotInGroup, match=name):
         require_name(group(), name)
 
 

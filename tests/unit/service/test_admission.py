@@ -3,8 +3,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from keyborn.domain.errors import Overloaded, Throttled
-from keyborn.service.admission import Admission, FailureBudget, RecordBudget
+from keyborn.adapters.memory import MemoryRegistry
+from keyborn.domain.errors import CredentialRefused, Overloaded, Throttled
+from keyborn.service.admission import Admission, FailureBudget, LateRefusals, RecordBudget, neighborhood
+from keyborn.service.strangers import Strangers
+from support.office import TurnedClock
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -126,3 +129,57 @@ def test_a_clock_that_goes_back_makes_room_for_no_record() -> None:
     budget = RecordBudget(burst=1)
     assert budget.take(NOON) == 0
     assert budget.take(NOON - timedelta(days=1)) is None
+
+
+# ── refusals that come late ──
+
+
+async def test_refusals_are_held_for_a_drawn_time_and_no_more_of_them_than_memory_is_for() -> None:
+    asked: list[float] = []
+    release = asyncio.Event()
+
+    async def _sleep(seconds: float) -> None:
+        asked.append(seconds)
+        await release.wait()
+
+    late = LateRefusals(most=2, longest=4.0, sleep=_sleep, fraction=lambda: 0.25)
+    held = [asyncio.create_task(late.hold()) for _ in range(2)]
+    await asyncio.sleep(0)
+    await late.hold()
+    assert asked == [1.0, 1.0], "the third one is given at once"
+    release.set()
+    await asyncio.gather(*held)
+    await late.hold()
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "whose"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:0:1:a:b:c:d", "2001:db8:0:1::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_who_has_a_network_of_ipv6_has_one_budget(source: str, whose: str) -> None:
+    assert neighborhood(source) == whose
+
+
+async def test_a_stranger_in_one_network_runs_out_whatever_address_it_takes() -> None:
+    held = 0
+
+    async def _sleep(_seconds: float) -> None:
+        nonlocal held
+        held += 1
+
+    registry = MemoryRegistry()
+    strangers = Strangers(registry, TurnedClock(), FailureBudget(burst=3), LateRefusals(sleep=_sleep))
+    for number in range(3):
+        await strangers.refused("enroll", f"2001:db8::{number}", CredentialRefused())
+    with pytest.raises(Throttled):
+        await strangers.refused("enroll", "2001:db8::9", CredentialRefused())
+    await strangers.refused("enroll", "2001:db8:0:1::9", CredentialRefused())
+    assert held == 1

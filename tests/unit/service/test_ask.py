@@ -354,3 +354,50 @@ async def test_what_merely_has_the_same_id_is_refused(world: WaitingWorld) -> No
     world.kept._state.approvals[done.id] = replace(done, key_hash=key("another"))
     with refused(errors.ApprovalRefused):
         await world.asking.met(nobody, Request(done.thing, done.key_hash, SOURCE), group)
+
+
+# ── credentials that are over ──
+
+
+async def test_nobody_is_asked_for_a_token_that_has_expired(world: WaitingWorld) -> None:
+    await world.put(WITH_TOKEN)
+    token = await world.tokens.create(TokenWish(NameScope("*"), None, timedelta(hours=1), group=LINE))
+    later(world, hours=2)
+    with refused(errors.TokenExpired):
+        await world.ask("sensor-1", request("sensor-1"), token=token)
+    assert await world.pending() == []
+    assert await world.trail("approval.ask") == []
+
+
+async def test_who_was_approved_in_time_still_gets_its_lost_answer_with_an_expired_token(
+    world: WaitingWorld,
+) -> None:
+    await world.put(WITH_TOKEN)
+    token = await world.tokens.create(TokenWish(NameScope("*"), None, timedelta(hours=1), group=LINE))
+    csr = request("sensor-1")
+    pending = await world.waits("sensor-1", csr, token=token)
+    await world.approvals.say_yes(str(pending.facts["approval"]), actor="ann")
+    first = await world.ask("sensor-1", csr, token=token)
+    later(world, hours=2)
+    again = await world.ask("sensor-1", csr, token=token)
+    assert again.repeated
+    assert again.certificate == first.certificate
+
+
+async def test_nobody_is_asked_after_the_window(world: WaitingWorld) -> None:
+    await world.put(WITH_TOKEN.replace("methods", "closes = 2026-11-01T13:00:00Z\nmethods"))
+    token = await world.tokens.create(TokenWish(NameScope("*"), None, timedelta(days=1), group=LINE))
+    later(world, hours=2)
+    with refused(errors.GroupClosed):
+        await world.ask("sensor-1", request("sensor-1"), token=token)
+    assert await world.pending() == []
+
+
+async def test_a_full_list_is_recorded_with_who_found_it_full(world: WaitingWorld) -> None:
+    await world.put(ASKING + "[ask]\npending = 1\n")
+    await world.waits("sensor-1", request("sensor-1"))
+    with refused(errors.ApprovalsFull):
+        await world.ask("sensor-2", request("sensor-2"))
+    [record] = await world.trail("enroll")
+    assert (record.event.outcome, record.event.subject) == ("approvals_full", "sensor-2")
+    assert record.event.source == SOURCE

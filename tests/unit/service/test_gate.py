@@ -18,6 +18,7 @@ from keyborn.ports import Asked, Credential, Request
 from keyborn.service.conditions import GroupConditions
 from keyborn.service.gate import GroupGate
 from keyborn.service.methods import Proven
+from keyborn.service.methods.confirming import confirmed
 from support.office import NOON, TurnedClock
 
 HOME, AWAY = "192.0.2.7", "198.51.100.1"
@@ -258,7 +259,7 @@ async def test_after_the_window_nobody_else_gets_that_far() -> None:
 
 @pytest.mark.parametrize("name", ["lamp-1", "sensor", "", 7, None, "SENSOR-1", ["sensor-1"]])
 async def test_a_name_outside_the_group_is_refused_whatever_the_token_says(name: object) -> None:
-    with pytest.raises((errors.NameNotPermitted, errors.InvalidThingName)):
+    with pytest.raises((errors.NameNotInGroup, errors.InvalidThingName)):
         await gate(group("token")).authenticate(shows(TOKEN, name=name))
 
 
@@ -287,6 +288,30 @@ async def test_the_terms_carry_the_rule_to_the_claim() -> None:
     assert terms.rate.limit == 2
     assert terms.rate.ends_at == NOON + HOUR
     assert (terms.attributes, terms.thing_type, terms.lifetime) == ({"line": "7"}, "sensor", HOUR)
+
+
+async def test_a_pattern_that_may_replace_may_not_because_another_proof_is_narrow() -> None:
+    rule, held = group("token + factory"), token("*", may_replace=True)
+    both = shows(TOKEN, signature=signed(by_certificate=True))
+    applicant = await gate(rule, {Method.FACTORY: exact()}, held).authenticate(both)
+    assert applicant.bound_to == SENSOR
+    assert not applicant.may_replace
+    own = token(SENSOR, may_replace=True)
+    assert (await gate(rule, {Method.FACTORY: exact()}, own).authenticate(both)).may_replace
+
+
+@pytest.mark.parametrize(("scope", "may"), [("*", False), (SENSOR, True)])
+def test_what_is_confirmed_for_one_name_may_replace_if_it_might_before(scope: str, *, may: bool) -> None:
+    request = Request(SENSOR, KeyHash("ab" * 32), HOME)
+    narrowed = confirmed(
+        token(scope, may_replace=True),
+        request,
+        group("token + ask"),
+        method=Method.ASK,
+        account=TokenId("p1"),
+    )
+    assert narrowed.bound_to == SENSOR
+    assert narrowed.may_replace is may
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ async def test_no_more_refusals_are_held_than_memory_is_for(world: OperatorWorld
         held += 1
         await release.wait()
 
-    world.door._sleep = _sleep
+    world.door._strangers._late._sleep = _sleep  # type: ignore[union-attr] # it has one
     crowd = [asyncio.create_task(guess(world, number)) for number in range(1200)]
     for _ in range(20):
         await asyncio.sleep(0)

@@ -39,12 +39,12 @@ class TokenExhausted(Forbidden):
 
 
 class NameNotPermitted(Forbidden):
-    """The token is bound to another name."""
+    """The credential is bound to another name."""
 
     code = "name_not_permitted"
     sentence = (
-        "This enrolment token is not valid for the thing name {name}. Say the name that it is for (--thing), "
-        "or ask for a token bound to that name."
+        "What this request shows is not valid for the thing name {name}. Say the name that it is for "
+        "(--thing), or ask for a token bound to that name."
     )
 
 

@@ -72,3 +72,13 @@ class IdTokenClaim(Forbidden):
         "The identity token does not have the claim {claim} that the enrolment group {group} demands. "
         "Ask the operator who may enrol there."
     )
+
+
+class IdTokenUsed(Forbidden):
+    """It is bound to another key by now: whoever shows it again is somebody else."""
+
+    code = "id_token_used"
+    sentence = (
+        "The identity token has enrolled another key already, and is good for that one alone. "
+        "Get a fresh one from its provider."
+    )

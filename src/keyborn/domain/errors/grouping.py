@@ -95,6 +95,16 @@ class GroupRateExceeded(Throttled):
         self.retry_after = float(seconds)
 
 
+class NameNotInGroup(Forbidden):
+    """The group's pattern does not cover the name."""
+
+    code = "name_not_in_group"
+    sentence = (
+        "The enrolment group {group} does not give the thing name {name}. Ask the operator which names it "
+        "gives, or which group gives this one."
+    )
+
+
 class AttributeNotPermitted(Forbidden):
     """The device sets an attribute that its group does not leave to it."""
 
@@ -222,6 +232,46 @@ class FactoryRefused(Unauthenticated):
     sentence = (
         "The factory certificate is not accepted: {detail}. Sign with its key, send it with the certificates "
         "up to the manufacturer's authority, and ask the operator which authorities the group has."
+    )
+
+
+class FactoryExpired(Unauthenticated):
+    """A certificate that was sent is past its end."""
+
+    code = "factory_expired"
+    sentence = (
+        "A certificate of the factory chain expired at {expired}. Send certificates that are still good, or "
+        "ask the operator for another way to enrol."
+    )
+
+
+class FactoryNotYet(Unauthenticated):
+    """A certificate that was sent has not begun."""
+
+    code = "factory_not_yet"
+    sentence = (
+        "A certificate of the factory chain is good from {begins} only. "
+        "Wait, or have the clocks of the manufacturer and of this service looked at."
+    )
+
+
+class GroupKeyExpired(Unauthenticated):
+    """Signed by what the group key gives this name, too late."""
+
+    code = "group_key_expired"
+    sentence = (
+        "The group key of this code expired at {expired}. Ask the operator for a code from a new one "
+        "(keyborn group key create, keyborn group key derive)."
+    )
+
+
+class GroupKeyUsedUp(Forbidden):
+    """As many devices as the group key is good for have come."""
+
+    code = "group_key_exhausted"
+    sentence = (
+        "As many devices have enrolled as the group key of this code permits. Ask the operator for a code "
+        "from another one (keyborn group key create, keyborn group key derive)."
     )
 
 

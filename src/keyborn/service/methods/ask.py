@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.approval import Approval, ApprovalState, approval_id
 from keyborn.domain.audit import AuditEvent
+from keyborn.domain.enrollment import require_fresh
 from keyborn.domain.errors import ApprovalRefused, AwaitsApproval
 from keyborn.domain.group import EnrollmentGroup, TakenRule
 from keyborn.domain.method import Method
 from keyborn.domain.token import TokenId
 from keyborn.ports import Approvals, Clock, Fleet, Request
-from keyborn.service.admission import FailureBudget
+from keyborn.service.admission import FailureBudget, neighborhood
 from keyborn.service.methods.confirming import confirmed, require_permitted
 
 SOONEST, LATEST = 5, 300
@@ -84,7 +85,8 @@ class AskMethod:
         """Return whom a person approved: for this name, this key and this group only.
 
         Raises AwaitsApproval while nobody has decided, ApprovalRefused, ApprovalsFull where too many wait,
-        Throttled where one address brings too many, NameNotPermitted.
+        Throttled where one address brings too many, NameNotPermitted; GroupClosed, and what an expired
+        credential is called, where it would be a new request.
         """
         require_permitted(applicant, request, group)
         wanted = _Wanted(request, group, await self._replaces(request, group))
@@ -125,12 +127,13 @@ class AskMethod:
         return found if found.state is ApprovalState.APPROVED else None
 
     async def _find(self, wanted: _Wanted, applicant: Applicant) -> Approval:
-        """The request that is there, or a new one; only that costs anything."""
+        """The request that is there, or a new one; only that costs anything, and nobody is asked in vain."""
         now = self._clock.now()
         wish = wanted.wish(now)
         known = await self._approvals.approval(wish.id)
         if known is not None and not known.expired(now):
             return _own(wanted, known)
+        require_fresh(applicant, now)
         self._budget.charge(_payer(wish, applicant), now)
         kept = await self._approvals.ask(wish, wanted.group.ask.pending, _asked(wish, applicant))
         return _own(wanted, kept)
@@ -145,7 +148,8 @@ def _own(wanted: _Wanted, found: Approval) -> Approval:
 
 def _payer(wish: Approval, applicant: Applicant) -> str:
     """Whose new requests are counted together: whoever has shown something does not pay for strangers."""
-    return f"{wish.source} {applicant.token}" if applicant.is_proved else wish.source
+    source = neighborhood(wish.source)
+    return f"{source} {applicant.token}" if applicant.is_proved else source
 
 
 def pause_after(waited: timedelta) -> int:

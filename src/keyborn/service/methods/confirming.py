@@ -33,13 +33,14 @@ def confirmed(
     """The applicant, good for just the name that it asks for.
 
     Who has shown a credential, or was confirmed before, still pays with that; others pay with ``account``,
-    which is good for one pair. Raises NameNotPermitted.
+    which is good for one pair. What was no permission to replace, for it was for no one name, does not become
+    one by being narrowed. Raises NameNotPermitted.
     """
     require_permitted(applicant, request, group)
     narrowed = replace(
         applicant,
         scope=NameScope(request.thing),
-        may_replace=applicant.may_replace or may_replace,
+        may_replace=may_replace or (applicant.may_replace and applicant.scope.is_exact),
         details={**applicant.details, **(details or {})},
     )
     if applicant.is_proved:

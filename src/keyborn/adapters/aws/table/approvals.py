@@ -48,7 +48,7 @@ def decide(
 ) -> Approval:
     """See ``Approvals.decide``. What is not what its id says, was not asked by a device: raises NotFound."""
     known = _standing(draft, approval)
-    if known is None or approval_id(known.group, known.thing, known.key_hash) != approval:
+    if known is None or _own_id(known) != approval:
         raise NotFound(what="approval", name=approval)
     kept = decided(known, state, until, event)
     if kept is known:
@@ -63,6 +63,10 @@ def decide(
     draft.put(keys.approval(state, approval), grouped.approval_item(kept))
     filing.tell(draft, event)
     return kept
+
+
+def _own_id(known: Approval) -> ApprovalId:
+    return approval_id(known.group, known.thing, known.key_hash, replaces=known.replaces)
 
 
 def _standing(draft: Draft, approval: ApprovalId) -> Approval | None:
