@@ -125,7 +125,7 @@ def test_a_receiver_without_a_plain_word_enrols_nobody_and_the_trail_says_why(
     assert int(answer.headers["retry-after"]) >= 1
     assert detail not in answer.body.decode()
     (row,) = [row for row in keyborn_json("audit", "show", "--data", server.data) if row["subject"] == thing]
-    assert (row["action"], row["outcome"]) == ("webhook", "webhook_unavailable")
+    assert (row["action"], row["outcome"]) == ("enroll", "webhook_unavailable")
     assert detail in row["details"]["detail"]
     assert thing not in {row["thingName"] for row in keyborn_json("thing", "list", "--data", server.data)}
 

@@ -33,6 +33,7 @@ from keyborn.service.gate import GroupGate, KeptRules
 from keyborn.service.methods import ConditionMethod
 from keyborn.service.methods.ask import AskMethod
 from keyborn.service.methods.registered import RegisteredMethod
+from keyborn.service.quota import Quota
 from keyborn.service.registering import RegisteredOffice, RegisteredPorts
 from keyborn.service.sealing import RandomSecrets
 from keyborn.service.tokens import FreshToken, TokenOffice
@@ -59,16 +60,9 @@ class WaitingWorld(OfficeWorld):
             Method.REGISTERED: RegisteredMethod(self.kept),
         }
         tokens = TokenAuthenticator(self.kept)
-        self.authority = RegistrationAuthority(
-            authenticator=GroupGate(tokens=tokens, rules=rules, methods={}, clock=self.clock),
-            conditions=GroupConditions(rules, known),
-            enrollments=self.kept,
-            authority=self.ca,
-            audit=self.kept,
-            clock=self.clock,
-            entropy=SystemEntropy(),
-            failures=self.failures,
-        )
+        self._gate = GroupGate(tokens=tokens, rules=rules, methods={}, clock=self.clock)
+        self._conditions = GroupConditions(rules, known)
+        self.queue(None)
         self.approvals = ApprovalOffice(approvals=self.kept, listing=self.kept, clock=self.clock)
         self.tokens = TokenOffice(
             tokens=self.kept,
@@ -80,6 +74,20 @@ class WaitingWorld(OfficeWorld):
         )
         ports = RegisteredPorts(self.kept, self.kept, self.kept)
         self.registering = RegisteredOffice(ports, clock=self.clock, reserved=frozenset({"localhost"}))
+
+    def queue(self, quota: Quota | None) -> None:
+        """Have everybody come to its turn under a quota, or none."""
+        self.authority = RegistrationAuthority(
+            authenticator=self._gate,
+            conditions=self._conditions,
+            enrollments=self.kept,
+            authority=self.ca,
+            audit=self.kept,
+            clock=self.clock,
+            entropy=SystemEntropy(),
+            failures=self.failures,
+            quota=quota,
+        )
 
     async def put(self, text: str = ASKING) -> None:
         """Keep the group's document."""

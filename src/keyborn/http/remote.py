@@ -64,6 +64,7 @@ async def _recorded(
         raise
     finally:
         await door.book.note(operator.actor, call, outcome)
+    answer.headers["Cache-Control"] = "no-store"  # codes are shown once, and lists are of now
     return answer
 
 

@@ -16,11 +16,14 @@ from keyborn.domain.errors import Overloaded, Throttled
 
 _random = SystemRandom()
 
+SLOTS = 64
+"""Enrolments that run at once."""
+
 
 class Admission:
     """A bounded number of slots and a bounded queue before them."""
 
-    def __init__(self, *, slots: int = 64, waiting: int = 2000, patience: float = 10.0) -> None:
+    def __init__(self, *, slots: int = SLOTS, waiting: int = 2000, patience: float = 10.0) -> None:
         """``patience`` in seconds; ``waiting`` counts callers beyond the slots."""
         self._slots = asyncio.Semaphore(slots)
         self._waiting = 0
@@ -81,7 +84,7 @@ def neighborhood(source: str) -> str:
 
 
 class LateRefusals:
-    """Gives refusals late to who has had too many: that, and not a lock, is what slows guessing down.
+    """Gives refusals late where too many are asked for: that, and not a lock, slows guessing down.
 
     Not where somebody pays for each second that a request takes.
     """

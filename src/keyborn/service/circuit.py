@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from keyborn.ports import Clock
+from keyborn.service.admission import SLOTS
 
-MOST_RUNNING = 64
+MOST_RUNNING = SLOTS // 2
+"""Of one name: what is slow leaves as many places of the whole service to everybody else."""
 MOST_FAILURES = 5
 """In a row; then nobody is let through for ``PAUSE``, and after that one, to see."""
 PAUSE = timedelta(seconds=10)

@@ -49,6 +49,7 @@ from keyborn.ports import (
     Request,
 )
 from keyborn.service.admission import Admission, FailureBudget, LateRefusals
+from keyborn.service.gate import told
 from keyborn.service.issuing import Issuing, Permission, propose
 from keyborn.service.quota import Quota, Turn
 from keyborn.service.saga import SagaStep, StepListener, ignore
@@ -87,6 +88,10 @@ class _Case:
 
     request: EnrollmentRequest
     applicant: Applicant
+
+
+_Wish = tuple[Request, CertificateRequest]
+"""What is asked for, parsed."""
 
 
 class RegistrationAuthority:
@@ -152,7 +157,7 @@ class RegistrationAuthority:
         except Unavailable:
             raise
         except KeybornError as refusal:
-            await self._strangers.refused("enroll", credential.source, refusal)
+            await self._strangers.refused("enroll", credential.source, refusal, *told(credential))
             raise
         self._on_step(SagaStep.AUTHENTICATED)
         return applicant
@@ -176,7 +181,7 @@ class RegistrationAuthority:
             raise  # the registry could not write: there is nowhere to record it; a turn will come
         except CredentialRefused as refusal:  # whoever is told so late stands in nobody's way
             self._late.end(applicant.token)
-            await self._strangers.refused("enroll", request.source, refusal)
+            await self._turn_away(refusal, case)
             raise
         except KeybornError as refusal:
             await self._note(refusal, case)
@@ -185,10 +190,16 @@ class RegistrationAuthority:
     async def _note(self, refusal: KeybornError, case: _Case) -> None:
         """Record a refusal: a stranger's as one, anybody else's with what was proved. Raises Throttled."""
         if not case.applicant.is_proved:
-            await self._strangers.refused("enroll", case.request.source, refusal)
+            await self._turn_away(refusal, case)
             return
         self._refusals.charge(case.applicant.token, self._clock.now())
         await self._audit.append(self._refusal(case.request, case.applicant, refusal))
+
+    async def _turn_away(self, refusal: KeybornError, case: _Case) -> None:
+        """Record the refusal of a stranger: under a group with that, and with the name that it asked for."""
+        why = _grounds(case.applicant)
+        subject = _subject(case.request) if why else ""
+        await self._strangers.refused("enroll", case.request.source, refusal, subject, why)
 
     async def _decide(self, case: _Case) -> Enrollment:
         verdict, csr = await self._at_its_turn(case)
@@ -198,22 +209,27 @@ class RegistrationAuthority:
         return await self._issue(verdict, csr, case)
 
     async def _at_its_turn(self, case: _Case) -> Claimed:
+        """A stranger stands in no line: first a condition confirms it, or makes it wait."""
+        wish = None if case.applicant.is_proved else await self._wish(case)
         place = _place(case.applicant, case.request.thing_name, self._clock.now())
         confirm = partial(self._late.confirm, case.applicant)
-        return await self._turns.claim(place, confirm, lambda turn: self._claim(case, turn))
+        return await self._turns.claim(place, confirm, lambda turn: self._claim(case, wish, turn))
 
-    async def _claim(self, case: _Case, turn: Turn) -> Claimed:
-        request, applicant = case.request, case.applicant
+    async def _wish(self, case: _Case) -> _Wish:
+        """What is asked for, once all that its group demands beside a credential is met."""
         try:
-            name, csr = self._parse(request, applicant)
-            parsed = Request(name, csr.key_hash, request.source, parse_attributes(request.attributes))
+            parsed, csr = self._parse(case.request, case.applicant)
         except KeybornError:
-            await self._late.confirm(applicant)  # no claim will ask: a withdrawn token hears nothing else
+            await self._late.confirm(case.applicant)  # no claim asks: a withdrawn token hears nothing else
             raise
         self._on_step(SagaStep.PARSED)
-        if _may_be_refused(applicant, parsed):
-            await self._late.confirm(applicant)  # before a person, or another service, is bothered with it
-        case.applicant = await self._conditions.met(applicant, parsed)
+        if _may_be_refused(case.applicant, parsed):
+            await self._late.confirm(case.applicant)  # before a person, or another service, is bothered
+        case.applicant = await self._conditions.met(case.applicant, parsed)
+        return parsed, csr
+
+    async def _claim(self, case: _Case, wish: _Wish | None, turn: Turn) -> Claimed:
+        parsed, csr = wish or await self._wish(case)
         try:
             return await self._attempt(case, parsed, csr, turn), csr
         except (ThingNameTaken, ThingRevoked) as refusal:
@@ -235,14 +251,12 @@ class RegistrationAuthority:
             attributes=parse_attributes({**request.attributes, **given}),
         )
 
-    def _parse(
-        self, request: EnrollmentRequest, applicant: Applicant
-    ) -> tuple[ThingName, CertificateRequest]:
+    def _parse(self, request: EnrollmentRequest, applicant: Applicant) -> _Wish:
         own = applicant.bound_to if applicant.kind is ThingKind.SERVICE else None
         name = parse_thing_name(request.thing_name, reserved=self._reserved, granted=own)
         csr = parse_csr(request.csr)
         require_own_name(csr, name, applicant, generic=request.generic)
-        return name, csr
+        return Request(name, csr.key_hash, request.source, parse_attributes(request.attributes)), csr
 
     def _propose(self, name: ThingName, csr: CertificateRequest, applicant: Applicant) -> Intent:
         permission = Permission(applicant.token)
@@ -271,12 +285,7 @@ class RegistrationAuthority:
         )
 
     def _refusal(self, request: EnrollmentRequest, applicant: Applicant, refusal: KeybornError) -> AuditEvent:
-        asked = request.thing_name
-        subject = (
-            ascii(asked)[1 : _SHOWN + 1].removesuffix("'") if isinstance(asked, str) else type(asked).__name__
-        )
-        why = _grounds(applicant)
-        now = self._clock.now()
+        now, subject, why = self._clock.now(), _subject(request), _grounds(applicant)
         return AuditEvent(now, "enroll", refusal.code, subject, applicant.token, request.source, why)
 
 
@@ -286,6 +295,14 @@ class Unconditional:
     async def met(self, applicant: Applicant, request: Request) -> Applicant:  # noqa: ARG002 - as the port
         """Return the applicant."""
         return applicant
+
+
+def _subject(request: EnrollmentRequest) -> str:
+    """The name that was asked for, as far as a record has room for it."""
+    asked = request.thing_name
+    if not isinstance(asked, str):
+        return type(asked).__name__
+    return ascii(asked)[1 : _SHOWN + 1].removesuffix("'")
 
 
 def _grounds(applicant: Applicant) -> dict[str, str]:

@@ -162,6 +162,19 @@ def said(asked: object) -> str:
     return ascii(asked[:_SHOWN])[1:-1]
 
 
+def told(credential: Credential) -> tuple[str, dict[str, str]]:
+    """What the trail says of a stranger who named a group: which name, shown what, and under which group.
+
+    Of any other stranger nothing: there is only its address.
+    """
+    asked = credential.asked
+    if asked is None or asked.group is None:
+        return "", {}
+    shown = _shown(credential)
+    method = " + ".join(each.value for each in Method if each in shown) or "nothing"
+    return said(asked.thing_name), {"method": method, "group": said(asked.group)}
+
+
 def _require_covered(credential: Credential, group: EnrollmentGroup, proven: list[Proven]) -> None:
     """The group may give the name, and every proof is good for it."""
     if credential.asked is None:

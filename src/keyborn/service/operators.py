@@ -178,6 +178,6 @@ class OperatorDoor:
     async def _turn_away(self, call: Call, refusal: Unauthenticated) -> None:
         """Count and record; raises Throttled, late, where the address has failed too often."""
         try:
-            await self._strangers.refused("admin.call", call.source, refusal)
+            await self._strangers.refused("admin.call", call.source, refusal, call.route)
         except Unavailable:  # nothing can be recorded now: the refusal stands
             return

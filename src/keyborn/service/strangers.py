@@ -1,7 +1,12 @@
-"""Callers who prove nothing: each neighborhood may fail so often, and the trail takes a trickle of them."""
+"""Callers who prove nothing: each address, or network of IPv6, may fail so often.
 
+The trail takes a trickle of them.
+"""
+
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from types import MappingProxyType
 
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import KeybornError, Throttled
@@ -30,14 +35,26 @@ class Strangers:
         self._records = RecordBudget()
         self._troubles = RecordBudget()
 
-    async def refused(self, action: str, source: str, refusal: KeybornError) -> None:
-        """As long as there is room for it; the next record says how many had none. Raises Throttled."""
+    async def refused(
+        self,
+        action: str,
+        source: str,
+        refusal: KeybornError,
+        subject: str = "",
+        why: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Charge and record one; ``subject`` and ``why`` are what it said of itself, cut and cleaned.
+
+        As long as there is room for it; the next record says how many had none. Raises Throttled.
+        """
         now = self._clock.now()
         await self._charge(source, now)
         more = self._records.take(now)
         if more is not None:
-            details = {"more": str(more)} if more else {}
-            await self._audit.append(AuditEvent(now, action, refusal.code, "", "unproved", source, details))
+            details = {**why, **({"more": str(more)} if more else {})}
+            await self._audit.append(
+                AuditEvent(now, action, refusal.code, subject, "unproved", source, details)
+            )
 
     async def troubled(self, event: AuditEvent) -> None:
         """Record a trouble that is not the caller's, as long as there is room for it; charge nobody.

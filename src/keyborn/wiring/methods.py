@@ -38,7 +38,7 @@ def every_method(
     conditions: dict[Method, ConditionMethod] = {
         Method.REGISTERED: RegisteredMethod(registry),
         Method.ASK: AskMethod(registry, clock, fleet=registry),
-        Method.WEBHOOK: WebhookMethod(around.outbound, registry, clock, audit=registry),
+        Method.WEBHOOK: WebhookMethod(around.outbound, registry, clock),
     }
     gate = GroupGate(tokens=tokens, rules=rules, methods=credentials, clock=clock)
     return gate, GroupConditions(rules, conditions)

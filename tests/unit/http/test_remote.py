@@ -26,6 +26,8 @@ CALLS = [
     for route in ROUTES
     for method in sorted((route.methods or set()) - {"HEAD"})
 ]
+QUESTIONS = {"/v1/simulations", "/v1/groups/{group:path}/lint"}
+"""What is posted because it is long, and changes nothing."""
 LOCAL = {
     "POST /v1/api-keys",
     "POST /v1/roots/next",
@@ -58,8 +60,8 @@ def test_who_only_looks_is_a_viewer_and_what_changes_is_not_for_viewers(method: 
         assert role_of(route) is Role.VIEWER
     elif f"{method} {route.path}" in LOCAL:
         assert role_of(route) is None
-    elif route.path == "/v1/simulations" or route.path.endswith("/lint"):
-        assert role_of(route) is Role.VIEWER, "it is a question"
+    elif route.path in QUESTIONS:
+        assert role_of(route) is Role.VIEWER
     elif route.path.startswith("/v1/approvals"):
         assert role_of(route) is Role.APPROVER
     else:
@@ -167,6 +169,22 @@ async def test_a_change_names_the_operator_in_the_trail(world: OperatorWorld) ->
     assert made.actor == f"{fresh.key.id} alice"
     [asked] = await world.events("admin.call")
     assert (asked.actor, asked.source, asked.outcome) == (made.actor, HERE, "done")
+
+
+async def test_what_is_answered_is_kept_by_nobody_between(world: OperatorWorld) -> None:
+    fresh = await world.key(Role.ADMIN)
+    for told in (
+        await world.ask("GET", "/v1/things", fresh.word),
+        await world.ask("POST", "/v1/tokens", fresh.word, {"thing": "lamp"}),
+    ):
+        assert told.headers["cache-control"] == "no-store"
+
+
+async def test_a_head_is_a_look_like_any_other(world: OperatorWorld) -> None:
+    fresh = await world.key(Role.VIEWER)
+    assert (await world.ask("HEAD", "/v1/things")).status == 401
+    assert (await world.ask("HEAD", "/v1/things", fresh.word)).status == 200
+    assert [event.subject for event in await world.events("admin.call")] == ["GET /v1/things"] * 2
 
 
 async def test_a_refused_change_is_in_the_trail_with_its_code(world: OperatorWorld) -> None:

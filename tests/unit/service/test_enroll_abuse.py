@@ -75,7 +75,7 @@ async def test_a_throttled_token_still_enrolls_who_is_in_order_and_so_do_others(
 async def test_strangers_from_everywhere_fill_the_trail_no_faster_than_a_trickle(world: OfficeWorld) -> None:
     for number in range(1000):
         with pytest.raises(CredentialMissing):
-            await world.authority.authenticate(Credential(None, f"2001:db8::{number:x}"))
+            await world.authority.authenticate(Credential(None, f"2001:db8:{number:x}::1"))
     assert await world.outcomes() == ["credential_missing"] * 10
 
     world.clock.turn(timedelta(seconds=10))
@@ -90,7 +90,7 @@ async def test_strangers_from_everywhere_fill_the_trail_no_faster_than_a_trickle
 async def test_who_is_known_is_recorded_whatever_strangers_do(world: OfficeWorld) -> None:
     for number in range(50):
         with pytest.raises(CredentialMissing):
-            await world.authority.authenticate(Credential(None, f"2001:db8::{number:x}"))
+            await world.authority.authenticate(Credential(None, f"2001:db8:{number:x}::1"))
     before = len(await world.outcomes())
     await world.enrolled("lamp")
     token = await world.token("*", uses=None)

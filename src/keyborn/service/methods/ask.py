@@ -4,7 +4,7 @@ A request that waits is one small record, bounded for each group and, over time,
 nothing: no name, no key, no intent. Looking at it again writes nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from keyborn.domain.applicant import Applicant
@@ -74,7 +74,7 @@ class AskMethod:
     ) -> None:
         """Without ``fleet``, a person who may replace a key is asked again once the claim has met that key.
 
-        ``budget`` of each address for new requests.
+        ``budget`` of each address for new requests; of each credential there, where one is shown.
         """
         self._approvals = approvals
         self._clock = clock
@@ -90,8 +90,8 @@ class AskMethod:
         """
         require_permitted(applicant, request, group)
         wanted = _Wanted(request, group, await self._replaces(request, group))
-        found = await self._find(wanted, applicant)
-        if found.state is ApprovalState.REFUSED or not wanted.fits(found):
+        found = await self._approved_before(wanted) or await self._find(wanted, applicant)
+        if found.state is ApprovalState.REFUSED:
             raise ApprovalRefused
         if found.state is ApprovalState.PENDING:
             seconds = pause_after(self._clock.now() - found.asked_at)
@@ -113,16 +113,43 @@ class AskMethod:
         there = await self._fleet.thing(request.thing)
         return there is not None and there.key_hash != request.key_hash
 
+    async def _approved_before(self, wanted: _Wanted) -> Approval | None:
+        """A replacement that a person approved, whose claim has given the name to this key by now.
+
+        Its answer may be lost: that asks nobody once more.
+        """
+        if wanted.replaces or wanted.group.taken is not TakenRule.PERSON:
+            return None
+        replacing, now = replace(wanted, replaces=True), self._clock.now()
+        found = await self._approvals.approval(replacing.wish(now).id)
+        if found is None or found.expired(now) or not replacing.fits(found):
+            return None
+        return found if found.state is ApprovalState.APPROVED else None
+
     async def _find(self, wanted: _Wanted, applicant: Applicant) -> Approval:
         """The request that is there, or a new one; only that costs anything, and nobody is asked in vain."""
         now = self._clock.now()
         wish = wanted.wish(now)
         known = await self._approvals.approval(wish.id)
         if known is not None and not known.expired(now):
-            return known
+            return _own(wanted, known)
         require_fresh(applicant, now)
-        self._budget.charge(neighborhood(wish.source), now)
-        return await self._approvals.ask(wish, wanted.group.ask.pending, _asked(wish, applicant))
+        self._budget.charge(_payer(wish, applicant), now)
+        kept = await self._approvals.ask(wish, wanted.group.ask.pending, _asked(wish, applicant))
+        return _own(wanted, kept)
+
+
+def _own(wanted: _Wanted, found: Approval) -> Approval:
+    """Raise ApprovalRefused for somebody else's request."""
+    if not wanted.fits(found):
+        raise ApprovalRefused
+    return found
+
+
+def _payer(wish: Approval, applicant: Applicant) -> str:
+    """Whose new requests are counted together: whoever has shown something does not pay for strangers."""
+    source = neighborhood(wish.source)
+    return f"{source} {applicant.token}" if applicant.is_proved else source
 
 
 def pause_after(waited: timedelta) -> int:

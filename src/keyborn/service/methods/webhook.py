@@ -9,12 +9,10 @@ from datetime import datetime
 from http import HTTPStatus
 
 from keyborn.domain.applicant import Applicant
-from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import WebhookRefused, WebhookUnavailable
 from keyborn.domain.group import EnrollmentGroup, WebhookRule
 from keyborn.domain.webhook import MAX_ANSWER, Allowed, Denied, NoAnswer, message_id, read_answer, sign
 from keyborn.ports import (
-    AuditTrail,
     Clock,
     Groups,
     NotAnswered,
@@ -42,14 +40,9 @@ class WebhookMethod:
         groups: Groups,
         clock: Clock,
         *,
-        audit: AuditTrail,
         circuit: Circuit | None = None,
     ) -> None:
-        """``groups``: where the secrets are that questions are signed with.
-
-        ``audit`` takes a record of each question that had no answer; behind the fuse those are few.
-        """
-        self._audit = audit
+        """``groups``: where the secrets are that questions are signed with."""
         self._outbound = outbound
         self._groups = groups
         self._clock = clock
@@ -71,7 +64,6 @@ class WebhookMethod:
         except Blown as blown:
             raise WebhookUnavailable(seconds=blown.seconds, detail="it is not asked for now") from None
         except _NoWord as wrong:
-            await self._audit.append(_unanswered(applicant, request, group, str(wrong), self._clock.now()))
             raise WebhookUnavailable(seconds=RETRY, detail=str(wrong)) from None
         if isinstance(word, Denied):
             raise WebhookRefused(reason=word.reason)
@@ -118,15 +110,6 @@ def _question(
     rule = group.webhook
     return OutboundRequest(
         "POST", rule.url, rule.timeout.total_seconds(), MAX_ANSWER, body, headers, rule.roots_pem
-    )
-
-
-def _unanswered(
-    applicant: Applicant, request: Request, group: EnrollmentGroup, why: str, now: datetime
-) -> AuditEvent:
-    details = {"group": group.name, "detail": why}
-    return AuditEvent(
-        now, "webhook", WebhookUnavailable.code, request.thing, applicant.token, request.source, details
     )
 
 
