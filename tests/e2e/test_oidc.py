@@ -105,7 +105,7 @@ def test_a_pattern_gives_each_token_one_device(server: Server, issuer: Provider,
     keyborn("group", "put", tmp_path / "line-8.toml", "--data", server.data)
     word = token(issuer, "whoever", line="a")
     assert ask(server, "sensor-a-1", word, group="line-8").status == 201
-    assert ask(server, "sensor-a-2", word, group="line-8").json["code"] == "token_exhausted"
+    assert ask(server, "sensor-a-2", word, group="line-8").json["code"] == "id_token_used"
     assert ask(server, "sensor-b-1", word, group="line-8").json["code"] == "name_not_permitted"
 
 

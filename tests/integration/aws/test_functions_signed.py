@@ -146,6 +146,6 @@ def test_misuse_of_a_group_key_has_the_codes_that_it_has_elsewhere(line: Line) -
     assert told(line.send(elsewhere)) == (401, "signed_for_elsewhere")
     assert told(line.send(line.by_key(withdrawn, "sensor-21"))) == (401, "group_key_refused")
     assert told(line.send(line.by_key(held, "sensor-21", group="line-b"))) == (403, "group_differs")
-    assert told(line.send(line.by_key(single, "sensor-21"))) == (403, "token_exhausted")
+    assert told(line.send(line.by_key(single, "sensor-21"))) == (403, "group_key_exhausted")
     assert told(line.send(line.by_key(held, "sensor-20"))) == (409, "thing_name_taken")
     assert told(line.send(line.by_key(held, "sensor-21"))) == (201, "sensor-21")
