@@ -15,7 +15,7 @@ from keyborn.http.lambda_handler import LambdaHandler
 from support.figures import Figure
 from support.lambda_events import Context
 from support.takeover import ENROLL, Device, Yard
-from support.takeover_ground import Ground, Said, aws_ground, local_ground
+from support.takeover_ground import WAYS, Ground, Said, aws_ground, local_ground
 from support.walks import FULL
 
 CROWD, ROUNDS = (100, 50) if FULL else (20, 2)
@@ -29,21 +29,21 @@ def opened(kind: str, folder: Path) -> AbstractContextManager[Ground]:
 
 
 @pytest.fixture(
-    params=["memory", "sqlite", pytest.param("aws", marks=pytest.mark.slow)],
+    params=["memory", "sqlite", pytest.param("aws", marks=pytest.mark.whole)],
 )
 def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
     with opened(request.param, tmp_path) as one:
         yield one
 
 
-def claim(yard: Yard, device: Device, method: str) -> dict[str, object]:
+def claim(yard: Yard, device: Device, method: str, group: str = "line-refuse") -> dict[str, object]:
     """The request by which a device claims its name."""
-    name, csr, group, post = device.name, device.csr, "line-refuse", yard.ground.event
+    name, csr, post = device.name, device.csr, yard.ground.event
     json = "application/json"
     if method == "token":
         return post(ENROLL, yard.wish(name, csr, None), json, yard.token(name, group))
     if method == "pattern":
-        return post(ENROLL, yard.wish(name, csr, None), json, yard.token("*"))
+        return post(ENROLL, yard.wish(name, csr, None), json, yard.shared())
     if method == "oidc":
         return post(ENROLL, yard.wish(name, csr, group), json, yard.jwt(name))
     if method == "group-key":
@@ -88,7 +88,7 @@ def test_one_of_many_gets_the_name(ground: Ground, figure: Figure) -> None:
     for number in range(ROUNDS):
         yard = Yard(ground, Random(number))
         devices = [Device(f"sensor-{number}") for _ in range(CROWD)]
-        methods = [METHODS[place % len(METHODS)] for place in range(CROWD)]
+        methods = ["ask", *(METHODS[place % (len(METHODS) - 1)] for place in range(1, CROWD))]
         claims = [claim(yard, one, method) for one, method in zip(devices, methods, strict=True)]
         order = list(zip(devices, methods, claims, strict=True))
         yard.random.shuffle(order)
@@ -102,3 +102,33 @@ def test_one_of_many_gets_the_name(ground: Ground, figure: Figure) -> None:
     told = ", ".join(f"{name} {count}" for name, count in winners.most_common())
     figure(f"{CROWD} claims of one name at once, {ROUNDS} rounds, {ground.kind}: one winner each ({told})")
     figure(f"… {dict(answers)}")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("bound", "full"),
+    [({"limit": 5}, "group_full"), ({"rate": "5/h"}, "group_rate")],
+    ids=["limit", "rate"],
+)
+def test_what_a_group_is_bounded_to_is_not_exceeded_by_who_comes_at_once(
+    ground: Ground, bound: dict[str, object], full: str
+) -> None:
+    ground.put("line-few", "refuse", WAYS, **bound)
+    yard = Yard(ground, Random(1))
+    methods = [METHODS[2 + place % 5] for place in range(CROWD)]
+    claims = [claim(yard, Device(f"few-{place}"), method, "line-few") for place, method in enumerate(methods)]
+    said = rush(ground, claims)
+    won = sum(bool(yard.holders(f"few-{place}")) for place in range(CROWD))
+    assert (won, sum(each.given for each in said)) == (5, 5)
+    assert {each.why for each in said} <= {"201", full, *BUSY}
+
+
+@pytest.mark.timeout(300)
+def test_what_a_token_is_bounded_to_is_not_exceeded_by_who_comes_at_once(ground: Ground) -> None:
+    yard = Yard(ground, Random(1))
+    bearer = yard.token("*", "line-refuse", uses=3)
+    devices = [Device(f"few-{place}") for place in range(CROWD)]
+    wishes = [yard.wish(one.name, one.csr, None) for one in devices]
+    said = rush(ground, [ground.event(ENROLL, one, "application/json", bearer) for one in wishes])
+    assert sum(bool(yard.holders(one.name)) for one in devices) == 3
+    assert {each.why for each in said} <= {"201", "token_exhausted", *BUSY}

@@ -1,7 +1,7 @@
 """Guessing at full speed, in a process of its own, and what good callers notice of it meanwhile.
 
-For any credential that travels as ``Authorization: Bearer``, and for group keys, whose guesses are signed: say
-which request is made and how a guess looks.
+For any credential that travels as ``Authorization: Bearer``, and for group keys, whose guesses are signed:
+say which request is made and how a guess looks.
 The process that guesses is ``python -m support.brute_force``; it takes the attack as JSON and prints what it
 was answered.
 """
@@ -38,8 +38,8 @@ class Attack:
     path: str
     bearer: str
     """The word with ``RANDOM`` where 32 random bytes go, in base64url, new in each guess; or ``api-key``; or
-    ``group-key`` and perhaps the id of one: a signed request with a fresh nonce and a MAC of random bytes. Empty
-    for a request that shows nothing."""
+    ``group-key`` and perhaps the id of one: a signed request with a fresh nonce and a MAC of random bytes.
+    Empty for a request that shows nothing."""
     body: str = ""
     connections: int = 16
     """Guesses under way at any time."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 
@@ -24,6 +25,9 @@ GROUNDS: dict[str, Callable[[Path], AbstractContextManager[Machine | Aws]]] = {
     "AWS": open_aws,
 }
 
+FOR_OPERATORS = {"webhook_unavailable": {"detail", "group"}, "issuer_unavailable": {"issuer"}}
+"""What a record says that callers are not told."""
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -32,7 +36,7 @@ class Seen:
     answer: Answer
     source: str
     written: frozenset[str]
-    records: list[dict[str, object]]
+    records: list[dict[str, Any]]
     secrets: list[str]
 
 
@@ -112,6 +116,7 @@ class Walk:
         assert waits is ("retry-after" in answer.headers), answer.headers
         assert seen.written == frozenset(), (code, sorted(seen.written))
         assert _events(seen) == [("enroll", code, seen.source)], (code, seen.records)
+        assert FOR_OPERATORS.get(code, set()) <= set(seen.records[0]["details"]), seen.records
         self.refused += 1
         self.codes.add(code)
         return f"{answer.status} {code}"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
@@ -65,6 +66,7 @@ class Yard:
     keys: dict[str, GroupKey] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)
     """Of all credentials so far, as they would be recognised anywhere."""
+    _shared: str = ""
 
     # ── what an operator hands out ────────────────────────────────────────────────────────────────────
 
@@ -75,6 +77,12 @@ class Yard:
         of = None if group is None else GroupName(group)
         wish = TokenWish(NameScope(pattern), uses, YEARS, replace, group=of)
         return self._kept(encode_secret(self.ground.run(self.ground.office.tokens.create(wish)).code.secret))
+
+    def shared(self) -> str:
+        """One token for whoever comes, always the same."""
+        if not self._shared:
+            self._shared = self.token("*", uses=None)
+        return self._shared
 
     def group_key(self, group: str) -> GroupKey:
         """The group's."""
@@ -136,7 +144,7 @@ class Yard:
 
     def jwt(self, name: str, **claims: object) -> str:
         """An identity token that says ``name``, never seen before."""
-        own = {"sub": name, "jti": f"id-{self.random.getrandbits(64)}", **claims}
+        own: dict[str, Any] = {"sub": name, "jti": f"id-{self.random.getrandbits(64)}", **claims}
         return self._kept(self.ground.issuer.token(self.ground.clock.now(), **own))
 
     def signed(self, path: str, who: Signer, payload: object = None, key: DeviceKey | None = None) -> Said:
@@ -149,7 +157,7 @@ class Yard:
         """All that a name ever had."""
         return list(self.ground.run(self.ground.registry.certificates(ThingName(name))))
 
-    def standing(self, name: str) -> tuple[Any, dict[str, tuple[str, str]]]:
+    def standing(self, name: str) -> tuple[object, Mapping[CertificateId, tuple[str, str]]]:
         """Who has the name, and what became of each of its certificates."""
         thing = self.ground.run(self.ground.registry.thing(ThingName(name)))
         held = {one.id: (one.status.value, one.slot.value) for one in self.certificates(name)}

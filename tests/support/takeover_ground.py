@@ -1,7 +1,8 @@
 """The whole door of one backend in this process, every method behind it, and its operator.
 
-On SQLite, in memory, and the function of AWS before its stand-in: requests go in as API Gateway hands them over,
-so that all are asked the same way. What they need of the world are real: an issuer, a webhook, a manufacturer.
+On SQLite, in memory, and the function of AWS before its stand-in: requests go in as API Gateway hands them
+over, so that all are asked the same way. What they need of the world is real: an issuer, a webhook, a
+manufacturer.
 """
 
 import asyncio
@@ -130,7 +131,7 @@ class Ground:
     # ── groups ────────────────────────────────────────────────────────────────────────────────────────
 
     def put_groups(self) -> None:
-        """For each rule about taken names a group that takes every method; and one that asks a webhook too."""
+        """For each rule about taken names: every method, every method with a webhook, two methods."""
         for taken in TAKEN:
             self.put(f"line-{taken}", taken, WAYS)
             self.put(f"hook-{taken}", taken, [f"{way} + webhook" for way in WAYS])
@@ -210,6 +211,7 @@ def aws_ground(folder: Path, *, instances: int = 1) -> Iterator[Ground]:
     registry = AwsRegistry(client("dynamodb"), stack.table, Iot(client("iot"), stack.account))
     with provider(folder) as issuer:
         secrets = SealedSecrets(registry, SystemEntropy())
+        asyncio.run(secrets.key())  # as it is before the first group is put
         ground = Ground("aws", cast("GroupingRegistry", registry), clock, secrets, issuer, handlers)
         try:
             yield _ready(ground)

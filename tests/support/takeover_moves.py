@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from keyborn.domain.approval import approval_code
 from keyborn.domain.group_key import group_key_id
-from keyborn.domain.names import GroupName, ThingName
+from keyborn.domain.names import CertificateId, GroupName, ThingName
 from keyborn.domain.token import encode_secret
 from support.factory import manufacturer
 from support.signing import Signer
@@ -30,6 +30,7 @@ class Raid:
         self.group = self.yard.random.choice([self.owner.group, *(f"line-{one}" for one in TAKEN)])
 
 
+NO_CERTIFICATE = CertificateId("0" * 64)
 Attack = Callable[[Raid], Said]
 
 
@@ -118,7 +119,7 @@ def factory_certificate_of_a_twin(raid: Raid) -> Said:
 
 def factory_certificate_with_a_crafted_name(raid: Raid) -> Said:
     crafted = raid.yard.random.choice(
-        [f"{raid.name} ", f"{{serial_number}}{raid.name}", f"{raid.name}\x00", f"{raid.name}ſ", "*"]
+        [f"{raid.name} ", f"{{serial_number}}{raid.name}", f"{raid.name}\x00", f"{raid.name}\u017f", "*"]
     )
     made = raid.yard.ground.maker.device(name=crafted)
     return raid.yard.jose(raid.yard.by_factory(made, raid.name, raid.csr, raid.group))
@@ -221,7 +222,7 @@ def old_key(raid: Raid) -> Said:
     """What it was before it renewed; or somebody's else key, with the owner's certificate."""
     past = raid.owner.past
     if past is None or past.hash in raid.owner.keys:
-        who = Signer(raid.name, raid.device.key, raid.owner.device.signer().certificate_id or Signer_NONE)
+        who = Signer(raid.name, raid.device.key, raid.owner.device.signer().certificate_id or NO_CERTIFICATE)
         return raid.yard.signed("/v1/renew", who, {"csr": raid.csr})
     if raid.yard.random.random() < 0.5:
         return raid.yard.signed("/v1/renew", past.signer(), {"csr": raid.csr})
@@ -268,7 +269,6 @@ def own_key_and_another_name_registered(raid: Raid) -> Said:
     return raid.yard.jose(raid.yard.by_group_key(group, raid.own, raid.name, raid.csr))
 
 
-Signer_NONE = "0" * 64
 ATTACKS: tuple[Attack, ...] = (
     token_for_another_name,
     token_of_the_group_for_another_name,
