@@ -206,4 +206,4 @@ def test_strangers_leave_ten_records_at_once_and_then_six_a_minute(tmp_path: Pat
         ground.clock.ahead += ROOM
         line.first.forge(line.device()).send(ground)  # type: ignore[attr-defined] # as above
         (record,) = walk.trail.news()
-    assert record["details"] == {"more": "5"}
+    assert record["details"] == {"group": line.group, "method": "factory", "more": "5"}

@@ -37,7 +37,15 @@ STATUS: tuple[tuple[type[errors.KeybornError], HTTPStatus], ...] = (
 """Branches of the error tree, and the status their leaves answer with; the first that fits counts."""
 
 
-_SIGNED = (errors.SignatureRefused, errors.SignedForElsewhere)
+_SIGNED = (
+    errors.SignatureRefused,
+    errors.SignedForElsewhere,
+    errors.GroupKeyRefused,
+    errors.FactoryRefused,
+    errors.FactoryExpired,
+    errors.FactoryNotYet,
+    errors.GroupKeyExpired,
+)
 """Where no token helps. ``JWS`` is no registered scheme; an answer 401 must name one (RFC 9110, 11.6.1)."""
 
 

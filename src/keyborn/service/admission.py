@@ -84,7 +84,7 @@ def neighborhood(source: str) -> str:
 
 
 class LateRefusals:
-    """Gives refusals late where too many are asked for: that, and not a lock, slows guessing down.
+    """Gives refusals late to who has had too many: that, and not a lock, is what slows guessing down.
 
     Not where somebody pays for each second that a request takes.
     """

@@ -1,7 +1,4 @@
-"""Callers who prove nothing: each address, or network of IPv6, may fail so often.
-
-The trail takes a trickle of them.
-"""
+"""Callers who prove nothing: each neighborhood may fail so often, and the trail takes a trickle of them."""
 
 from collections.abc import Mapping
 from dataclasses import replace
