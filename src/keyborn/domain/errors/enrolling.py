@@ -39,12 +39,13 @@ class TokenExhausted(Forbidden):
 
 
 class NameNotPermitted(Forbidden):
-    """The token is bound to another name."""
+    """What the device shows, or the group that it enrolls in, is for other names."""
 
     code = "name_not_permitted"
     sentence = (
-        "This enrolment token is not valid for the thing name {name}. Say the name that it is for (--thing), "
-        "or ask for a token bound to that name."
+        "What this device shows, or its enrolment group, is not for the thing name {name}. Say the name that it "
+        "is for (--thing), or ask the operator for which names token and group are (keyborn token list, "
+        "keyborn group list)."
     )
 
 
