@@ -43,8 +43,8 @@ class NameNotPermitted(Forbidden):
 
     code = "name_not_permitted"
     sentence = (
-        "What this device shows, or its enrolment group, is not for the thing name {name}. Say the name that it "
-        "is for (--thing), or ask the operator for which names token and group are (keyborn token list, "
+        "What this device shows, or its enrolment group, is not for the thing name {name}. Say the name that "
+        "it is for (--thing), or ask the operator for which names token and group are (keyborn token list, "
         "keyborn group list)."
     )
 
