@@ -27,6 +27,14 @@ def test_a_token_says_the_command_that_takes_it(server: Server, wish: tuple[str,
     assert f"keyborn enroll - --thing {name}\n" in told
 
 
+def test_a_token_of_a_group_says_which(server: Server, tmp_path: Path) -> None:
+    file = tmp_path / "hints.toml"
+    file.write_text('name = "hints"\nthings = "hint-*"\nmethods = ["token"]\n')
+    keyborn("group", "put", file, "--data", server.data)
+    told = keyborn("token", "create", "--match", "hint-*", "--group", "hints", "--data", server.data).stdout
+    assert ["group", "hints"] in [line.split() for line in told.splitlines()]
+
+
 def test_a_code_under_another_name_says_to_name_the_right_one(server: Server, tmp_path: Path) -> None:
     code = server.token(thing="pump-2")["code"]
     words = ("enroll", "-", "--thing", "elsewhere", "--home", tmp_path / "home")

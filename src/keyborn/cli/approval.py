@@ -175,8 +175,9 @@ def _warnings(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     for name, count in sorted(counts.items()):
         if count > 1:
             yield (
-                f"Careful: {count} requests are for {name}, each with another key or group. The first one "
-                "that is approved and comes back gets the name; the others are refused."
+                f"Careful: {count} requests are for {name}, each with another key or group, or one from "
+                "before the name was taken. The first one that is approved and comes back gets the name; "
+                "the others are refused."
             )
 
 

@@ -74,7 +74,8 @@ def create(  # one parameter per option
     if as_json:
         show(made, as_json=True)
         return
-    show({name: made[name] for name in ("id", "things", "uses", "expires", "url")}, as_json=False)
+    said = ("id", "things", *(() if group is None else ("group",)), "uses", "expires", "url")
+    show({name: made[name] for name in said}, as_json=False)
     if made["things"] == "*" and group is None:
         click.echo("Good for any thing name: bind it to one with --thing NAME, or to a pattern with --match.")
     name = "NAME" if thing is None else made["things"]

@@ -43,7 +43,7 @@ class ApprovalOffice:
             raise NotFound(what="approval", name=ascii(word[:64]))
         opened = [one for one in known if one.waits(self._clock.now())]
         if len(opened) > 1:
-            raise ApprovalAmbiguous(approval=opened[0].code, ids=", ".join(one.id for one in opened))
+            raise ApprovalAmbiguous(approval=opened[0].code, ids=", ".join(map(_told_apart, opened)))
         return opened[0] if opened else max(known, key=_touched)
 
     async def say_yes(self, word: str, *, words: str | None = None, actor: str = "operator") -> Approval:
@@ -104,6 +104,11 @@ class ApprovalSweeper:
     async def sweep(self) -> int:
         """Forget what is overdue; returns how many that were."""
         return await self._listing.forget_approvals(before=self._clock.now() - self._kept)
+
+
+def _told_apart(one: Approval) -> str:
+    """One key may ask twice: before its name was taken by another, and after."""
+    return f"{one.id} ({one.thing}, {'replaces a key' if one.replaces else 'replaces no key'})"
 
 
 def _touched(one: Approval) -> datetime:

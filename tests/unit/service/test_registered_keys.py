@@ -207,8 +207,10 @@ async def test_a_code_with_two_open_requests_is_asked_for_by_id(world: WaitingWo
     [plain] = await world.pending()
     twin = replace(plain, id=plain.id[:11] + "0" * 6, replaces=True)  # type: ignore[arg-type]
     world.kept._state.approvals[twin.id] = twin
-    with pytest.raises(errors.ApprovalAmbiguous, match=plain.id):
+    with pytest.raises(errors.ApprovalAmbiguous) as refused:
         await world.approvals.say_yes(plain.code)
+    assert f"{plain.id} (sensor-1, replaces no key)" in str(refused.value)
+    assert f"{twin.id} (sensor-1, replaces a key)" in str(refused.value)
     assert (await world.approvals.say_yes(twin.id)).replaces
     assert await world.approvals.find(plain.code) == plain, "the open one is meant"
 

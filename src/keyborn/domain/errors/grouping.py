@@ -170,7 +170,7 @@ class ApprovalAmbiguous(Conflict):
     """Several open requests have one code."""
 
     code = "approval_ambiguous"
-    sentence = "Several requests have the code {approval}. Name one by its id: {ids}."
+    sentence = "Several requests have the code {approval}. Name the one that you mean by its id: {ids}."
 
 
 class AwaitsApproval(KeybornError):
