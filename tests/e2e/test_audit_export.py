@@ -395,6 +395,10 @@ def test_a_place_that_cannot_be_written_leaves_nothing(lived: Server, tmp_path: 
     assert "Traceback" not in said
 
 
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+"""As people run it: what is written stays in the process for a while."""
+
+
 @pytest.mark.parametrize("served", [True, False])
 def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path: Path, *, served: bool) -> None:
     """``/dev/full`` answers every write as a full disk does (Linux)."""
@@ -404,7 +408,9 @@ def test_a_full_disk_is_told_as_such_and_leaves_nothing(tmp_path: Path, *, serve
         if not served:
             server.stop()
         with Path("/dev/full").open("wb") as full:
-            done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+            done = subprocess.run(
+                words, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60, env=BUFFERED
+            )
     assert done.returncode == 1
     assert b"No space left" in done.stderr
     assert b"Traceback" not in done.stderr

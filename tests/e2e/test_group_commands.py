@@ -69,7 +69,7 @@ def test_a_webhook_s_secret_is_printed_once(desk: Desk) -> None:
     out = desk.run("group", "put", "-", typed=text(**hooked)).stdout
     secret = out.splitlines()[-1]
     assert "shown only now" in out
-    assert len(secret) == 43
+    assert secret.startswith("whsec_")
     again = desk.run("group", "put", "-", typed=text(**hooked, limit=3)).stdout
     assert again == "hooked is kept, version 2, in force now.\n"
     assert secret not in json.dumps(desk.json("group", "show", "hooked"))

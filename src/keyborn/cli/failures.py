@@ -1,6 +1,7 @@
 """The command line's edge: one place maps the error tree to sentences and exit codes."""
 
 import json
+import os
 import sys
 
 import click
@@ -23,12 +24,23 @@ def run(command: click.Command) -> int:
     except OSError as trouble:
         place = f" ({trouble.filename})" if trouble.filename else ""
         _report(SystemTrouble(reason=(trouble.strerror or type(trouble).__name__) + place))
+        _give_up_output()
         return 1
     except click.ClickException as error:
         _show(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+
+
+def _give_up_output() -> None:
+    """What cannot be written goes nowhere: Python would try again at exit, complain, and end with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _show(error: click.ClickException) -> None:

@@ -7,6 +7,8 @@ from datetime import timedelta
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.errors import InvalidSetting, NotFound
+from keyborn.domain.group_file import parse_kept_group
+from keyborn.domain.method import Method
 from keyborn.domain.names import GroupName, NameScope
 from keyborn.domain.seal import TokenFacts
 from keyborn.domain.thing import ThingKind
@@ -100,10 +102,16 @@ class TokenOffice:
         return FreshToken(token, EnrollmentCode(url, fingerprint, secret, token.issued_at, token.expires_at))
 
     async def _require_group(self, name: GroupName | None) -> None:
+        """Whoever gets the token must be able to use it: raises NotFound, and InvalidSetting."""
         if name is None:
             return
-        if self._groups is None or await self._groups.group(name) is None:
+        document = None if self._groups is None else await self._groups.group(name)
+        if document is None:
             raise NotFound(what="group", name=name)
+        group = parse_kept_group(document.text)
+        if group is None or not any(Method.TOKEN in way.methods for way in group.ways):
+            detail = f"the group {name} does not accept tokens; say so in its file, and put it"
+            raise InvalidSetting(setting="--group", detail=detail)
 
     async def withdraw(self, token: TokenId, *, actor: str = "operator") -> EnrollmentToken:
         """End a token now; raises NotFound."""
