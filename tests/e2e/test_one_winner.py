@@ -29,7 +29,11 @@ def opened(kind: str, folder: Path) -> AbstractContextManager[Ground]:
 
 
 @pytest.fixture(
-    params=["memory", "sqlite", pytest.param("aws", marks=pytest.mark.whole)],
+    params=[
+        pytest.param("memory", marks=pytest.mark.slow),
+        pytest.param("sqlite", marks=pytest.mark.slow),
+        pytest.param("aws", marks=pytest.mark.whole),
+    ],
 )
 def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
     with opened(request.param, tmp_path) as one:

@@ -119,6 +119,7 @@ def memory_of(process: int) -> float:
     return int(line.split()[1]) / 1024
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_an_import_that_is_killed_goes_on_where_it_was(line: Server, tmp_path: Path, figure: Figure) -> None:
     keys = [key(str(number)) for number in range(MANY)]

@@ -223,6 +223,7 @@ def crowd(server: Server, number: int) -> Iterator[tuple[int, dict[str, Any]]]:
         connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_crowd_that_waits_exhausts_neither_memory_nor_names(tmp_path: Path, figure: Figure) -> None:
     with running(tmp_path) as server:
