@@ -70,7 +70,7 @@ class Walk:
         found = f"{self.ground.kind}: {attack.__name__} on {state}, {owner.group}, {owner.method}: {said}"
         assert still == who, found
         lost = before.items() - after.items()
-        # Rule 3 of enrolment: a good token gives an expired name a new certificate, for the owner's key alone.
+        # Rule 3: a good token gives an expired name a new certificate, for the owner's key alone.
         assert not lost or (state == "expired" and said.given), found
         assert not lost or yard.holders(owner.name) == {key_of(said)} <= owner.keys, found
         assert yard.holders(owner.name) <= owner.keys, found
