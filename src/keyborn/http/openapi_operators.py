@@ -48,6 +48,10 @@ def operator_calls(routes: Iterable[BaseRoute]) -> tuple[OperatorCall, ...]:
     )
 
 
+_LINES = frozenset({"/v1/audit/export"})
+"""What answers with lines of JSON."""
+
+
 def operator_paths(calls: Iterable[OperatorCall]) -> dict[str, Any]:
     """The ``paths`` of these calls."""
     paths: dict[str, Any] = {}
@@ -59,7 +63,8 @@ def operator_paths(calls: Iterable[OperatorCall]) -> dict[str, Any]:
 def _operation(call: OperatorCall) -> dict[str, Any]:
     name = re.sub(r"\W+", "-", f"{call.method.lower()}{call.path.removeprefix('/v1')}").strip("-")
     problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    done = {"description": "Done.", "content": {"application/json": {"schema": {}}}}
+    kind = "application/jsonl" if call.path in _LINES else "application/json"
+    done = {"description": "Done.", "content": {kind: {"schema": {}}}}
     status = {"200": done} | ({"201": done} if call.method == "POST" else {})
     operation: dict[str, Any] = {
         "operationId": f"operator-{name}",
