@@ -8,6 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, strategies as st
 
@@ -28,6 +29,7 @@ VERSION_1 = base64.b64decode(
     "W9GliGrUY0xprnKC+8SAdjhCwk9mp/aATwOb+qhnHw4CICqei5fHcpp1G59UCkdxfEpbrYeOw+Ii/HZSOU2q4t92"
 )
 """What `openssl x509 -req` makes of a request without extensions; nothing here can make one."""
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 CRITICAL = (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00"), True)
 
 
@@ -214,6 +216,16 @@ def test_no_answer_holds_what_the_caller_wrote() -> None:
         assert mark not in refused(*chain)
 
 
+def rewritten(device: Maker) -> bytes:
+    """The same certificate with the other of the two signatures that one makes two of."""
+    old = device.certificate.signature
+    r, s = decode_dss_signature(old)
+    other = encode_dss_signature(r, P256_ORDER - s)
+    signed = device.der[4 : -len(old) - 3]  # without the outermost length, and before the bit string
+    inner = signed + bytes([0x03, len(other) + 1, 0]) + other
+    return b"\x30\x82" + len(inner).to_bytes(2) + inner
+
+
 # ── anything ──────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -229,8 +241,31 @@ def test_no_bytes_are_a_certificate_by_chance(raw: bytes) -> None:
 def test_no_changed_byte_of_a_certificate_is_taken(at: int, change: int) -> None:
     raw = bytearray(DEVICE.der)
     raw[at] ^= change
-    with pytest.raises(FactoryRefused):
+    with pytest.raises((FactoryRefused, FactoryExpired, FactoryNotYet)):
         verify_chain([bytes(raw), PLANT.der], [ROOT.certificate], NOW)
+
+
+def test_a_signature_is_of_whole_octets() -> None:
+    """Readers of X.509 cut unused bits off: seven other ways to write one certificate, if they are zero."""
+    even = next(each for each in map(PLANT.device, map(str, range(99))) if not each.der[-1] & 1)
+    raw = bytearray(even.der)
+    unused = len(raw) - len(even.certificate.signature) - 1
+    assert raw[unused] == 0
+    raw[unused] = 1
+    assert x509.load_der_x509_certificate(bytes(raw)).signature == even.certificate.signature
+    with pytest.raises(FactoryRefused, match="cannot be read"):
+        verify_chain([bytes(raw), PLANT.der], [ROOT.certificate], NOW)
+
+
+def test_the_two_ways_to_write_a_signature_of_ecdsa_are_one_certificate() -> None:
+    """Whoever has (r, s) has (r, n - s), which is as good: the account is of what was signed."""
+    twin = rewritten(DEVICE)
+    assert twin != DEVICE.der
+    found = verify_chain([twin, PLANT.der], [ROOT.certificate], NOW)
+    known = verified(DEVICE, PLANT)
+    assert found.fingerprint != known.fingerprint
+    assert found.signed_digest == known.signed_digest
+    assert verified(PLANT.device(), PLANT).signed_digest != known.signed_digest
 
 
 def test_what_is_no_pem_is_said_to_be_none() -> None:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from hashlib import sha256
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from cryptography.x509.verification import (
@@ -40,7 +40,9 @@ class FactoryCertificate:
     """The signer's certificate, led to by an authority that counts."""
 
     fingerprint: str
-    """Lower-case hex SHA-256 of its DER."""
+    """Lower-case hex SHA-256 of its DER, as other tools print it."""
+    signed_digest: str
+    """Lower-case hex SHA-256 of what its issuer signed: one for all ways to write the signature below it."""
     public_key: object = field(repr=False)
     """pyca's; of a kind that we take."""
     values: dict[str, str]
@@ -62,7 +64,7 @@ def verify_chain(
     Raises FactoryRefused, FactoryExpired, FactoryNotYet.
     """
     try:
-        leaf, *between = [x509.load_der_x509_certificate(each) for each in chain]
+        leaf, *between = [_read(each) for each in chain]
         for each in (leaf, *between):
             _require_sound_key(each)
         verifier = (
@@ -74,13 +76,26 @@ def verify_chain(
             .build_client_verifier()
         )
         _require_sound_key(verifier.verify(leaf, between).chain[-1])
-        return FactoryCertificate(leaf.fingerprint(hashes.SHA256()).hex(), leaf.public_key(), _values(leaf))
+        return FactoryCertificate(
+            fingerprint=sha256(chain[0]).hexdigest(),
+            signed_digest=sha256(leaf.tbs_certificate_bytes).hexdigest(),
+            public_key=leaf.public_key(),
+            values=_values(leaf),
+        )
     except VerificationError as wrong:
         raise _refusal(wrong, (leaf, *between), now) from None
     except UnsupportedAlgorithm:
         raise FactoryRefused(detail="a key of its chain is not taken") from None
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension):
         raise FactoryRefused(detail="it cannot be read as X.509") from None
+
+
+def _read(der: bytes) -> x509.Certificate:
+    """Raises ValueError, also for a signature that is not of whole octets, which pyca reads as if it were."""
+    certificate = x509.load_der_x509_certificate(der)
+    if der[-len(certificate.signature) - 1]:
+        raise ValueError("unused bits")
+    return certificate
 
 
 # ── what extensions have to say ───────────────────────────────────────────────────────────────────────

@@ -13,6 +13,7 @@ import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from keyborn.domain import errors
 from keyborn.http.bodies import PendingAnswer
@@ -89,12 +90,25 @@ async def on_keyborn_error(_request: Request, error: Exception) -> Response:
     return answer_problem(error)
 
 
-async def on_http_error(_request: Request, error: Exception) -> Response:
-    """Starlette's handler for 404 and 405 of the router."""
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Starlette's handler for 404 and 405 of the router.
+
+    A 405 names the methods of every route of its path (RFC 9110, 15.5.6); the router names one route's.
+    """
     assert isinstance(error, HTTPException)
     status = HTTPStatus(error.status_code)
+    headers = dict(error.headers or {})
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
     sentence = f"{status.description or status.phrase}. The routes are listed in /openapi.json"
-    return _respond(status, status.phrase.lower().replace(" ", "_"), sentence, dict(error.headers or {}))
+    return _respond(status, status.phrase.lower().replace(" ", "_"), sentence, headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What is answered at the path of ``request``."""
+    routes = (each for each in request.app.routes if isinstance(each, Route))
+    found = [each.methods or set() for each in routes if each.path_regex.match(request.url.path)]
+    return set().union(*found)
 
 
 async def on_fault(_request: Request, error: Exception) -> Response:

@@ -198,6 +198,13 @@ def test_no_secret_is_in_any_file_of_the_service(tmp_path: Path) -> None:
         assert not any(canary in raw for canary in canaries), path
 
 
+def test_a_method_that_no_route_has_is_told_those_of_all_routes_of_its_path(server: Server) -> None:
+    """RFC 9110, 15.5.6: devices post their roots where operators read who believes which."""
+    answer = call(server, "PATCH", "/v1/roots", None)
+    assert answer.status == 405
+    assert answer.headers["allow"] == "GET, HEAD, POST"
+
+
 # ── switched off ──
 
 

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,8 @@ def test_a_factory_certificate_enrols_the_name_that_it_says(line: Line) -> None:
     again = line.send(by_certificate(device, PLANT, place=line.place(), payload=said))
     assert (again.status, again.body) == (200, answer.body)
     row = line.last()
-    assert row["actor"] == "f" + row["details"]["factoryCertificate"][:16]
+    assert row["actor"] == "f" + sha256(device.certificate.tbs_certificate_bytes).hexdigest()[:16]
+    assert row["details"]["factoryCertificate"] == sha256(device.der).hexdigest()
     other = payload("sensor-78", make_csr("sensor-78")[1], group)
     line.refused(
         line.send(by_certificate(device, PLANT, place=line.place(), payload=other)), 403, "name_not_permitted"

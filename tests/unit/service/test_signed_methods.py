@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 
 import pytest
 
@@ -193,9 +194,9 @@ async def test_a_factory_certificate_proves_the_name_that_the_rule_makes_of_it(w
     await world.group(LINE, "factory", factory_table())
     body = by_certificate(DEVICE, PLANT, place=await world.place(), payload=payload())
     proven = await made(world, shown(body))
-    found = proven.details["factoryCertificate"]
-    assert (proven.account, proven.scope) == ("f" + found[:16], NameScope(NAME))
-    assert len(found) == 64
+    signed = sha256(DEVICE.certificate.tbs_certificate_bytes).hexdigest()
+    assert (proven.account, proven.scope) == ("f" + signed[:16], NameScope(NAME))
+    assert proven.details["factoryCertificate"] == sha256(DEVICE.der).hexdigest()
     assert (proven.uses, proven.expires_at, proven.is_known, proven.may_replace) == (None, None, False, False)
 
 

@@ -37,7 +37,7 @@ class FactoryMethod:
         scope = _name_of(found, group.factory)
         await self._nonces.spend(signed.nonce)
         return Proven(
-            account=TokenId("f" + found.fingerprint[:16]),
+            account=TokenId("f" + found.signed_digest[:16]),
             scope=scope,
             details={"factoryCertificate": found.fingerprint},
         )
