@@ -2,9 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -22,6 +23,7 @@ CROWD, ROUNDS = (100, 50) if FULL else (20, 2)
 INSTANCES = 10
 """Of the function; each answers one request at a time, so that many are under way at once."""
 BUSY = frozenset({"overloaded", "queued", "registry_unavailable", "iot_unavailable"})
+RETRIES = 5
 
 
 def opened(kind: str, folder: Path) -> AbstractContextManager[Ground]:
@@ -85,7 +87,17 @@ def _in_turn(handler: LambdaHandler, claims: list[dict[str, object]]) -> list[Sa
     return [Said(one["statusCode"], one["body"]) for one in said]
 
 
-@pytest.mark.timeout(900)
+def patiently(ground: Ground, claims: list[Callable[[], dict[str, object]]]) -> list[Said]:
+    """All at once; whoever was told to come again does, with a new request, one after the other."""
+    said = rush(ground, [one() for one in claims])
+    for _ in range(RETRIES):
+        for place, each in enumerate(said):
+            if each.why in BUSY:
+                [said[place]] = rush(ground, [claims[place]()])
+    return said
+
+
+@pytest.mark.timeout(1500)
 def test_one_of_many_gets_the_name(ground: Ground, figure: Figure) -> None:
     answers: Counter[str] = Counter()
     winners: Counter[str] = Counter()
@@ -120,11 +132,12 @@ def test_what_a_group_is_bounded_to_is_not_exceeded_by_who_comes_at_once(
     ground.put("line-few", "refuse", WAYS, **bound)
     yard = Yard(ground, Random(1))
     methods = [METHODS[2 + place % 5] for place in range(CROWD)]
-    claims = [claim(yard, Device(f"few-{place}"), method, "line-few") for place, method in enumerate(methods)]
-    said = rush(ground, claims)
+    devices = [Device(f"few-{place}") for place in range(CROWD)]
+    order = zip(devices, methods, strict=True)
+    said = patiently(ground, [partial(claim, yard, one, method, "line-few") for one, method in order])
     won = sum(bool(yard.holders(f"few-{place}")) for place in range(CROWD))
     assert (won, sum(each.given for each in said)) == (5, 5)
-    assert {each.why for each in said} <= {"201", full, *BUSY}
+    assert {each.why for each in said} <= {"200", "201", full}
 
 
 @pytest.mark.timeout(300)
@@ -133,6 +146,8 @@ def test_what_a_token_is_bounded_to_is_not_exceeded_by_who_comes_at_once(ground:
     bearer = yard.token("*", "line-refuse", uses=3)
     devices = [Device(f"few-{place}") for place in range(CROWD)]
     wishes = [yard.wish(one.name, one.csr, None) for one in devices]
-    said = rush(ground, [ground.event(ENROLL, one, "application/json", bearer) for one in wishes])
+    said = patiently(
+        ground, [partial(ground.event, ENROLL, one, "application/json", bearer) for one in wishes]
+    )
     assert sum(bool(yard.holders(one.name)) for one in devices) == 3
-    assert {each.why for each in said} <= {"201", "token_exhausted", *BUSY}
+    assert {each.why for each in said} <= {"200", "201", "token_exhausted"}

@@ -297,6 +297,7 @@ async def test_a_crash_at_any_effect_and_another_key_end_with_one_active_certifi
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("part", range(4))
 def test_rude_worlds_strand_nobody(ca: EmbeddedAuthority, part: int, figure: Figure) -> None:
     for seed in range(part * SEEDS // 4, (part + 1) * SEEDS // 4):
