@@ -113,6 +113,54 @@ def watch(call: Callable[[], None], *, seconds: float, pause: float = 0.01) -> W
     return Watched(times)
 
 
+SIEGES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Siege:
+    """One attack, and good callers before, during and after it."""
+
+    loot: Loot
+    quiet: Watched
+    loud: Watched
+
+    @property
+    def harmed(self) -> bool:
+        """Whether good callers waited more than twice as long as when it was quiet."""
+        return self.loud.share(0.99) > 2 * self.quiet.share(0.99)
+
+    def told(self, what: str) -> str:
+        """A figure."""
+        rate = f"{self.loot.guesses / self.loot.seconds:.0f} a second"
+        tried = f"{self.loot.guesses} {what}, {rate}, {self.loot.statuses}"
+        return f"{tried}; quiet: {self.quiet}; meanwhile: {self.loud}"
+
+
+def besiege(call: Callable[[], None], attack: Attack, seconds: float) -> Siege:
+    """Quiet first, then under attack, then quiet again."""
+    before = watch(call, seconds=seconds / 4)
+    with attacking(attack) as end:
+        loud = watch(call, seconds=seconds)
+        loot = end()
+    after = watch(call, seconds=seconds / 4)
+    assert loot.guesses >= 5
+    return Siege(loot, Watched([*before.times, *after.times]), loud)
+
+
+def sieges(call: Callable[[], None], attack: Attack, seconds: float) -> list[Siege]:
+    """Attacks up to the first that harmed nobody, three at most, and in none of them anybody gets in.
+
+    What else a machine does may harm callers in one of them; a fault of ours would in each.
+    """
+    done: list[Siege] = []
+    while len(done) < SIEGES and (not done or done[-1].harmed):
+        done.append(besiege(call, attack, seconds))
+        loot = done[-1].loot
+        assert loot.successes == 0
+        assert set(loot.statuses) <= {"401", "429", "none", "left"}, loot
+    return done
+
+
 # ── the process that guesses ──
 
 
