@@ -12,7 +12,9 @@ The readers: ``csr_pem``, ``csr_der``, ``csr_key``, ``csr_subject``, ``csr_wishe
 from dataclasses import dataclass
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
@@ -81,12 +83,15 @@ def _second_opinion(der: bytes, key: RequestKey, name: str, digest: hashes.HashA
     """Have pyca read the request too, insist that it sees the same, and verify the proof of possession.
 
     pyca reads lazily and raises late, from many properties and with an open set of errors: all of them are
-    touched here, once, so that nothing behind this step can meet one. Raises CsrMalformed or CsrBadSignature.
+    touched here, once, so that nothing behind this step can meet one. The key is loaded once, for comparing
+    and for verifying. Raises CsrMalformed or CsrBadSignature.
     """
     try:
         request = x509.load_der_x509_csr(der)
-        is_same = _facts(request) == (key.spki, [name], digest.name, der)
-        is_signed = request.is_signature_valid
+        public = request.public_key()
+        spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        is_same = (spki, *_facts(request)) == (key.spki, [name], digest.name, der)
+        is_signed = _is_signed(request, public, digest)
     except Exception as wrong:  # a hostile request may meet any fault of any layer of pyca
         raise CsrMalformed(detail="a second reader cannot read it") from wrong
     if not is_same:
@@ -95,11 +100,25 @@ def _second_opinion(der: bytes, key: RequestKey, name: str, digest: hashes.HashA
         raise CsrBadSignature
 
 
-def _facts(request: x509.CertificateSigningRequest) -> tuple[bytes, list[str | bytes], str | None, bytes]:
+def _facts(request: x509.CertificateSigningRequest) -> tuple[list[str | bytes], str | None, bytes]:
     """Touch every property that can raise; return those that must agree with our own reading."""
-    spki = request.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    names = [attribute.value for attribute in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    names = [attribute.value for attribute in request.subject if attribute.oid == NameOID.COMMON_NAME]
     digest = request.signature_hash_algorithm
     _ = (list(request.extensions), list(request.attributes), request.signature, request.tbs_certrequest_bytes)
     _ = (request.signature_algorithm_oid, request.signature_algorithm_parameters)
-    return spki, names, digest.name if digest else None, request.public_bytes(Encoding.DER)
+    return names, digest.name if digest else None, request.public_bytes(Encoding.DER)
+
+
+def _is_signed(request: x509.CertificateSigningRequest, public: object, digest: hashes.HashAlgorithm) -> bool:
+    """Whether ``public`` made the request's signature, over what pyca says was signed."""
+    signature, signed = request.signature, request.tbs_certrequest_bytes
+    try:
+        if isinstance(public, ec.EllipticCurvePublicKey):
+            public.verify(signature, signed, ec.ECDSA(digest))
+        elif isinstance(public, rsa.RSAPublicKey):
+            public.verify(signature, signed, padding.PKCS1v15(), digest)
+        else:
+            return False
+    except InvalidSignature:
+        return False
+    return True

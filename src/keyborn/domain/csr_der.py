@@ -6,7 +6,8 @@ elements are bounded, so the time is linear in the input. Errors name the fault,
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 from keyborn.domain.errors import CsrMalformed
 
@@ -25,8 +26,7 @@ _CONSTRUCTED, _HIGH_TAG, _CLASS = 0x20, 0x1F, 0xC0
 _LONG_LENGTH, _LONGEST_LENGTH = 0x80, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(NamedTuple):
     """One tag-length-value: its identifier octet, its content, and the whole as it was sent."""
 
     tag: int
@@ -64,14 +64,20 @@ def _read(data: bytes, at: int, depth: int, budget: _Budget) -> tuple[Element, i
     budget.spend()
     if depth > MAX_DEPTH:
         raise CsrMalformed(detail="its DER is nested too deep")
-    tag = _tag(data, at)
-    start, length = _length(data, at + 1)
+    if at + 2 > len(data):
+        raise CsrMalformed(detail="its DER ends too early")
+    tag, first = data[at], data[at + 1]
+    if tag not in _PLAIN_TAGS:
+        raise CsrMalformed(detail=_fault_of(tag))
+    start, length = (at + 2, first) if first < _LONG_LENGTH else _long_length(data, at + 1)
     end = start + length
     if end > len(data):
         raise CsrMalformed(detail="its DER ends too early")
     content = data[start:end]
     if not tag & _CONSTRUCTED:
-        _check_primitive(tag, content)
+        rule = _RULES.get(tag)
+        if rule is not None and not rule[0](content):
+            raise CsrMalformed(detail=f"its DER has a wrong {rule[1]}")
         return Element(tag, content, data[at:end]), end
     return Element(tag, content, data[at:end], _children(content, depth + 1, budget)), end
 
@@ -79,33 +85,34 @@ def _read(data: bytes, at: int, depth: int, budget: _Budget) -> tuple[Element, i
 def _children(content: bytes, depth: int, budget: _Budget) -> tuple[Element, ...]:
     """Read the elements that fill ``content``."""
     found = []
-    at = 0
-    while at < len(content):
+    at, end = 0, len(content)
+    while at < end:
         child, at = _read(content, at, depth, budget)
         found.append(child)
     return tuple(found)
 
 
-def _tag(data: bytes, at: int) -> int:
-    """Return the identifier octet at ``at``."""
-    if at >= len(data):
-        raise CsrMalformed(detail="its DER ends too early")
-    tag = data[at]
+def _fault_of(tag: int) -> str:
+    """Say what is wrong with an identifier octet that no element of ours may have."""
     if tag & _HIGH_TAG == _HIGH_TAG:
-        raise CsrMalformed(detail="its DER has a tag number above 30")
+        return "its DER has a tag number above 30"
+    return "its DER has an element in a form that only BER allows"
+
+
+def _is_plain(tag: int) -> bool:
+    """Whether an identifier octet has a tag number up to 30, in the form that DER has for it."""
+    if tag & _HIGH_TAG == _HIGH_TAG:
+        return False
     is_sequence_or_set = tag & _HIGH_TAG in (SEQUENCE & _HIGH_TAG, SET & _HIGH_TAG)
-    if not tag & _CLASS and (is_sequence_or_set != bool(tag & _CONSTRUCTED) or not tag):
-        raise CsrMalformed(detail="its DER has an element in a form that only BER allows")
-    return tag
+    return bool(tag & _CLASS) or (is_sequence_or_set == bool(tag & _CONSTRUCTED) and bool(tag))
 
 
-def _length(data: bytes, at: int) -> tuple[int, int]:
+_PLAIN_TAGS = frozenset(filter(_is_plain, range(0x100)))
+
+
+def _long_length(data: bytes, at: int) -> tuple[int, int]:
     """Return where the content starts and how long it is (X.690, 10.1: definite and minimal)."""
-    if at >= len(data):
-        raise CsrMalformed(detail="its DER ends too early")
     first = data[at]
-    if first < _LONG_LENGTH:
-        return at + 1, first
     octets = data[at + 1 : at + 1 + first - _LONG_LENGTH]
     if first == _LONG_LENGTH:
         raise CsrMalformed(detail="its DER has an indefinite length, which only BER allows")
@@ -141,6 +148,8 @@ def _null(content: bytes) -> bool:
 def _oid(content: bytes) -> bool:
     if not 0 < len(content) <= MAX_OID or content[-1] & 0x80:
         return False
+    if _LONG_LENGTH not in content:
+        return True  # an arc that is padded starts with this octet
     starts = b"\x00" + content[:-1]  # the octet before each: an arc starts where it has no continuation bit
     return not any(
         octet == _LONG_LENGTH and not before & 0x80 for before, octet in zip(starts, content, strict=True)
@@ -154,13 +163,6 @@ _RULES: dict[int, tuple[Callable[[bytes], bool], str]] = {
     NULL: (_null, "NULL"),
     OID: (_oid, "OBJECT IDENTIFIER"),
 }
-
-
-def _check_primitive(tag: int, content: bytes) -> None:
-    """Check the content of those primitive types that DER writes in one way only."""
-    rule = _RULES.get(tag)
-    if rule is not None and not rule[0](content):
-        raise CsrMalformed(detail=f"its DER has a wrong {rule[1]}")
 
 
 def expect(element: Element, tag: int, what: str) -> Element:
@@ -188,6 +190,7 @@ def sequence(*parts: bytes) -> bytes:
     return bytes([SEQUENCE, _LONG_LENGTH | len(octets)]) + octets + content
 
 
+@lru_cache(maxsize=256)
 def dotted(oid: bytes) -> str:
     """Write the content of an OBJECT IDENTIFIER, checked by ``read_der``, as ``1.2.840…`` for a sentence."""
     arcs = [0]

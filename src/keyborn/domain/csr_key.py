@@ -66,11 +66,8 @@ class RequestKey:
     """``p256``, ``p384``, ``p521``, or ``rsa`` and the bits."""
     spki: bytes
     """DER SubjectPublicKeyInfo, as it was sent: its only possible encoding."""
-
-    @property
-    def is_rsa(self) -> bool:
-        """Whether it is RSA (else ECDSA)."""
-        return self.kind.startswith("rsa")
+    is_rsa: bool
+    """Whether it is RSA (else ECDSA)."""
 
 
 def read_key(spki: Element) -> RequestKey:
@@ -95,7 +92,7 @@ def _read_rsa(spki: bytes, content: bytes) -> RequestKey:
     if modulus < 0 or exponent < 0:
         raise WeakKey(detail="its modulus or exponent is negative")
     check_rsa(modulus, exponent)
-    return RequestKey(f"rsa{modulus.bit_length()}", spki)
+    return RequestKey(f"rsa{modulus.bit_length()}", spki, is_rsa=True)
 
 
 def _read_point(spki: bytes, kind: str, curve: ec.EllipticCurve, point: bytes) -> RequestKey:
@@ -108,7 +105,7 @@ def _read_point(spki: bytes, kind: str, curve: ec.EllipticCurve, point: bytes) -
     except ValueError:
         raise WeakKey(detail="its point is not on the curve") from None
     check_ec(curve, int.from_bytes(point[1 : 1 + size]))
-    return RequestKey(kind, spki)
+    return RequestKey(kind, spki, is_rsa=False)
 
 
 def _refused_key(algorithm: Element) -> KeyTypeRefused | WeakKey:
