@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from keyborn.domain.enrollment import Attempt, Issue, Repeat
+from keyborn.domain.enrollment import Attempt, Outcome, Repeat
 from keyborn.domain.errors import (
     CredentialRefused,
     GroupFull,
@@ -339,7 +339,7 @@ async def test_a_withdrawn_token_lets_nobody_in_under_a_group(line: GroupingDesk
 async def _rush(two: Two, attempts: list[Attempt]) -> list[BaseException]:
     """All of them at once, half of them at each registry; what was refused. Who is not answered, repeats."""
 
-    async def insist(number: int, attempt: Attempt) -> Issue | Repeat:
+    async def insist(number: int, attempt: Attempt) -> Outcome:
         for repeat in range(40):
             fresh = IntentId(f"{attempt.proposal.id}-{repeat}")
             serial = attempt.proposal.serial * 1000 + repeat

@@ -23,7 +23,7 @@ from keyborn.adapters.sql import SqliteRegistry
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.audit import verify
 from keyborn.domain.certificate import Certificate, CertificateStatus
-from keyborn.domain.enrollment import Issue, Verdict
+from keyborn.domain.enrollment import Granted, Issue, Verdict
 from keyborn.domain.errors import KeybornError
 from keyborn.domain.intent import Intent
 from keyborn.domain.names import KeyHash, ThingName
@@ -216,6 +216,7 @@ class RegistryMachine(RuleBasedStateMachine):
         verdict = self.both(self.registry.claim(attempt), code)
         if verdict is None or expected is None:
             return
+        assert not isinstance(verdict, Granted)
         assert self._told(verdict) == expected
         if isinstance(verdict, Issue):
             self.sagas.append(verdict.intent)

@@ -15,7 +15,7 @@ from keyborn.domain.applicant import Applicant
 from keyborn.domain.approval import Approval, ApprovalState, approval_id
 from keyborn.domain.audit import verify
 from keyborn.domain.certificate import Certificate
-from keyborn.domain.enrollment import Attempt, Issue, Repeat
+from keyborn.domain.enrollment import Attempt, Granted, Issue, Repeat
 from keyborn.domain.group import GroupDocument, Rate, Terms, account_of, window_of
 from keyborn.domain.method import Method
 from keyborn.domain.names import GroupName, NameScope, ThingName
@@ -127,7 +127,7 @@ class GroupingDesk(RenewingDesk):
     ) -> Certificate:
         """The whole saga."""
         verdict = await self.registry.claim(self.joining(who, thing, key_name, rule))
-        if isinstance(verdict, Repeat):
+        if isinstance(verdict, Repeat | Granted):
             return verdict.certificate
         await self.registry.store(verdict.intent, certificate_for(verdict.intent))
         return await self.registry.activate(verdict.intent.id, self.done(thing))

@@ -12,7 +12,7 @@ from keyborn.domain.access_policy.parse import parse_document
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
-from keyborn.domain.enrollment import Attempt, Issue, Repeat
+from keyborn.domain.enrollment import Attempt, Granted, Issue, Repeat
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.method import Method
 from keyborn.domain.names import CertificateId, GroupName, KeyHash, NameScope, ThingName
@@ -163,7 +163,7 @@ class Desk:
     async def enroll(self, token: EnrollmentToken, thing: str, key_name: str) -> Certificate:
         """The whole saga."""
         verdict = await self.registry.claim(self.attempt(token, thing, key_name))
-        if isinstance(verdict, Repeat):
+        if isinstance(verdict, Repeat | Granted):
             return verdict.certificate
         await self.registry.store(verdict.intent, certificate_for(verdict.intent))
         return await self.registry.activate(verdict.intent.id, self.done(thing))

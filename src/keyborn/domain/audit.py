@@ -64,7 +64,7 @@ class ChainHead:
 
 def canonical(event: AuditEvent) -> str:
     """The bytes that are hashed and stored: JSON with sorted keys, no spaces, ASCII."""
-    return json.dumps(
+    return _encode(
         {
             "action": event.action,
             "actor": event.actor,
@@ -73,11 +73,11 @@ def canonical(event: AuditEvent) -> str:
             "outcome": event.outcome,
             "source": event.source,
             "subject": event.subject,
-        },
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=True,
+        }
     )
+
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode
 
 
 def parse_event(text: str) -> AuditEvent:

@@ -12,6 +12,7 @@ from datetime import datetime
 from keyborn.domain.access_policy.attaching import after_replacement
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
+from keyborn.domain.csr import CertificateRequest
 from keyborn.domain.errors import (
     CredentialRefused,
     GroupClosed,
@@ -53,6 +54,12 @@ class Attempt:
     now: datetime
     attributes: Mapping[str, str] = field(default_factory=dict)
     """What a new thing is to carry; an existing one keeps its own."""
+    request: CertificateRequest | None = field(default=None, repr=False)
+    """What proved the key, for a registry that has it signed at once; None: its caller sees to that."""
+    source: str = ""
+    """Network address of the caller, for the audit trail."""
+    proof: Mapping[str, str] = field(default_factory=dict)
+    """What the audit trail says of the permission."""
 
     @property
     def thing(self) -> ThingName:
@@ -120,6 +127,19 @@ class Issue:
 
 
 Verdict = Repeat | Issue
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a registry answers that has the certificate signed itself: it is active, durable and audited."""
+
+    certificate: Certificate
+    repeated: bool
+    """Whether it had been given before, or its contents had been written down before."""
+
+
+Outcome = Verdict | Granted
+"""What a claim comes to."""
 
 
 @dataclass(frozen=True, slots=True)

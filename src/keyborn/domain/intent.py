@@ -25,7 +25,7 @@ class Intent:
     token: TokenId
     created_at: datetime
     serial: int
-    """1 to 159 random bits (RFC 5280 4.1.2.2: at most 20 octets, positive)."""
+    """Positive, at most 20 octets (RFC 5280 4.1.2.2), with 64 bits or more that nobody can guess."""
     not_before: datetime
     not_after: datetime
     slot: Slot = Slot.CURRENT

@@ -112,6 +112,14 @@ class CertificateAuthority(Protocol):
         ...
 
 
+class Signer(Protocol):
+    """Capability of an authority that does not wait: a registry may have it sign within a claim."""
+
+    def sign(self, approved: ApprovedRequest) -> bytes:
+        """Sign; returns the leaf's DER. May be called from another thread than the rest."""
+        ...
+
+
 class RootKeeper(Protocol):
     """The roots of an authority, changed in three steps; each is durable when its call returns.
 

@@ -17,7 +17,7 @@ from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.checkpoint import Checkpoint
-from keyborn.domain.enrollment import Attempt, Verdict
+from keyborn.domain.enrollment import Attempt, Outcome, Verdict
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.renewal import Confirmation, RenewalAttempt
@@ -43,7 +43,7 @@ def require_page(entries: Sequence[object]) -> None:
 class Enrollments(Protocol):
     """The saga's side of the registry."""
 
-    async def claim(self, attempt: Attempt) -> Verdict:
+    async def claim(self, attempt: Attempt) -> Outcome:
         """Gather the standing, ``decide``, and record the intent, all under one uniqueness guarantee.
 
         An ``Issue`` that is not resumed has been written: intent (which supersedes an open one of the same
@@ -52,6 +52,11 @@ class Enrollments(Protocol):
         of the token, and of the group's accounts. A resumed one writes only the redemptions that had not been
         paid for the pair yet. Refusals write nothing; a token that the registry does not know counts as
         withdrawn. Raises what ``decide`` raises.
+
+        A registry that was given a ``Signer`` answers an attempt that has its ``request`` by ``Granted``: it
+        has signed, kept, made active and audited what it decided, in one effect, of which nothing leaves
+        before all of it is durable; ``store`` and ``activate`` are not called then. A resumed intent keeps
+        its contents. Then it raises what the signer raises, too, and has written nothing.
         """
         ...
 

@@ -3,7 +3,7 @@
 Order (design PROTOCOL "Enroll"): authenticate, admission slot, turn under a quota (or credit, which is paid
 before anything is signed), parse, decide and record the intent, sign, store, activate and audit, answer.
 Each is one durable effect; a crash between any two leaves at most an inactive leftover that the next attempt
-or the sweeper settles.
+or the sweeper settles. A registry that has a signer takes all from the decision to the audit in one effect.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from keyborn.domain.attributes import parse_attributes
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.csr import CertificateRequest, parse_csr
-from keyborn.domain.enrollment import Attempt, Issue, Repeat, Verdict
+from keyborn.domain.enrollment import Attempt, Granted, Issue, Outcome, Repeat
 from keyborn.domain.errors import (
     ApprovalsFull,
     AwaitsApproval,
@@ -29,6 +29,7 @@ from keyborn.domain.errors import (
     Unavailable,
     WebhookUnavailable,
 )
+from keyborn.domain.granting import enrolled
 from keyborn.domain.group import TakenRule
 from keyborn.domain.intent import Intent
 from keyborn.domain.issuance import require_own_name
@@ -205,10 +206,18 @@ class RegistrationAuthority:
         verdict, csr = await self._at_its_turn(case)
         if isinstance(verdict, Repeat):
             return Enrollment(verdict.certificate, repeated=True)
+        if isinstance(verdict, Granted):
+            return self._granted(verdict)
         self._on_step(SagaStep.CLAIMED)
         return await self._issue(verdict, csr, case)
 
-    async def _at_its_turn(self, case: _Case) -> Claimed:
+    def _granted(self, verdict: Granted) -> Enrollment:
+        """The registry has taken the steps that are left, and told of them (``domain.granting``)."""
+        if not verdict.repeated:
+            self._on_step(SagaStep.ACTIVATED)
+        return Enrollment(verdict.certificate, verdict.repeated)
+
+    async def _at_its_turn(self, case: _Case) -> Claimed[Outcome]:
         """A stranger stands in no line: first a condition confirms it, or makes it wait."""
         wish = None if case.applicant.is_proved else await self._wish(case)
         place = _place(case.applicant, case.request.thing_name, self._clock.now())
@@ -228,7 +237,7 @@ class RegistrationAuthority:
         case.applicant = await self._conditions.met(case.applicant, parsed)
         return parsed, csr
 
-    async def _claim(self, case: _Case, wish: _Wish | None, turn: Turn) -> Claimed:
+    async def _claim(self, case: _Case, wish: _Wish | None, turn: Turn) -> Claimed[Outcome]:
         parsed, csr = wish or await self._wish(case)
         try:
             return await self._attempt(case, parsed, csr, turn), csr
@@ -238,7 +247,7 @@ class RegistrationAuthority:
         case.applicant = await self._conditions.met(case.applicant, replace(parsed, taken=True))
         return await self._attempt(case, parsed, csr, turn), csr
 
-    async def _attempt(self, case: _Case, parsed: Request, csr: CertificateRequest, turn: Turn) -> Verdict:
+    async def _attempt(self, case: _Case, parsed: Request, csr: CertificateRequest, turn: Turn) -> Outcome:
         attempt = self._drafted(case.applicant, parsed, csr)
         return await beside(self._enrollments.claim(attempt), turn.meanwhile())
 
@@ -249,6 +258,9 @@ class RegistrationAuthority:
             proposal=self._propose(request.thing, csr, applicant),
             now=self._clock.now(),
             attributes=parse_attributes({**request.attributes, **given}),
+            request=csr,
+            source=request.source,
+            proof=_grounds(applicant),
         )
 
     def _parse(self, request: EnrollmentRequest, applicant: Applicant) -> _Wish:
@@ -273,16 +285,7 @@ class RegistrationAuthority:
         return Enrollment(active, repeated)
 
     def _success(self, intent: Intent, certificate: Certificate, case: _Case) -> AuditEvent:
-        facts = {"certificateId": certificate.id, "keyHash": intent.key_hash, "slot": intent.slot.value}
-        return AuditEvent(
-            self._clock.now(),
-            "enroll",
-            "done",
-            intent.thing,
-            intent.token,
-            case.request.source,
-            _grounds(case.applicant) | facts,
-        )
+        return enrolled(intent, certificate, self._clock.now(), case.request.source, _grounds(case.applicant))
 
     def _refusal(self, request: EnrollmentRequest, applicant: Applicant, refusal: KeybornError) -> AuditEvent:
         now, subject, why = self._clock.now(), _subject(request), _grounds(applicant)

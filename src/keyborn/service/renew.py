@@ -16,7 +16,7 @@ from cryptography import x509
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.csr import CertificateRequest, parse_csr
-from keyborn.domain.enrollment import Repeat
+from keyborn.domain.enrollment import Repeat, Verdict
 from keyborn.domain.errors import (
     BadNonce,
     KeybornError,
@@ -181,7 +181,7 @@ class RenewalAuthority:
             )
             return Enrollment(active, repeated)
 
-    async def _claim(self, caller: SignedCaller, csr: object, turn: Turn) -> Claimed:
+    async def _claim(self, caller: SignedCaller, csr: object, turn: Turn) -> Claimed[Verdict]:
         request = parse_csr(csr)
         require_name(request, caller.certificate.thing)
         self._on_step(SagaStep.PARSED)

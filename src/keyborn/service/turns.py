@@ -1,15 +1,18 @@
 """A claim at its turn, or on credit: what enrolment and renewal share where a quota bounds what is signed."""
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from keyborn.domain.csr import CertificateRequest
-from keyborn.domain.enrollment import Issue, Verdict
+from keyborn.domain.enrollment import Granted, Issue, Outcome
 from keyborn.domain.errors import KeybornError
 from keyborn.domain.intent import Intent
 from keyborn.ports import Leases
 from keyborn.service.quota import Confirm, NoQuota, Quota, Turn
 
-Claimed = tuple[Verdict, CertificateRequest]
+V = TypeVar("V", bound=Outcome)
+
+Claimed = tuple[V, CertificateRequest]
 
 
 class Turns:
@@ -21,8 +24,8 @@ class Turns:
         self._leases = leases
 
     async def claim(
-        self, place: str, confirm: Confirm, claim: Callable[[Turn], Awaitable[Claimed]]
-    ) -> Claimed:
+        self, place: str, confirm: Confirm, claim: Callable[[Turn], Awaitable[Claimed[V]]]
+    ) -> Claimed[V]:
         """Claim at one's turn, or on credit. A turn that brings no new certificate is the next caller's.
 
         Raises Queued with the time to return, and what ``confirm`` and ``claim`` raise.
@@ -34,6 +37,8 @@ class Turns:
             if isinstance(verdict, Issue):
                 await self._require(turn, verdict.intent)
                 issuing = True
+            elif isinstance(verdict, Granted):
+                issuing = not verdict.repeated  # signed within the claim: no quota bounds such an authority
         finally:
             if not issuing:
                 turn.give_back()

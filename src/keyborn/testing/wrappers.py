@@ -10,7 +10,7 @@ from keyborn.domain.api_key import ApiKey, ApiKeyId
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.checkpoint import Checkpoint
-from keyborn.domain.enrollment import Attempt, Verdict
+from keyborn.domain.enrollment import Attempt, Outcome, Verdict
 from keyborn.domain.errors import KeybornError, RegistryUnavailable, Unavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.issuance import ApprovedRequest
@@ -79,7 +79,7 @@ class FaultyRegistry:
         self._real = real
         self._world = world
 
-    async def claim(self, attempt: Attempt) -> Verdict:
+    async def claim(self, attempt: Attempt) -> Outcome:
         """See ``Enrollments.claim``."""
         return await self._world.effect("registry.claim", lambda: self._real.claim(attempt))
 

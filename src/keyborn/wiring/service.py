@@ -58,6 +58,7 @@ from keyborn.settings import Address, ServerSettings
 from keyborn.wiring.methods import Around, every_method
 from keyborn.wiring.offices import audit_ports, authority_rows, public_url, roots_ports
 from keyborn.wiring.roots import FolderRoots, Listening
+from keyborn.wiring.signing import SigningInPlace
 from keyborn.wiring.use_cases import Grouping, Offices
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
@@ -105,7 +106,10 @@ class LocalService:
         self._options = options or ServeOptions()
         self._clock: Clock = SystemClock()
         self._entropy: Entropy = SystemEntropy()
-        self._registry = SqliteRegistry(folder.registry)
+        self._signing = SigningInPlace()
+        self._registry = SqliteRegistry(
+            folder.registry, signer=self._signing, on_grant=self._signing.telling(self._options.on_step)
+        )
         self._nonces = MemoryNonces(self._clock, self._entropy)
         self._late = LateRefusals()
         self._offices = Offices(
@@ -139,7 +143,7 @@ class LocalService:
             await self._offices.policies(None).ship(
                 DEFAULT_POLICY, device_policy(self._settings.topic_prefix)
             )
-            authority = self._open_authority()
+            authority = self._signing.authority = self._open_authority()
             await self._notary.prepare()
             stack.push_async_callback(self._vouch)  # when nothing decides any more
             identity = self._open_identity(authority)

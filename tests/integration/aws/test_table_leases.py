@@ -34,6 +34,7 @@ async def test_of_fifty_equal_enrollments_one_signs_and_all_have_its_certificate
             verdict = await at.registry.claim(at.attempt(token, "lamp-1", "k1"))
             if isinstance(verdict, Repeat):
                 return verdict.certificate.der
+            assert isinstance(verdict, Issue)
             signed += 1
             await at.registry.store(verdict.intent, certificate_for(verdict.intent, str(signed)))
             return (await at.registry.activate(verdict.intent.id, at.done("lamp-1"))).der

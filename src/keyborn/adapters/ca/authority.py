@@ -6,7 +6,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from keyborn.adapters.ca.certificates import Contents, Signer, Stamp
+from keyborn.adapters.ca.certificates import Contents, Stamp
 from keyborn.adapters.ca.check import check_issued
 from keyborn.adapters.ca.leaf import DeviceContents, DeviceForm
 from keyborn.adapters.ca.material import Material, open_material
@@ -34,7 +34,8 @@ def open_authority(
 class EmbeddedAuthority:
     """Signs what the registration authority approved; the leaf is what the profile says, whatever was asked.
 
-    Signing takes about 0.1 ms of CPU (bench/ca.py), so it runs on the event loop.
+    Signing takes about 0.1 ms of CPU (bench/ca.py), so it waits for nothing: on the event loop, or where a
+    registry has it done within a claim (``ports.Signer``).
     """
 
     def __init__(self, material: Material) -> None:
@@ -49,21 +50,25 @@ class EmbeddedAuthority:
         self._introduced, self._outgoing = material.introduced, material.outgoing
 
     async def issue(self, approved: ApprovedRequest) -> bytes:
-        """Sign a device's leaf; returns its DER, compared with the intent.
+        """See ``sign``."""
+        return self.sign(approved)
+
+    def sign(self, approved: ApprovedRequest) -> bytes:
+        """Sign a device's leaf; returns its DER, compared with the intent. From any thread.
 
         Raises TypeError for anything but an ApprovedRequest; CaDates; IssuedDiffersError (a fault of ours).
         """
         if type(approved) is not ApprovedRequest:
             raise TypeError("a certificate authority signs an ApprovedRequest and nothing else")
-        contents = _device_contents(approved)
-        _require_inside(contents.validity, self._devices)
-        der = self._device_form.sign(contents)
+        contents, form = _device_contents(approved), self._device_form  # one form: adopt may come between
+        _require_inside(contents.validity, form.validity)
+        der = form.sign(contents)
         check_issued(der, approved)
         return der
 
     def issue_service(self, contents: Contents) -> x509.Certificate:
         """Sign the service's own leaf, by the server intermediate; raises CaDates."""
-        _require_inside(contents.validity, self._servers)
+        _require_inside(contents.validity, self._servers.validity)
         return self._service_stamp.certificate(contents)
 
     def chain_pem(self, der: bytes | None = None) -> str:
@@ -112,8 +117,7 @@ def _device_contents(approved: ApprovedRequest) -> DeviceContents:
     return DeviceContents(intent.thing, approved.public_key_der, intent.serial, validity)
 
 
-def _require_inside(validity: Validity, signer: Signer) -> None:
-    outer = signer.validity
+def _require_inside(validity: Validity, outer: Validity) -> None:
     if not validity.within(outer):
         begins, ends = outer.not_before.isoformat(), outer.not_after.isoformat()
         raise CaDates(seconds=_RETRY, begins=begins, ends=ends)

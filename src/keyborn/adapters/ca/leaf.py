@@ -65,6 +65,8 @@ class DeviceForm:
 
     def __init__(self, signer: Signer) -> None:
         self._key = signer.key
+        self.validity = signer.validity
+        """The signer's own dates: nothing it signs may lie outside."""
         self._issuer = signer.certificate.subject.public_bytes()
         self._extensions = b"".join(
             (

@@ -10,21 +10,23 @@ from keyborn.adapters.sql.session import Session
 from keyborn.domain.enrollment import Account, Attempt, Standing
 from keyborn.domain.group import Terms
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.names import GroupName, KeyHash, ThingName
+from keyborn.domain.names import GroupName, KeyHash, ThingName, fold_name
 from keyborn.domain.token import TokenId
 
 _KNOWN = (
     "SELECT t.uses_taken, t.withdrawn_at, t.digest,"
     " (SELECT intent FROM redemptions WHERE thing = ? AND key_hash = ? AND token = t.id),"
     " (SELECT thing FROM keys WHERE key_hash = ?),"
-    " (SELECT at FROM key_tombstones WHERE key_hash = ?) "
+    " (SELECT at FROM key_tombstones WHERE key_hash = ?),"
+    " (SELECT name FROM things WHERE folded = ?) "
     "FROM tokens t WHERE t.id = ?"
 )
 _PROVED = (
     "SELECT coalesce((SELECT taken FROM accounts WHERE id = ?), 0), NULL, NULL,"
     " (SELECT intent FROM redemptions WHERE thing = ? AND key_hash = ? AND token = ?),"
     " (SELECT thing FROM keys WHERE key_hash = ?),"
-    " (SELECT at FROM key_tombstones WHERE key_hash = ?)"
+    " (SELECT at FROM key_tombstones WHERE key_hash = ?),"
+    " (SELECT name FROM things WHERE folded = ?)"
 )
 _OF_GROUP = (
     "SELECT (SELECT name FROM groups WHERE name = ?),"
@@ -32,33 +34,38 @@ _OF_GROUP = (
     " (SELECT taken FROM accounts WHERE id = ?),"
     " (SELECT taken FROM accounts WHERE id = ?)"
 )
+_REDEEM = "INSERT INTO redemptions (thing, key_hash, token, intent) VALUES (?, ?, ?, ?)"
+_USE = "UPDATE tokens SET uses_taken = uses_taken + 1 WHERE id = ?"
 _COUNT = "INSERT INTO accounts (id, taken) VALUES (?, 1) ON CONFLICT (id) DO UPDATE SET taken = taken + 1"
 _OTHER_PERIODS = "DELETE FROM accounts WHERE id > ? AND id < ? AND id <> ?"
 
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """What is kept of an attempt's credential and key."""
+    """What is kept of an attempt's credential, key and name: one question answers it all."""
 
     uses_taken: int
     withdrawn: bool
     redeemed: bool
     key_owner: ThingName | None
     key_revoked: bool
+    namesake: ThingName | None
+    """The thing that has this name, or one that differs by case alone."""
 
 
 def permission(session: Session, attempt: Attempt) -> Permission | None:
     """What is known of the credential, and the key; None for one that has to be known and is not."""
     who, thing, key = attempt.applicant, attempt.thing, attempt.key
+    folded = fold_name(thing)
     if who.is_known:
-        row = session.one(_KNOWN, thing, key, key, key, who.token)
+        row = session.one(_KNOWN, thing, key, key, key, folded, who.token)
     else:
-        row = session.one(_PROVED, who.token, thing, key, who.token, key, key)
+        row = session.one(_PROVED, who.token, thing, key, who.token, key, key, folded)
     if row is None:
         return None
-    taken, withdrawn_at, digest, redeemed_for, owner, revoked_at = row
+    taken, withdrawn_at, digest, redeemed_for, owner, revoked_at, namesake = row
     refused = withdrawn_at is not None or (who.is_known and not who.showed(digest))
-    return Permission(taken, refused, redeemed_for is not None, owner, revoked_at is not None)
+    return Permission(taken, refused, redeemed_for is not None, owner, revoked_at is not None, namesake)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,22 +93,27 @@ def membership(session: Session, attempt: Attempt) -> Membership:
 
 
 def charge(
-    session: Session, owed: Sequence[Account], standing: Standing, attempt: Attempt, intent: IntentId
+    session: Session,
+    owed: Sequence[Account],
+    standing: Standing,
+    attempt: Attempt,
+    intent: IntentId,
+    *,
+    settled: bool = False,
 ) -> None:
-    """Let every account that is owed pay for the attempt's pair, on behalf of ``intent``."""
+    """Let every account that is owed pay for the attempt's pair, on behalf of ``intent``.
+
+    ``settled``: it is active at once, and what ``settle`` would take away again is not written.
+    """
+    terms = attempt.applicant.terms
+    period = terms.rate.account if settled and terms is not None and terms.rate is not None else None
     for account in owed:
-        session.run(
-            "INSERT INTO redemptions (thing, key_hash, token, intent) VALUES (?, ?, ?, ?)",
-            attempt.thing,
-            attempt.key,
-            account.id,
-            intent,
-        )
+        if account.id != period:
+            session.run(_REDEEM, attempt.thing, attempt.key, account.id, intent)
         if attempt.applicant.is_known and account.id == attempt.applicant.token:
-            session.run("UPDATE tokens SET uses_taken = uses_taken + 1 WHERE id = ?", account.id)
+            session.run(_USE, account.id)
         else:
             session.run(_COUNT, account.id)
-    terms = attempt.applicant.terms
     if terms is not None and not standing.rate_taken and not standing.group_redeemed:
         _forget_periods(session, terms)
 

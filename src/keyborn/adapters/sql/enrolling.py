@@ -15,7 +15,7 @@ from keyborn.domain.certificate import Certificate, CertificateStatus, Slot
 from keyborn.domain.enrollment import Attempt, Issue, Standing, Verdict, claimed, decide, owed, staged
 from keyborn.domain.errors import EnrollmentInterrupted, ThingRevoked
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.names import KeyHash, ThingName, fold_name
+from keyborn.domain.names import KeyHash, ThingName
 from keyborn.domain.thing import Thing, ThingStatus
 
 _ATTACHED = rows.CERTIFICATES + "JOIN attachments a ON a.certificate = c.id WHERE a.thing = ? AND a.slot = ?"
@@ -33,27 +33,31 @@ _STAGED = (
 
 def claim(session: Session, attempt: Attempt) -> Verdict:
     """See ``Enrollments.claim``."""
-    standing = _standing(session, attempt)
+    standing = gather(session, attempt)
     verdict = decide(standing, attempt)
-    if not isinstance(verdict, Issue):
-        return verdict
-    if not verdict.resumed:
-        _record(session, standing, attempt, verdict.intent)
-    accounts.charge(session, owed(standing, attempt), standing, attempt, verdict.intent.id)
+    if isinstance(verdict, Issue):
+        write(session, standing, attempt, verdict)
     return verdict
 
 
-def _standing(session: Session, attempt: Attempt) -> Standing:
+def write(session: Session, standing: Standing, attempt: Attempt, verdict: Issue) -> None:
+    """What an ``Issue`` leaves behind until it is active, and what it has to pay."""
+    if not verdict.resumed:
+        _record(session, standing, attempt, verdict.intent)
+    accounts.charge(session, owed(standing, attempt), standing, attempt, verdict.intent.id)
+
+
+def gather(session: Session, attempt: Attempt) -> Standing:
+    """What is known of an attempt; a new name and key under no group take one question."""
     permission = accounts.permission(session, attempt)
     if permission is None:
         return Standing(token_withdrawn=True)
     member = accounts.membership(session, attempt)
-    row = session.one(rows.THINGS + "WHERE folded = ?", fold_name(attempt.thing))
-    existing = None if row is None else rows.thing(row)
-    same = existing is not None and existing.name == attempt.thing
+    same = permission.namesake == attempt.thing
+    row = session.one(rows.THINGS + "WHERE name = ?", attempt.thing) if same else None
     return Standing(
-        thing=existing if same else None,
-        case_twin=existing.name if existing is not None and not same else None,
+        thing=None if row is None else rows.thing(row),
+        case_twin=None if same else permission.namesake,
         key_owner=permission.key_owner,
         key_revoked=permission.key_revoked,
         current=attached(session, attempt.thing, Slot.CURRENT) if same else None,
@@ -97,7 +101,7 @@ def _record(session: Session, standing: Standing, attempt: Attempt, intent: Inte
 def record_intent(session: Session, intent: Intent) -> None:
     """Write an intent down, and bind its key."""
     session.run(
-        "INSERT INTO keys (key_hash, thing, intent) VALUES (?, ?, ?) ON CONFLICT (key_hash) DO NOTHING",
+        rows.ADD_KEY + " ON CONFLICT (key_hash) DO NOTHING",
         intent.key_hash,
         intent.thing,
         intent.id,
@@ -127,20 +131,7 @@ def store(session: Session, intent: Intent, certificate: Certificate) -> Certifi
     if session.one("SELECT id FROM intents WHERE id = ?", intent.id) is None:
         return _winner(session, intent)
     first = session.run(
-        "INSERT INTO certificates "
-        "(id, intent, serial, thing, key_hash, der, not_before, not_after, status, slot, renews) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (intent) DO NOTHING",
-        kept.id,
-        intent.id,
-        rows.to_serial(intent.serial),
-        kept.thing,
-        kept.key_hash,
-        kept.der,
-        rows.to_ms(kept.not_before),
-        rows.to_ms(kept.not_after),
-        kept.status.value,
-        kept.slot.value,
-        kept.renews,
+        rows.ADD_CERTIFICATE + " ON CONFLICT (intent) DO NOTHING", *rows.certificate_row(intent, kept)
     )
     return kept if first else _winner(session, intent)
 
@@ -203,8 +194,7 @@ def attach(session: Session, certificate: Certificate, *, in_use: bool) -> None:
             *place,
         )
     session.run(
-        "INSERT INTO attachments (thing, slot, certificate) VALUES (?, ?, ?) "
-        "ON CONFLICT (thing, slot) DO UPDATE SET certificate = excluded.certificate",
+        rows.ATTACH + " ON CONFLICT (thing, slot) DO UPDATE SET certificate = excluded.certificate",
         *place,
         certificate.id,
     )

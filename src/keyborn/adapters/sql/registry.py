@@ -10,6 +10,8 @@ from typing import Self
 
 from keyborn.adapters.sql import believing, ending, enrolling, policies, renewing, rows, schema, vouching
 from keyborn.adapters.sql.api_keys import ApiKeyTable
+from keyborn.adapters.sql.backfill import Backfill
+from keyborn.adapters.sql.granting import Granting
 from keyborn.adapters.sql.group_tables import GroupTables
 from keyborn.adapters.sql.reads import Reader
 from keyborn.adapters.sql.session import Session
@@ -19,15 +21,16 @@ from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.audit import AuditEvent, AuditRecord
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.checkpoint import Checkpoint
-from keyborn.domain.enrollment import Attempt, Verdict
+from keyborn.domain.enrollment import Attempt, Outcome, Verdict
 from keyborn.domain.errors import RegistryUnavailable, RegistryUnusable
+from keyborn.domain.granting import GrantListener, unheard
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import CertificateId, ThingName
 from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
-from keyborn.ports import page_size
+from keyborn.ports import Signer, page_size
 
 
 class SqliteRegistry(GroupTables, ApiKeyTable):
@@ -36,12 +39,28 @@ class SqliteRegistry(GroupTables, ApiKeyTable):
     Before ``open`` and after ``close`` every method raises RegistryUnavailable.
     """
 
-    def __init__(self, path: Path, *, waiting_limit: int = 4096, batch_limit: int = 128) -> None:
-        """``waiting_limit`` commands may queue, ``batch_limit`` share a commit. Touches no file yet."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        signer: Signer | None = None,
+        on_grant: GrantListener = unheard,
+        waiting_limit: int = 4096,
+        batch_limit: int = 128,
+    ) -> None:
+        """``waiting_limit`` commands may queue, ``batch_limit`` share a commit. Touches no file yet.
+
+        ``signer``: what a claim decides is signed and made active at once; None: its caller sees to that.
+        ``on_grant`` hears the steps of that, in the writer's thread.
+        """
         self._path = path
         self._writer = Writer(
-            lambda: schema.connect_writer(path), waiting_limit=waiting_limit, batch_limit=batch_limit
+            lambda: schema.connect_writer(path),
+            waiting_limit=waiting_limit,
+            batch_limit=batch_limit,
+            backfill=Backfill(lambda: schema.connect_backfill(path)),
         )
+        self._claim = enrolling.claim if signer is None else Granting(signer.sign, on_grant).claim
         self._lookups = Reader(path)
         self._pages = Reader(path)
 
@@ -86,9 +105,9 @@ class SqliteRegistry(GroupTables, ApiKeyTable):
 
     # ── enrolment ─────────────────────────────────────────────────────────────────────────────────────
 
-    async def claim(self, attempt: Attempt) -> Verdict:
+    async def claim(self, attempt: Attempt) -> Outcome:
         """See ``Enrollments.claim``."""
-        return await self._writer.run(lambda session: enrolling.claim(session, attempt))
+        return await self._writer.run(lambda session: self._claim(session, attempt))
 
     async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
         """See ``Enrollments.store``."""

@@ -57,6 +57,13 @@ ADD_THING = (
     "INSERT INTO things (name, folded, status, key_hash, created_at, attributes, kind, policies, grp,"
     " thing_type) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+ADD_KEY = "INSERT INTO keys (key_hash, thing, intent) VALUES (?, ?, ?)"
+ADD_CERTIFICATE = (
+    "INSERT INTO certificates "
+    "(id, intent, serial, thing, key_hash, der, not_before, not_after, status, slot, renews) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+ATTACH = "INSERT INTO attachments (thing, slot, certificate) VALUES (?, ?, ?)"
 PUT_POLICY = (
     "INSERT INTO policies (name, document, version, updated_at, shipped) VALUES (?, ?, ?, ?, ?) "
     "ON CONFLICT (name) DO UPDATE SET document = excluded.document, version = excluded.version,"
@@ -123,12 +130,15 @@ def thing(row: Row) -> Thing:
     )
 
 
-def thing_row(value: Thing) -> tuple[object, ...]:
-    """Write what ADD_THING takes: a record that has neither grace nor release yet."""
+def thing_row(value: Thing, status: ThingStatus | None = None) -> tuple[object, ...]:
+    """Write what ADD_THING takes: a record that has neither grace nor release yet.
+
+    ``status`` takes the place of the record's.
+    """
     return (
         value.name,
         fold_name(value.name),
-        value.status.value,
+        (status or value.status).value,
         value.key_hash,
         to_ms(value.created_at),
         to_json(value.attributes),
@@ -158,6 +168,23 @@ def certificate(row: Row) -> Certificate:
         Slot(slot),
         maybe_moment(connected_at),
         renews,
+    )
+
+
+def certificate_row(intent: Intent, value: Certificate) -> tuple[object, ...]:
+    """Write what ADD_CERTIFICATE takes: one that was signed for ``intent``, and has never connected."""
+    return (
+        value.id,
+        intent.id,
+        to_serial(intent.serial),
+        value.thing,
+        value.key_hash,
+        value.der,
+        to_ms(value.not_before),
+        to_ms(value.not_after),
+        value.status.value,
+        value.slot.value,
+        value.renews,
     )
 
 

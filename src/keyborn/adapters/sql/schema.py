@@ -17,8 +17,8 @@ WRITER_PATIENCE_MS = 5000
 READER_PATIENCE_MS = 100
 """Readers never wait for the writer in WAL mode; this covers the moments of recovery after a crash."""
 WRITER_CACHE_KIB = 32 * 1024
-CHECKPOINT_PAGES = 4000
-"""16 MiB of write-ahead log between two checkpoints."""
+LOG_LIMIT = 64 * 1024 * 1024
+"""Bytes: a write-ahead log that had to grow beyond gives the rest of its room back."""
 
 _PRIVATE = 0o600
 
@@ -117,9 +117,18 @@ def connect_writer(path: Path) -> sqlite3.Connection:
     connection.execute(f"PRAGMA busy_timeout = {WRITER_PATIENCE_MS}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")  # not while anybody waits for a commit: Backfill
+    connection.execute(f"PRAGMA journal_size_limit = {LOG_LIMIT}")
     connection.execute(f"PRAGMA cache_size = -{WRITER_CACHE_KIB}")
     connection.execute("PRAGMA temp_store = MEMORY")  # what savepoints remember; never worth a file
+    return connection
+
+
+def connect_backfill(path: Path) -> sqlite3.Connection:
+    """A connection that copies the log into the file beside the writer, and waits for nobody."""
+    connection = _connect(path, "rw")
+    connection.execute("PRAGMA busy_timeout = 0")
+    connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 

@@ -11,9 +11,14 @@ _CHAIN = "INSERT INTO audit (sequence, event, previous, hash) VALUES (?, ?, ?, ?
 
 
 class Session:
-    """One transaction of the writer, shared by a batch of commands; each has a savepoint of its own."""
+    """One transaction of the writer, shared by a batch of commands.
+
+    Commands run one after the other in it. A savepoint for each costs as much as one of its statements, so
+    there are none until a command has failed half done; then the batch is run again, with them.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
         self._execute = connection.execute
         self._execute_many = connection.executemany
         self._head = self._head_before = ChainHead()
@@ -49,10 +54,21 @@ class Session:
         """Append an event to the audit trail; it stays only if the command's effect does."""
         body, previous = canonical(event), self._head
         sequence = previous.sequence + 1
-        self._head = ChainHead(sequence, link(previous.hash, sequence, body))
-        self.run(_CHAIN, sequence, body, previous.hash, self._head.hash)
+        digest = link(previous.hash, sequence, body)
+        self._execute(_CHAIN, (sequence, body, previous.hash, digest))
+        self._head = ChainHead(sequence, digest)
 
     # ── for the writer alone ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def changes(self) -> int:
+        """Rows that this connection has written since it was opened; what was taken back counts, too."""
+        return self._connection.total_changes
+
+    def restart(self) -> None:
+        """Take back the whole transaction and begin another."""
+        self._execute("ROLLBACK")
+        self.begin()
 
     def begin_command(self) -> None:
         """From here on, ``undo_command`` can go back to this point."""

@@ -2,6 +2,9 @@
 
 Commands queue up while a commit is being fsynced; the next transaction takes as many as wait, up to a limit.
 Under load that is dozens of enrolments for each fsync, and alone a command waits for nobody.
+
+A command that refuses has written nothing: decisions come before writes. One that breaks off half done, which
+is rare, makes the writer take the whole batch back and run it again, each command in a savepoint.
 """
 
 import asyncio
@@ -14,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from keyborn.adapters.sql.backfill import Backfill
 from keyborn.adapters.sql.session import Session
 from keyborn.domain.errors import RegistryUnavailable
 
@@ -29,8 +33,8 @@ _FAULTS_OF_A_COMMAND = (
     sqlite3.NotSupportedError,
     sqlite3.ProgrammingError,
 )
-_DECISIONS = 3
-"""How often a command that meets a constraint reads and decides again."""
+_DECISIONS = 2
+"""How often a command that meets a constraint may read and decide in a guarded run."""
 
 
 @dataclass(slots=True)
@@ -62,6 +66,8 @@ class Counters:
     failures: int = 0
     """Batches that could not be committed."""
     largest_batch: int = 0
+    redone: int = 0
+    """Batches that were run a second time, guarded, because a command broke off half done."""
 
 
 @dataclass(slots=True)
@@ -77,10 +83,19 @@ class Writer:
     """Runs commands one after the other, many to a transaction, and answers when they are on disk."""
 
     def __init__(
-        self, connect: Callable[[], sqlite3.Connection], *, waiting_limit: int = 4096, batch_limit: int = 128
+        self,
+        connect: Callable[[], sqlite3.Connection],
+        *,
+        waiting_limit: int = 4096,
+        batch_limit: int = 128,
+        backfill: Backfill | None = None,
     ) -> None:
-        """``connect`` is called in the writer's thread, again after every failure."""
+        """``connect`` is called in the writer's thread, again after every failure.
+
+        ``backfill`` folds the write-ahead log where the writer's connection does not do it itself.
+        """
         self.counters = Counters()
+        self._backfill = backfill
         self._connect = connect
         self._waiting_limit = waiting_limit
         self._batch_limit = batch_limit
@@ -124,8 +139,16 @@ class Writer:
             while batch := self._next_batch():
                 self._commit_together(batch)
                 _answer(batch)
+                self._fold()
         finally:
+            if self._backfill is not None:
+                self._backfill.close(self._connection)
             self._forget_connection()
+
+    def _fold(self) -> None:
+        """Between two batches, when everybody has been answered."""
+        if self._backfill is not None and self._connection is not None:
+            self._backfill.after_batch(self._connection)
 
     def _next_batch(self) -> list[Job]:
         """Wait for work; an empty batch means that the writer was closed and everything is done."""
@@ -142,8 +165,14 @@ class Writer:
             if self._connection is None:
                 self._connection = self._connect()
             session = Session(self._connection).begin()
-            for job in batch:
-                _perform(session, job)
+            try:
+                for job in batch:
+                    _perform(session, job)
+            except _HalfDoneError:
+                self.counters.redone += 1
+                session.restart()
+                for job in batch:
+                    _perform_guarded(session, job)
             session.commit()
         except Exception as error:  # noqa: BLE001 - this thread must outlive whatever happens to one batch
             _log.error("the registry cannot write: %s", error)
@@ -164,7 +193,26 @@ class Writer:
                 connection.close()
 
 
+class _HalfDoneError(Exception):
+    """A command has written something and then broke off: there is no savepoint to go back to."""
+
+
 def _perform(session: Session, job: Job) -> None:
+    """Run one command. Raises _HalfDoneError where it left something, or a constraint objected."""
+    before = session.changes
+    try:
+        job.result, job.error = job.command(session), None
+    except sqlite3.IntegrityError as error:
+        raise _HalfDoneError from error
+    except Exception as error:
+        if _concerns_all(error):
+            raise
+        if session.changes != before:
+            raise _HalfDoneError from error
+        job.error = error
+
+
+def _perform_guarded(session: Session, job: Job) -> None:
     """Run one command in a savepoint: what it refuses or breaks does not hurt its neighbours."""
     session.begin_command()
     for _ in range(_DECISIONS):
@@ -176,13 +224,18 @@ def _perform(session: Session, job: Job) -> None:
             session.begin_command()
             continue  # a constraint knew better than what was read: read and decide again
         except Exception as error:
-            if isinstance(error, sqlite3.Error) and not isinstance(error, _FAULTS_OF_A_COMMAND):
-                raise  # the disk, the file or the lock: nobody in this transaction can go on
+            if _concerns_all(error):
+                raise
             job.error = error
             session.undo_command()
             return
         break
     session.keep_command()
+
+
+def _concerns_all(error: Exception) -> bool:
+    """Whether it is the disk, the file or the lock: then nobody in this transaction can go on."""
+    return isinstance(error, sqlite3.Error) and not isinstance(error, _FAULTS_OF_A_COMMAND)
 
 
 def _unavailable(cause: Exception) -> RegistryUnavailable:
