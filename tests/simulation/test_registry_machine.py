@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
 import pytest
+from cryptography.x509 import load_der_x509_certificate
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -23,13 +25,14 @@ from keyborn.adapters.sql import SqliteRegistry
 from keyborn.domain.access_policy.document import PolicyName
 from keyborn.domain.audit import verify
 from keyborn.domain.certificate import Certificate, CertificateStatus
-from keyborn.domain.enrollment import Granted, Issue, Verdict
+from keyborn.domain.enrollment import Attempt, Granted, Issue, Verdict
 from keyborn.domain.errors import KeybornError
 from keyborn.domain.intent import Intent
 from keyborn.domain.names import KeyHash, ThingName
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId
 from keyborn.ports import GroupingRegistry
+from support.granting_cases import Pen, request_of
 from support.grouping_cases import OTHER, GroupingDesk, Rule, hourly
 from support.registry_cases import LIFETIME, certificate_for, event, key, make_token
 from support.registry_model import Model, ModelIntent, ModelRule, ModelToken, Refused
@@ -68,8 +71,16 @@ KEY_NAMES = {key(name): name for name in KEYS}
 
 
 def intent_of(certificate: Certificate) -> str:
-    """The intent that a certificate was signed for (see ``certificate_for``)."""
-    return certificate.der.split()[2].decode()
+    """The intent that a certificate was signed for (see ``certificate_for``, and ``Desk.attempt``)."""
+    if certificate.der.startswith(b"der of "):
+        return certificate.der.split()[2].decode()
+    return intent_signed(certificate.der)
+
+
+@cache
+def intent_signed(der: bytes) -> str:
+    """The same of one that was signed within its claim."""
+    return f"intent-{load_der_x509_certificate(der).serial_number:06}"
 
 
 def as_modelled(under: Rule | None) -> ModelRule | None:
@@ -81,6 +92,9 @@ def as_modelled(under: Rule | None) -> ModelRule | None:
 
 class RegistryMachine(RuleBasedStateMachine):
     """One registry and its model, taken through the same steps."""
+
+    grants = False
+    """Whether the registry has a signer: then every other request is one command."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -206,6 +220,8 @@ class RegistryMachine(RuleBasedStateMachine):
         terms = None if under is None else under.terms(self.desk.now)
         known = self.model.tokens[token.id].known
         attempt = replace(attempt, applicant=replace(attempt.applicant, terms=terms, is_known=known))
+        if self.grants and stage == "activated" and len(self.requests) % 2:
+            attempt = replace(attempt, request=request_of(thing, key_name))
         ends = attempt.proposal.not_after
         fresh = ModelIntent(attempt.proposal.id, thing, key_name, "", self.desk.now, ends)
         expected = code = None
@@ -216,12 +232,27 @@ class RegistryMachine(RuleBasedStateMachine):
         verdict = self.both(self.registry.claim(attempt), code)
         if verdict is None or expected is None:
             return
-        assert not isinstance(verdict, Granted)
+        if isinstance(verdict, Granted):
+            self._granted(verdict.certificate, expected, attempt)
+            return
+        assert attempt.request is None
         assert self._told(verdict) == expected
         if isinstance(verdict, Issue):
             self.sagas.append(verdict.intent)
             for step in STAGES[1 : STAGES.index(stage) + 1]:
                 self._step(verdict.intent, step)
+
+    def _granted(self, certificate: Certificate, expected: tuple[str, str], attempt: Attempt) -> None:
+        """Signed within the claim: then the model has its other steps behind it, too; a saga may wake up."""
+        what, intent = expected
+        assert intent_of(certificate) == intent
+        assert certificate.status is CertificateStatus.ACTIVE
+        if what == "issue":
+            name, ends = KEY_NAMES[certificate.key_hash], certificate.not_after
+            self.model.store(intent, certificate.thing, name, certificate.slot.value, ends)
+            self.model.activate(intent, certificate.thing)
+            if attempt.proposal.id == intent:
+                self.sagas.append(replace(attempt.proposal, slot=certificate.slot))
 
     def _told(self, verdict: Verdict) -> tuple[str, str]:
         if isinstance(verdict, Issue):
@@ -335,7 +366,8 @@ class RegistryMachine(RuleBasedStateMachine):
         intent = sorted(self.model.certificates)[pick % len(self.model.certificates)]
         self.model.connect(intent, self.desk.now)
         saga = next(one for one in self.sagas if one.id == intent)
-        self.run(self.desk.connect(certificate_for(saga)))
+        held = self.run(self.registry.certificates(saga.thing))
+        self.run(self.desk.connect(next(one for one in held if intent_of(one) == intent)))
 
     @rule()
     def sweep(self) -> None:
@@ -449,14 +481,16 @@ class MemoryMachine(RegistryMachine):
 
 
 class SqliteMachine(RegistryMachine):
-    """The walk on disk, with a restart now and then."""
+    """The walk on disk, with a restart now and then; sagas and enrolments in one command take turns."""
+
+    grants = True
 
     def open(self) -> GroupingRegistry:
         self.folder = Path(tempfile.mkdtemp())
         return self._start()
 
     def _start(self) -> SqliteRegistry:
-        self.sqlite = SqliteRegistry(self.folder / "registry.db")
+        self.sqlite = SqliteRegistry(self.folder / "registry.db", signer=Pen())
         self.run(self.sqlite.open())
         return self.sqlite
 

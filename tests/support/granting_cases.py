@@ -39,11 +39,12 @@ def _form() -> DeviceForm:
 
 
 class Pen:
-    """Implements ``ports.Signer``; ``trouble`` is raised in place of a signature."""
+    """Implements ``ports.Signer``; ``trouble`` is raised instead, ``slip`` is another key that it signs."""
 
     def __init__(self) -> None:
         self.signed: list[ApprovedRequest] = []
         self.trouble: Exception | None = None
+        self.slip: bytes | None = None
 
     def sign(self, approved: ApprovedRequest) -> bytes:
         """See ``Signer.sign``."""
@@ -52,4 +53,5 @@ class Pen:
         self.signed.append(approved)
         intent = approved.intent
         validity = Validity(intent.not_before, intent.not_after)
-        return _form().sign(DeviceContents(intent.thing, approved.public_key_der, intent.serial, validity))
+        key = self.slip or approved.public_key_der
+        return _form().sign(DeviceContents(intent.thing, key, intent.serial, validity))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -12,6 +12,7 @@ from keyborn.domain.access_policy.parse import parse_document
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
+from keyborn.domain.csr import CertificateRequest
 from keyborn.domain.enrollment import Attempt, Granted, Issue, Repeat
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.method import Method
@@ -109,6 +110,8 @@ class Desk:
     registry: Registry
     now: datetime = START
     numbers: "count[int]" = field(default_factory=lambda: count(1))
+    request: Callable[[str, str], CertificateRequest] | None = None
+    """What proves a key for a thing: given, a registry with a signer has it signed at once."""
 
     def pass_time(self, span: timedelta) -> None:
         """Move the hand."""
@@ -146,7 +149,8 @@ class Desk:
             second,
             second + LIFETIME,
         )
-        return Attempt(applicant(token), proposal, self.now)
+        request = self.request(thing, key_name) if self.request is not None else None
+        return Attempt(applicant(token), proposal, self.now, request=request, source="127.0.0.1")
 
     async def claim(self, token: EnrollmentToken, thing: str, key_name: str) -> Issue:
         """Claim something that must be issued."""

@@ -1,7 +1,7 @@
 """A process that enrolls on a registry file and tells, line by line, what is durable; a test ends it.
 
-Arguments: the file, and what to do: ``enroll``, ``police`` or ``group`` for ever, ``fill`` a group that is
-there, or ``limit`` to meet a file size limit on the way.
+Arguments: the file, and what to do: ``enroll``, ``grant``, ``police`` or ``group`` for ever,
+``fill`` a group that is there, or ``limit`` to meet a file size limit on the way.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.domain.errors import ApprovalsFull, GroupFull, RegistryUnavailable
+from support.granting_cases import Pen, request_of
 from support.grouping_cases import GroupingDesk, Rule, hourly, proving, registered
 from support.registry_cases import Desk
 
@@ -36,6 +37,21 @@ async def enroll_for_ever(path: Path) -> None:
                 certificate = await desk.enroll(token, f"lamp-{number}", f"k{number}")
                 say("active", certificate.thing, certificate.id)
                 number += 8
+
+        await asyncio.gather(*(devices(lane) for lane in range(8)))
+
+
+async def grant_for_ever(path: Path) -> None:
+    """The same, each in one command of a registry that has a signer."""
+    async with SqliteRegistry(path, signer=Pen()) as registry:
+        desk = Desk(registry, request=request_of)
+        token = await desk.token("secret")
+        say("ready")
+
+        async def devices(lane: int) -> None:
+            for number in count(lane, 8):
+                certificate = await desk.enroll(token, f"lamp-{number}", f"k{number}")
+                say("active", certificate.thing, certificate.id)
 
         await asyncio.gather(*(devices(lane) for lane in range(8)))
 
@@ -128,6 +144,7 @@ async def meet_a_limit(path: Path) -> None:
 if __name__ == "__main__":
     tasks = {
         "enroll": enroll_for_ever,
+        "grant": grant_for_ever,
         "police": police_for_ever,
         "group": group_for_ever,
         "fill": fill_the_group,

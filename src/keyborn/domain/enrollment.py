@@ -275,7 +275,8 @@ def _issue(standing: Standing, attempt: Attempt, slot: Slot) -> Issue:
     _require_use(standing, attempt)
     if resumable and waiting is not None:
         return Issue(waiting, resumed=True)
-    return Issue(replace(attempt.proposal, slot=slot))
+    proposal = attempt.proposal
+    return Issue(proposal if proposal.slot is slot else replace(proposal, slot=slot))
 
 
 def claimed(attempt: Attempt, gone: Thing | None = None) -> Thing:
@@ -308,13 +309,11 @@ def staged(intent: Intent, certificate: Certificate) -> Certificate:
     wanted = (intent.thing, intent.key_hash, intent.not_before, intent.not_after)
     if (certificate.thing, certificate.key_hash, certificate.not_before, certificate.not_after) != wanted:
         raise ValueError("the certificate is not what its intent says")
-    return replace(
-        certificate,
-        status=CertificateStatus.INACTIVE,
-        slot=intent.slot,
-        connected_at=None,
-        renews=intent.renews,
-    )
+    first = (CertificateStatus.INACTIVE, intent.slot, None, intent.renews)
+    if (certificate.status, certificate.slot, certificate.connected_at, certificate.renews) == first:
+        return certificate
+    status, slot, connected_at, renews = first
+    return replace(certificate, status=status, slot=slot, connected_at=connected_at, renews=renews)
 
 
 def _require_fresh(attempt: Attempt) -> None:

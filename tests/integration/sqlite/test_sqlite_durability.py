@@ -23,11 +23,13 @@ from support.registry_cases import START, Desk, certificate_for, event
 # ── killed ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("survivors", [1, 40, 200])
-async def test_what_was_awaited_survives_a_kill(tmp_path: Path, survivors: int) -> None:
+@pytest.mark.parametrize(
+    ("work", "survivors"), [("enroll", 1), ("enroll", 200), ("grant", 1), ("grant", 400)]
+)
+async def test_what_was_awaited_survives_a_kill(tmp_path: Path, work: str, survivors: int) -> None:
     path = tmp_path / "registry.db"
     told: list[tuple[str, str]] = []
-    with child(path, "enroll") as process:
+    with child(path, work) as process:
         for words in lines(process):
             if words[0] == "active":
                 told.append((words[1], words[2]))
@@ -43,6 +45,10 @@ async def test_what_was_awaited_survives_a_kill(tmp_path: Path, survivors: int) 
             assert (certificate.thing, certificate.status) == (name, CertificateStatus.ACTIVE)
         trail = await registry.records()
         assert verify(trail).sequence >= len(told)
+        if work == "grant":
+            states = {one.status for one in await registry.things(limit=1000)}
+            assert states == {ThingStatus.ACTIVE}, "nothing is begun that is not done"
+            assert await registry.leftovers(before=START.replace(year=2030)) == []
 
 
 async def test_a_killed_process_leaves_only_what_the_next_attempt_settles(tmp_path: Path) -> None:

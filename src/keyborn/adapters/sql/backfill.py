@@ -33,10 +33,10 @@ class _Order(Enum):
 class Backfill:
     """Counts what the writer writes, in rows, and folds about every ``pages`` pages."""
 
-    def __init__(self, connect: Callable[[], sqlite3.Connection], *, pages: int = PAGES) -> None:
-        """``connect`` is called in the folding thread."""
+    def __init__(self, connect: Callable[[], sqlite3.Connection], *, pages: int | None = None) -> None:
+        """``connect`` is called in the folding thread; ``pages`` None: ``PAGES``."""
         self._connect = connect
-        self._pages = pages
+        self._pages = pages or PAGES
         self._due = _FEWEST
         self._seen = 0
         """``total_changes`` of the writer's connection at the last fold."""

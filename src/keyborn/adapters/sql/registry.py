@@ -54,11 +54,12 @@ class SqliteRegistry(GroupTables, ApiKeyTable):
         ``on_grant`` hears the steps of that, in the writer's thread.
         """
         self._path = path
+        self._backfill = Backfill(lambda: schema.connect_backfill(path))
         self._writer = Writer(
             lambda: schema.connect_writer(path),
             waiting_limit=waiting_limit,
             batch_limit=batch_limit,
-            backfill=Backfill(lambda: schema.connect_backfill(path)),
+            backfill=self._backfill,
         )
         self._claim = enrolling.claim if signer is None else Granting(signer.sign, on_grant).claim
         self._lookups = Reader(path)
