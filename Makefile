@@ -47,5 +47,5 @@ lock: ## resolve pyproject.toml anew into requirements/*.lock
 	$(BIN)/python tools/lock.py
 
 clean: ## remove what make made
-	rm -rf .venv .venv-ministack build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-ministack .venv-openbao build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -123,13 +123,31 @@ def parse_answer(data: bytes) -> tuple[int, bytes] | None:
         return None
     head = data[:end].lower()
     at = head.find(b"\r\ncontent-length:")
-    if not head.startswith(b"http/1.1 ") or at < 0:
+    chunked = at < 0 and b"\r\ntransfer-encoding: chunked" in head
+    if not head.startswith(b"http/1.1 ") or (at < 0 and not chunked):
         raise NotHttpError(repr(data[:60]))
+    if chunked:
+        whole = _joined(data, end + 4)
+        return None if whole is None else (int(head[9:12]), whole)
     length = int(head[at + 17 :].split(b"\r\n", 1)[0])
     body = data[end + 4 :]
     if len(body) < length:
         return None
     return int(head[9:12]), body
+
+
+def _joined(data: bytes, at: int) -> bytes | None:
+    """The body of chunks that begins at ``at``; None while bytes are missing. Trailers are not understood."""
+    if not data.endswith(b"0\r\n\r\n"):
+        return None
+    parts = []
+    while (end := data.find(b"\r\n", at)) >= 0:
+        length = int(data[at:end].partition(b";")[0], 16)
+        if not length:
+            return b"".join(parts)
+        parts.append(data[end + 2 : end + 2 + length])
+        at = end + length + 4
+    return None
 
 
 class Driver:
