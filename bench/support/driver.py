@@ -140,7 +140,7 @@ def _joined(data: bytes, at: int) -> bytes | None:
     """The body of chunks that begins at ``at``; None while bytes are missing. Trailers are not understood."""
     if not data.endswith(b"0\r\n\r\n"):
         return None
-    parts = []
+    parts: list[bytes] = []
     while (end := data.find(b"\r\n", at)) >= 0:
         length = int(data[at:end].partition(b";")[0], 16)
         if not length:

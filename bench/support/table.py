@@ -16,7 +16,8 @@ TITLES = {
     "fresh": "TLS 1.3, a new connection for each enrolment",
 }
 _HEAD = (
-    "| system | clients | enrolments/s (lowest to highest) | of cfssl without database | of the best durable peer | p50 ms | p99 ms "
+    "| system | clients | enrolments/s (lowest to highest) | of cfssl without database "
+    "| of the best durable peer | p50 ms | p99 ms "
     "| server CPU µs each | load client's CPU µs each | failed | not in database |"
 )
 
