@@ -16,15 +16,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from keyborn.cli.console import ask
 from support.figures import Figure
-from support.hasty import Device, Heard, Rush, crowd
+from support.hasty import Heard, Rush, crowd
 from support.server import Answer, Server
 from support.talker import until
 from support.walks import FULL
+
+if TYPE_CHECKING:
+    from bench.support.requests import Device
 
 ROUNDS = 50 if FULL else 3
 CLIENTS = 32
@@ -80,9 +84,8 @@ def whole(registry: sqlite3.Connection) -> set[str]:
 
 def twice(registry: sqlite3.Connection) -> list[tuple[str, str]]:
     """Things with more than one active certificate, and keys too."""
-    question = (
-        "SELECT {0}, count(*) FROM certificates WHERE status = 'active' GROUP BY {0} HAVING count(*) > 1"
-    )
+    question = "SELECT {0}, count(*) FROM certificates WHERE status = 'active' GROUP BY {0}"
+    question += " HAVING count(*) > 1"
     return [row for column in ("thing", "key_hash") for row in registry.execute(question.format(column))]
 
 
@@ -132,7 +135,7 @@ class Siege:
         self.settled += len(heard.unanswered)
         self.created += sum(answer.status == 201 for answer in answers)
 
-    def _ask(self, device: Device) -> Answer:
+    def _ask(self, device: "Device") -> Answer:
         return self.server.enroll(device.name, device.csr, self.secret)
 
     def assert_tidy(self) -> None:
