@@ -1,8 +1,9 @@
-"""Durable enrolments per second, beside Debian's cfssl: one load client, one run, systems in turn.
+"""Durable enrolments per second, beside cfssl and OpenBao: one load client, one run, systems in turn.
 
-    python bench/enroll.py                             everything, about eight minutes
+    python bench/enroll.py                             everything, about twelve minutes
     python bench/enroll.py --repeats 1 --seconds 1     a first look
-    python bench/enroll.py --docs docs/benchmarks.md   put the tables into the document
+    python bench/enroll.py --docs docs/benchmarks.md   put the tables into the document, the
+                                                       picture beside it
 
 Each cell (system, wire, number of clients, repeat) starts the system with an empty database, loads it, stops
 it, opens every answer and compares the certificates handed out with those in the database. Exit status 1 if
@@ -20,12 +21,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `bench.support`, wherever this is started
 
-from bench.support import machine, pages, table
+from bench.support import chart, machine, pages, table
 from bench.support.driver import PATIENCE, Plan
-from bench.support.systems import System, systems
+from bench.support.system import System
+from bench.support.systems import systems
 from bench.support.table import Cell
 from bench.support.verdict import drive, prepare
 
@@ -149,6 +152,32 @@ def _keep(options: argparse.Namespace, facts: Sequence[str], cells: Sequence[Cel
         options.json.write_text(json.dumps({"machine": list(facts), "cells": rows}, indent=1))
     if options.docs:
         pages.write(text, options.docs, "bench/enroll.py")
+        options.docs.with_name("enrolments.svg").write_text(_picture(cells))
+
+
+def _picture(cells: Sequence[Cell]) -> str:
+    """A column for each wire: medians of the rate and of p99, by system and number of clients."""
+    wires = [wire for wire in table.TITLES if any(cell.wire == wire for cell in cells)]
+    rates = [_panel(cells, wire, f"{table.TITLES[wire]}: enrolments/s", "rate") for wire in wires]
+    waits = [_panel(cells, wire, f"{table.TITLES[wire]}: p99, ms", "p99") for wire in wires]
+    return chart.picture([rates, waits], "Durable enrolments, by system and number of clients at once")
+
+
+def _panel(cells: Sequence[Cell], wire: str, title: str, what: str) -> chart.Panel:
+    kinds = [system.kind for system in systems(tls=False)]
+    counts = sorted({cell.clients for cell in cells})
+    lines: dict[str, list[tuple[float, float]]] = {}
+    labels = {}
+    for row in table.rows(cells):
+        if row[0].wire == wire:
+            outcomes = [cell.outcome for cell in row]
+            values = [one.per_second if what == "rate" else one.p99 * 1e3 for one in outcomes]
+            place = float(counts.index(row[0].clients))
+            lines.setdefault(row[0].kind, []).append((place, median(values)))
+            labels[row[0].kind] = row[0].label
+    series = [chart.Series(labels[kind], kinds.index(kind), lines[kind], dots=True) for kind in lines]
+    ticks = [(float(place), str(count)) for place, count in enumerate(counts)]
+    return chart.Panel(title, series, ticks, log=what == "p99")
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:

@@ -1,6 +1,9 @@
 """How long the commands take to start, cold: medians of interleaved runs, beside the bare interpreter.
 
-``python bench/start.py [--rounds N]``: wall-clock milliseconds of whole processes (GOALS P6: help in 80 ms).
+    python bench/start.py                             half a minute
+    python bench/start.py --docs docs/benchmarks.md   put the table into the document
+
+Wall-clock milliseconds of whole processes (GOALS P6: help in 80 ms).
 """
 
 import argparse
@@ -10,6 +13,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `bench.support`, wherever this is started
+
+from bench.support import machine, pages
 
 KEYBORN = [sys.executable, "-m", "keyborn"]
 COMMANDS = {
@@ -38,13 +47,17 @@ def measure(rounds: int) -> dict[str, list[float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=11)
-    taken = measure(parser.parse_args().rounds)
+    parser.add_argument("--docs", type=Path, help="put the table between the marks in this file")
+    options = parser.parse_args()
+    taken = measure(options.rounds)
     bare = statistics.median(taken["python -c pass"])
-    print("| command | median ms | best ms | x bare interpreter |")
-    print("| --- | --- | --- | --- |")
+    lines = [f"{datetime.now(UTC):%Y-%m-%d}: {options.rounds} rounds of every command once.", ""]
+    lines += [f"- {fact}" for fact in machine.interpreter()]
+    lines += ["", "| command | median ms | best ms | x bare interpreter |", "| --- | --- | --- | --- |"]
     for name, times in taken.items():
         median = statistics.median(times)
-        print(f"| {name} | {median:.0f} | {min(times):.0f} | {median / bare:.1f} |")
+        lines.append(f"| {name} | {median:.0f} | {min(times):.0f} | {median / bare:.1f} |")
+    pages.put("\n".join(lines), options.docs, "bench/start.py")
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 STAND_IN = ROOT / ".venv-ministack"
 """The stand-in for AWS, in an environment of its own: its pins clash with ours."""
+PEER = ROOT / ".venv-openbao"
+"""OpenBao, for measurements alone: 200 MB that nobody else needs."""
 OLDEST = (3, 11)
 LOCKS = {"server": "server.lock", "dev": "dev.lock", "bench": "dev.lock"}
 DEMO_NEEDS = frozenset({"openssl"})
@@ -138,14 +140,24 @@ def prepare_environment(level: str) -> None:
 
 def prepare_stand_in() -> None:
     """Build or refresh the environment of the stand-in for AWS, for tests and measurements alone."""
-    lock = ROOT / "requirements" / "ministack.lock"
-    stamp = STAND_IN / "keyborn-stamp"
+    prepare_apart(STAND_IN, "ministack.lock")
+
+
+def prepare_peer() -> None:
+    """Build or refresh the environment of OpenBao, for measurements alone."""
+    prepare_apart(PEER, "openbao.lock")
+
+
+def prepare_apart(venv: Path, name: str) -> None:
+    """Build or refresh an environment of its own for one lock, unless its stamp says that it is there."""
+    lock = ROOT / "requirements" / name
+    stamp = venv / "keyborn-stamp"
     wanted = hashlib.sha256(maker().encode() + lock.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    say(f"installing requirements/{lock.name} into {STAND_IN.name}")
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(STAND_IN)], check=True)
-    pip("--require-hashes", "-r", f"requirements/{lock.name}", venv=STAND_IN)
+    say(f"installing requirements/{lock.name} into {venv.name}")
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
+    pip("--require-hashes", "-r", f"requirements/{lock.name}", venv=venv)
     stamp.write_text(wanted)
 
 
@@ -179,6 +191,8 @@ def main() -> None:
     prepare_environment(level)
     if level != "server":
         prepare_stand_in()
+    if level == "bench":
+        prepare_peer()
 
 
 if __name__ == "__main__":

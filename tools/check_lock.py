@@ -67,7 +67,7 @@ def problems() -> Iterator[str]:
         faults = [*unmet(declared(extras), pins), *unhashed(name)]
         yield from (f"{name} {fault}" for fault in faults)
         yield from (f"{name} and dev.lock disagree about {key}" for key in apart)
-    for name in ("build.lock", "ministack.lock"):
+    for name in ("build.lock", "ministack.lock", "openbao.lock"):
         yield from (f"{name} {fault}" for fault in unhashed(name))
 
 

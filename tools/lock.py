@@ -19,9 +19,10 @@ ORDERS = {
     "device.lock": ["pyproject.toml"],
     "build.lock": ["requirements/build.in"],
     "ministack.lock": ["requirements/ministack.in"],
+    "openbao.lock": ["requirements/openbao.in"],
     FUNCTION: ["requirements/function.in"],
 }
-APART = {"dev.lock", "ministack.lock"}
+APART = {"dev.lock", "ministack.lock", "openbao.lock"}
 """Resolved on their own; the others must fit into one environment with dev.lock."""
 HEADER = "# Written by `make lock`; `make check` compares it with pyproject.toml.\n"
 FUNCTION_HEADER = (

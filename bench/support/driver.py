@@ -12,7 +12,6 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bench.support.load import Load, machine_cpu, process_cpu
@@ -123,13 +122,31 @@ def parse_answer(data: bytes) -> tuple[int, bytes] | None:
         return None
     head = data[:end].lower()
     at = head.find(b"\r\ncontent-length:")
-    if not head.startswith(b"http/1.1 ") or at < 0:
+    chunked = at < 0 and b"\r\ntransfer-encoding: chunked" in head
+    if not head.startswith(b"http/1.1 ") or (at < 0 and not chunked):
         raise NotHttpError(repr(data[:60]))
+    if chunked:
+        whole = _joined(data, end + 4)
+        return None if whole is None else (int(head[9:12]), whole)
     length = int(head[at + 17 :].split(b"\r\n", 1)[0])
     body = data[end + 4 :]
     if len(body) < length:
         return None
     return int(head[9:12]), body
+
+
+def _joined(data: bytes, at: int) -> bytes | None:
+    """The body of chunks that begins at ``at``; None while bytes are missing. Trailers are not understood."""
+    if not data.endswith(b"0\r\n\r\n"):
+        return None
+    parts: list[bytes] = []
+    while (end := data.find(b"\r\n", at)) >= 0:
+        length = int(data[at:end].partition(b";")[0], 16)
+        if not length:
+            return b"".join(parts)
+        parts.append(data[end + 2 : end + 2 + length])
+        at = end + length + 4
+    return None
 
 
 class Driver:
@@ -138,11 +155,12 @@ class Driver:
     def __init__(self, plan: Plan, requests: list[bytes]) -> None:
         self._plan = plan
         self._requests = requests
-        self._numbers: Iterator[int] = iter(range(len(requests)))
+        self.begun = 0
+        """How many requests were taken up."""
         self._context = _context() if plan.tls else None
         self._poll = select.epoll()
         self._clients: dict[int, _Client] = {}
-        self._raw = Raw()
+        self.raw = Raw()
         self._ends = 0.0
 
     def run(self) -> Raw:
@@ -158,15 +176,15 @@ class Driver:
                 self._next(_Client(self._plan))
             self._until(begun + self._plan.warmup)
             before = self._load()
-            self._raw.opened = time.monotonic()
+            self.raw.opened = time.monotonic()
             self._until(self._ends)
-            self._raw.closed = time.monotonic()
-            self._raw.load = self._load() - before
+            self.raw.closed = time.monotonic()
+            self.raw.load = self._load() - before
             self._until(self._ends + PATIENCE)
         finally:
             gc.enable()
             self._end()
-        return self._raw
+        return self.raw
 
     def _load(self) -> Load:
         return Load(process_cpu(self._plan.pid), time.process_time(), machine_cpu())
@@ -185,7 +203,7 @@ class Driver:
                 return
             answer = client.answer()
         except (OSError, NotHttpError) as error:
-            self._raw.failures[f"{type(error).__name__}: {error}"[:120]] += 1
+            self.raw.failures[f"{type(error).__name__}: {error}"[:120]] += 1
             self._drop(client)
             self._next(client)
             return
@@ -194,9 +212,9 @@ class Driver:
 
     def _take(self, client: _Client, status: int, body: bytes) -> None:
         if status in {200, 201}:
-            self._raw.answers.append((client.number, client.sent, time.monotonic(), body))
+            self.raw.answers.append((client.number, client.sent, time.monotonic(), body))
         else:
-            self._raw.failures[f"{status}: {body[:100].decode(errors='replace')}"] += 1
+            self.raw.failures[f"{status}: {body[:100].decode(errors='replace')}"] += 1
         if self._plan.fresh:
             self._drop(client)
         self._next(client)
@@ -210,9 +228,10 @@ class Driver:
         if client.sent >= self._ends:
             self._drop(client)
             return
-        client.number = next(self._numbers, len(self._requests))
+        client.number = self.begun
         if client.number == len(self._requests):
             raise IndexError(f"{client.number} requests were too few: give --most-per-second a larger number")
+        self.begun += 1
         if client.sock is not None:
             self._send(client)
             return
@@ -240,7 +259,7 @@ class Driver:
             client.close()
 
     def _end(self) -> None:
-        self._raw.failures["no answer in time"] += len(self._clients)
+        self.raw.failures["no answer in time"] += len(self._clients)
         for client in list(self._clients.values()):
             self._drop(client)
         self._poll.close()

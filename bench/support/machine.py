@@ -10,6 +10,7 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.support import openbao
 from cryptography.hazmat.backends.openssl.backend import backend
 
 _SYNCS = 300
@@ -23,7 +24,7 @@ def describe(folder: Path) -> list[str]:
         f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}, {system}",
         f"CPython {platform.python_version()}, {ssl.OPENSSL_VERSION} (TLS), SQLite {sqlite3.sqlite_version}",
         f"{packages}; cryptography signs with {backend.openssl_version_text()}",
-        f"cfssl {cfssl_version()}",
+        f"cfssl {cfssl_version()}; {openbao.version()}",
         f"databases on {_file_system(folder)}: 4 KiB written with fdatasync in {_sync_time(folder):.0f} µs",
     ]
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sqlite3
+import ssl
 from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -48,6 +49,11 @@ def write_authority(folder: Path) -> None:
     (folder / "server.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
     (folder / "server.key").write_bytes(_private(server_key))
     (folder / "config.json").write_text(json.dumps(PROFILE))
+
+
+def trusting(folder: Path) -> ssl.SSLContext:
+    """A client's context that trusts that authority."""
+    return ssl.create_default_context(cafile=str(folder / "ca.pem"))
 
 
 def write_certificate_database(path: Path, journal: str) -> None:

@@ -26,6 +26,7 @@ class PlainServer(HttpServer):
         return bound[0], bound[1]
 
 
+vars(service)["HttpServer"] = PlainServer  # the one part that is exchanged, in spawned processes too
+
 if __name__ == "__main__":
-    vars(service)["HttpServer"] = PlainServer  # the one part that is exchanged
     main()

@@ -3,28 +3,23 @@
 import contextlib
 import hashlib
 import json
-import signal
 import socket
 import sqlite3
 import ssl
 import subprocess
 import sys
-import time
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from bench.support import paper
+from bench.support.openbao import OpenBao
 from bench.support.requests import Door
+from bench.support.system import ROOT, System, Target, free_port, spawn, wait
 
 from keyborn.cli.console import ask
 from keyborn.domain.errors import KeybornError
 
-ROOT = Path(__file__).resolve().parents[2]
-_PATIENCE = 30.0
-_BEAT = 0.02
 _CSR = "certificate_request"
 _CFSSL_KINDS: dict[str | None, tuple[str, str]] = {
     None: ("cfssl", "cfssl, no database"),
@@ -37,48 +32,6 @@ _SYNCHRONOUS = {"delete": "", "wal": "?_sync=FULL"}
 still syncs the database at each commit; with WAL it syncs nothing, which would be no durable peer."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """A running system."""
-
-    pid: int
-    host: str
-    port: int
-    door: Door
-
-
-class System(ABC):
-    """One system in one configuration, on a folder of its own."""
-
-    kind: str
-    """How ``--systems`` calls it."""
-    label: str
-    tls: bool
-    program: str
-    """What must be on PATH."""
-
-    @contextlib.contextmanager
-    def running(self, folder: Path) -> Iterator[Target]:
-        """Start it; on leaving, end it in the way its operator would."""
-        with (folder / "log").open("ab") as log:
-            process = self._start(folder, log)
-            try:
-                yield self._ready(folder, process)
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait(_PATIENCE)
-
-    @abstractmethod
-    def _start(self, folder: Path, log: IO[bytes]) -> "subprocess.Popen[bytes]": ...
-
-    @abstractmethod
-    def _ready(self, folder: Path, process: "subprocess.Popen[bytes]") -> Target: ...
-
-    @abstractmethod
-    def stored(self, folder: Path) -> frozenset[str] | None:
-        """Fingerprints of the certificates in its database; None where it has none."""
-
-
 class Keyborn(System):
     """``keyborn serve`` as it comes: token, every rule, audit, fsync before each answer."""
 
@@ -89,11 +42,11 @@ class Keyborn(System):
     def _start(self, folder: Path, log: IO[bytes]) -> "subprocess.Popen[bytes]":
         program = ["-m", "keyborn"] if self.tls else [str(ROOT / "bench" / "support" / "plain_keyborn.py")]
         words = ["serve", "--data", str(folder / "data"), "--https", "127.0.0.1:0", "--mqtt", "127.0.0.1:0"]
-        return _spawn([sys.executable, *program, *words], log)
+        return spawn([sys.executable, *program, *words], log)
 
     def _ready(self, folder: Path, process: "subprocess.Popen[bytes]") -> Target:
         data = folder / "data"
-        _wait(process, lambda: _serves(data), folder)
+        wait(process, lambda: _serves(data), folder)
         host, _, port = ask(data, "GET", "/v1/about")["https"].rpartition(":")
         token = ask(data, "POST", "/v1/tokens", {"match": "bench-*", "uses": 0, "ttl": 3600})
         door = Door("/v1/enroll", "thingName", "csr", ("certificatePem",), token["secret"])
@@ -129,7 +82,7 @@ class Cfssl(System):
 
     def _start(self, folder: Path, log: IO[bytes]) -> "subprocess.Popen[bytes]":
         paper.write_authority(folder)
-        (folder / "port").write_text(str(_free_port()))
+        (folder / "port").write_text(str(free_port()))
         words = ["cfssl", "serve", "-address", "127.0.0.1", "-port", (folder / "port").read_text()]
         words += ["-ca", "ca.pem", "-ca-key", "ca.key", "-config", "config.json", "-loglevel", "2"]
         words += ["-tls-cert", "server.pem", "-tls-key", "server.key"] if self.tls else []
@@ -139,11 +92,11 @@ class Cfssl(System):
             source = {"driver": "sqlite3", "data_source": place}
             (folder / "database.json").write_text(json.dumps(source))
             words += ["-db-config", "database.json"]
-        return _spawn(words, log, folder)
+        return spawn(words, log, folder)
 
     def _ready(self, folder: Path, process: "subprocess.Popen[bytes]") -> Target:
         port = int((folder / "port").read_text())
-        _wait(process, lambda: _accepts(port), folder)
+        wait(process, lambda: _accepts(port), folder)
         door = Door("/api/v1/cfssl/sign", None, _CSR, ("result", "certificate"))
         return Target(process.pid, "127.0.0.1", port, door)
 
@@ -158,19 +111,8 @@ class Cfssl(System):
 
 def systems(*, tls: bool) -> list[System]:
     """Every system on one wire, in the order of the table."""
-    return [Keyborn(tls=tls), *(Cfssl(tls=tls, database=database) for database in _CFSSL_KINDS)]
-
-
-def _spawn(words: Sequence[str], log: IO[bytes], folder: Path | None = None) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(words, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-
-def _wait(process: "subprocess.Popen[bytes]", ready: Callable[[], bool], folder: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    while not ready():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"it did not start: {(folder / 'log').read_text()[-2000:]}")
-        time.sleep(_BEAT)
+    signers = [Cfssl(tls=tls, database=database) for database in _CFSSL_KINDS]
+    return [Keyborn(tls=tls), *signers, OpenBao(tls=tls)]
 
 
 def _serves(data: Path) -> bool:
@@ -184,14 +126,6 @@ def _accepts(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
-
-
-def _free_port() -> int:
-    """cfssl wants a number: one that was free a moment ago."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @contextlib.contextmanager

@@ -52,11 +52,11 @@ def judge(raw: Raw, door: Door, devices: Sequence[Device]) -> Outcome:
     waits: list[float] = []
     wrong = 0
     for number, sent, received, body in raw.answers:
-        fingerprint = _fingerprint(door, body, devices[number])
-        if fingerprint is None or fingerprint in certificates:
+        name = fingerprint(door, body, devices[number])
+        if name is None or name in certificates:
             wrong += 1
             continue
-        certificates.add(fingerprint)
+        certificates.add(name)
         if raw.opened <= received <= raw.closed:
             waits.append(received - sent)
     seconds = raw.closed - raw.opened
@@ -73,7 +73,7 @@ def judge(raw: Raw, door: Door, devices: Sequence[Device]) -> Outcome:
     )
 
 
-def _fingerprint(door: Door, body: bytes, device: Device) -> str | None:
+def fingerprint(door: Door, body: bytes, device: Device) -> str | None:
     """The certificate's fingerprint, None if this is no certificate for the device's key."""
     try:
         certificate = door.certificate(body)

@@ -12,13 +12,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `bench` is no installed package
 
+from bench.support.chart import Panel, Series, picture
 from bench.support.driver import Driver, NotHttpError, Plan, Raw, parse_answer
 from bench.support.load import Load, machine_cpu, process_cpu
+from bench.support.openbao import PROGRAM
 from bench.support.requests import Device, Door, make_device
 from bench.support.table import Cell, report
 from bench.support.verdict import Outcome, judge, quantile
@@ -54,6 +57,7 @@ def test_keyborn_is_measured_on_every_wire_and_each_certificate_is_in_its_regist
     written = document.read_text()
     assert printed.strip() in written
     assert "old" not in written
+    assert "<polyline" in (tmp_path / "enrolments.svg").read_text()
     assert written.startswith("before\n")
     assert written.endswith("\nafter\n")
 
@@ -71,6 +75,19 @@ def test_cfssl_is_measured_with_and_without_a_database(tmp_path: Path) -> None:
         assert f"| {label} | 2 |" in printed
 
 
+@pytest.mark.whole
+def test_openbao_is_measured_and_what_it_stored_outlasts_its_end(tmp_path: Path) -> None:
+    if not PROGRAM.exists():  # `make bench` brings it, `make test` does not
+        words = ["--systems", "openbao", "--wires", "http", "--most-per-second", "10"]
+        order = [sys.executable, "bench/enroll.py", *QUICK, *words, "--folder", str(tmp_path)]
+        done = subprocess.run(order, cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+        assert (done.returncode, "not installed: openbao" in done.stdout) == (1, True), done.stderr
+        return
+    _, cells = bench(tmp_path, "--systems", "openbao", "--wires", "http,tls")
+    assert [(cell["lost"], cell["surplus"], cell["outcome"]["wrong"]) for cell in cells] == [(0, 0, 0)] * 2
+    assert all(cell["outcome"]["certificates"] > 0 for cell in cells)
+
+
 def test_an_unknown_system_is_a_usage_error() -> None:
     order = [sys.executable, "bench/enroll.py", "--systems", "nobody"]
     done = subprocess.run(order, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
@@ -86,6 +103,12 @@ WHOLE = b"HTTP/1.1 201 Created\r\nContent-Type: x\r\nContent-Length: 4\r\n\r\nbo
 def test_an_answer_is_read_when_its_last_byte_is_there_and_not_before() -> None:
     assert [parse_answer(WHOLE[:cut]) for cut in range(len(WHOLE))] == [None] * len(WHOLE)
     assert parse_answer(WHOLE) == (201, b"body")
+
+
+def test_an_answer_in_chunks_is_read_as_well() -> None:
+    whole = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n0\r\n\r\n\r\n2;x=y\r\nin\r\n0\r\n\r\n"
+    assert [parse_answer(whole[:cut]) for cut in range(len(whole))] == [None] * len(whole)
+    assert parse_answer(whole) == (200, b"0\r\n\r\nin")
 
 
 @pytest.mark.parametrize(
@@ -276,6 +299,7 @@ def cell(
 
 def test_ratios_are_taken_within_a_repeat_and_the_median_is_shown() -> None:
     rates = {"keyborn": (200.0, 600.0, 400.0), "cfssl": (100.0, 400.0, 100.0)}
+    rates |= {"openbao": (50.0, 100.0, 50.0), "cfssl-sqlite": (40.0, 200.0, 100.0)}
     cells = [
         cell(kind, repeat, rate, lost=None if kind == "cfssl" else 0)
         for kind, row in rates.items()
@@ -283,8 +307,10 @@ def test_ratios_are_taken_within_a_repeat_and_the_median_is_shown() -> None:
     ]
     lines = report(cells).splitlines()
     ours, peers = (next(line for line in lines if f"| {name} |" in line) for name in ("Keyborn", "Cfssl"))
-    assert ours == "| Keyborn | 8 | **400** (200 to 600) | 2.00 | 1.0 | 2.0 | 100 | 50 | 0 | 0 |"
-    assert peers == "| Cfssl | 8 | **100** (100 to 400) | 1.00 | 1.0 | 2.0 | 100 | 50 | 0 | no database |"
+    assert ours == "| Keyborn | 8 | **400** (200 to 600) | 2.00 | 4.00 | 1.0 | 2.0 | 100 | 50 | 0 | 0 |"
+    assert (
+        peers == "| Cfssl | 8 | **100** (100 to 400) | 1.00 | 2.00 | 1.0 | 2.0 | 100 | 50 | 0 | no database |"
+    )
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
 
 
@@ -299,6 +325,15 @@ def test_ratios_are_taken_within_a_repeat_and_the_median_is_shown() -> None:
 )
 def test_a_figure_that_must_not_be_believed_says_why(wrong_cell: Cell, why: str) -> None:
     assert (wrong_cell.untrue or "").startswith(why)
+
+
+def test_a_picture_holds_every_panel_and_every_name_once() -> None:
+    lines = [Series("ours & theirs", 0, [(0, 1.0), (1, 2000.0)], dots=True), Series("b", 1, [(0, math.nan)])]
+    panels = [Panel("rate", lines, [(0, "1"), (1, "8")]), Panel("p99", lines, log=True), Panel("none", [])]
+    drawn = picture([panels[:2], panels[2:]], "title")
+    names = [each.text for each in ET.fromstring(drawn) if each.tag.endswith("text")]
+    assert names.count("ours & theirs") == names.count("rate") == names.count("none") == 1
+    assert drawn.count("<circle") == 4
 
 
 def test_a_request_without_an_answer_may_have_left_a_certificate() -> None:

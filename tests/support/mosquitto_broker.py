@@ -22,6 +22,8 @@ class Mosquitto:
     folder: Path
     denied: tuple[str, ...] = ()
     lasting: bool = False
+    more: tuple[str, ...] = ()
+    """Lines of its settings beside these."""
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
 
@@ -73,6 +75,7 @@ class Mosquitto:
             lines.append(f"acl_file {folder}/acl")
         if self.lasting:
             lines += ["persistence true", f"persistence_location {folder}/"]
+        lines += self.more
         settings = folder / "mosquitto.conf"
         settings.write_text("\n".join(lines) + "\n")
         return settings

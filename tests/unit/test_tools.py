@@ -105,7 +105,7 @@ def locks(
 ) -> None:
     write(house / "pyproject.toml", PYPROJECT)
     texts = {"device.lock": device, "server.lock": server, "dev.lock": dev}
-    texts |= {"build.lock": "# nothing\n", "ministack.lock": "# nothing\n"}
+    texts |= {"build.lock": "# nothing\n", "ministack.lock": "# nothing\n", "openbao.lock": "# nothing\n"}
     for name, text in texts.items():
         write(house / "requirements" / name, text)
 
@@ -210,17 +210,19 @@ def test_an_environment_for_tests_serves_the_demo_too(orders: list[str]) -> None
     assert orders.count("requirements/server.lock") == 0
 
 
-def test_the_stand_in_for_aws_has_an_environment_of_its_own_that_is_built_once(
-    house: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("name", "place"), [("ministack", "STAND_IN"), ("openbao", "PEER")])
+def test_what_clashes_with_ours_has_an_environment_of_its_own_that_is_built_once(
+    house: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: str
 ) -> None:
-    write(house / "requirements" / "ministack.lock", "a==1\n")
+    write(house / "requirements" / f"{name}.lock", "a==1\n")
     asked: list[tuple[str, Path]] = []
-    monkeypatch.setattr(bootstrap, "STAND_IN", house / ".venv-ministack")
+    monkeypatch.setattr(bootstrap, place, house / f".venv-{name}")
     monkeypatch.setattr(bootstrap, "pip", lambda *words, venv: asked.append((words[-1], venv)))
-    monkeypatch.setattr("bootstrap.subprocess.run", lambda *_, **__: (house / ".venv-ministack").mkdir())
-    bootstrap.prepare_stand_in()
-    bootstrap.prepare_stand_in()
-    assert asked == [("requirements/ministack.lock", house / ".venv-ministack")]
+    monkeypatch.setattr("bootstrap.subprocess.run", lambda *_, **__: (house / f".venv-{name}").mkdir())
+    prepare = {"STAND_IN": bootstrap.prepare_stand_in, "PEER": bootstrap.prepare_peer}[place]
+    prepare()
+    prepare()
+    assert asked == [(f"requirements/{name}.lock", house / f".venv-{name}")]
 
 
 def test_an_environment_that_was_copied_elsewhere_is_made_anew(
