@@ -3,9 +3,10 @@
     python bench/edge.py                    GET /healthz and POST /v1/enroll, plain and over TLS
     python bench/edge.py --seconds 5        longer
 
-Behind the edge stands a registration authority that answers at once with one certificate: what is left is the
-parser, the limits, the routes, the body and the answer. Plain HTTP goes through a Unix socket. The load client
-is a process of its own and keeps its connections open; each waits for its answer before it asks again.
+Behind the edge stands a registration authority that answers at once with one certificate: what is left is
+the parser, the limits, the routes, the body and the answer. Plain HTTP goes through a Unix socket. The
+load client is a process of its own and keeps its connections open; each waits for its answer before it asks
+again.
 """
 
 import argparse
@@ -38,7 +39,9 @@ from keyborn.ports import Credential
 from keyborn.service.enroll import Enrollment, EnrollmentRequest, RegistrationAuthority
 
 PEM = "-----BEGIN CERTIFICATE-----\n" + ("A" * 64 + "\n") * 9 + "-----END CERTIFICATE-----\n"
-CSR = "-----BEGIN CERTIFICATE REQUEST-----\\n" + ("A" * 64 + "\\n") * 5 + "-----END CERTIFICATE REQUEST-----\\n"
+CSR = (
+    "-----BEGIN CERTIFICATE REQUEST-----\\n" + ("A" * 64 + "\\n") * 5 + "-----END CERTIFICATE REQUEST-----\\n"
+)
 BODY = f'{{"thingName":"sensor-1","csr":"{CSR}"}}'.encode()
 HEADERS = b"Host: localhost:8443\r\nUser-Agent: edge/1\r\nAccept: */*\r\n"
 ASKED = {
@@ -171,7 +174,9 @@ def main() -> None:
                 began, used = time.monotonic(), _cpu(server.pid)
                 count = asyncio.run(_load(connect, request, options.clients, options.seconds))
                 took, used = time.monotonic() - began, _cpu(server.pid) - used
-                print(f"{wire:5}  {title:16}  {count / took:7.0f} requests/s  {used / count * 1e6:6.0f} µs CPU")
+                print(
+                    f"{wire:5}  {title:16}  {count / took:7.0f} requests/s  {used / count * 1e6:6.0f} µs CPU"
+                )
         server.kill()
         server.join()
 
