@@ -62,7 +62,8 @@ class HttpServer:
             listener.close()
         for doorway in self._doorways:
             doorway.close()
-        await asyncio.sleep(0)  # what has arrived is read
+        for _ in range(2):  # what has arrived is read, and begins
+            await asyncio.sleep(0)
         for connection in list(connections.open):
             connection.shut()
         if connections.tasks:
