@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from keyborn.http.protocol import HttpLimits
 
@@ -66,8 +67,10 @@ class Doorway:
         self._loop = asyncio.get_running_loop()
         self._silent: dict[socket.socket, float] = {}
         """Who has not said anything yet, and until when it may; the oldest first."""
-        self._ready: deque[tuple[socket.socket, float]] = deque()
+        self.waiting: deque[tuple[socket.socket, float]] = deque()
         """Whose first bytes are there, in the order they came."""
+        self.handshakes = 0
+        """How many have begun."""
         self._under_way = 0
         self._handshakes: set[asyncio.Task[None]] = set()
         self._accepting = self._loop.create_task(self._accept())
@@ -83,8 +86,8 @@ class Doorway:
         self._listener.close()
         while self._silent:
             self._drop_oldest()
-        while self._ready:
-            self._ready.popleft()[0].close()
+        while self.waiting:
+            self.waiting.popleft()[0].close()
         for handshake in self._handshakes:
             handshake.cancel()
 
@@ -106,7 +109,10 @@ class Doorway:
             self._arrived(sock)
 
     def _arrived(self, sock: socket.socket) -> None:
-        if len(self._silent) + len(self._ready) >= self._limits.connections:
+        # An answer behind a session ticket would wait for its acknowledgement, 40 ms.
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if len(self._silent) + len(self.waiting) >= self._limits.connections:
             self._drop_oldest()
         self._silent[sock] = self._loop.time() + self._limits.handshake
         self._loop.add_reader(sock, self._spoken, sock)
@@ -132,21 +138,27 @@ class Doorway:
         if not said:
             sock.close()
             return
-        self._ready.append((sock, until))
+        self.waiting.append((sock, until))
         self._next()
 
     def _next(self) -> None:
         """Begin as many handshakes as may be under way; none for who has left or is late."""
-        while self._ready and self._under_way < AT_ONCE:
-            sock, until = self._ready.popleft()
+        while self.waiting and self._under_way < AT_ONCE:
+            sock, until = self.waiting.popleft()
             if until <= self._loop.time() or _has_left(sock):
                 sock.close()
                 continue
             self._under_way += 1
+            self.handshakes += 1
             task = self._loop.create_task(self._handshake(sock, until - self._loop.time()))
             self._handshakes.add(task)
             _Turn(self._loop, self._turn_over, task)
-            task.add_done_callback(self._handshakes.discard)
+            task.add_done_callback(partial(self._through, sock))
+
+    def _through(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self._handshakes.discard(task)
+        if task.cancelled():  # before it began: nobody else has the socket
+            sock.close()
 
     def _turn_over(self) -> None:
         self._under_way -= 1

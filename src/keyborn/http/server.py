@@ -27,7 +27,8 @@ class HttpServer:
             app.router.redirect_slashes = False  # it would send a caller where its own Host header says
         self._connections = Connections(min(limits.headers, limits.body, limits.idle, limits.linger))
         self._listeners: list[asyncio.Server] = []
-        self._doorways: list[Doorway] = []
+        self.doorways: list[Doorway] = []
+        """Of the addresses with TLS."""
         self._clock: asyncio.Task[None] | None = None
 
     async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> tuple[str, int]:
@@ -35,7 +36,7 @@ class HttpServer:
         _read_less_at_once()
         sockets = await bound(host, port)
         for sock in sockets:
-            self._doorways.append(Doorway(sock, context, self._limits, self._connection))
+            self.doorways.append(Doorway(sock, context, self._limits, self._connection))
         self._keep_time()
         address = sockets[0].getsockname()
         return address[0], address[1]
@@ -60,7 +61,7 @@ class HttpServer:
         connections.state["stopping"] = True
         for listener in self._listeners:
             listener.close()
-        for doorway in self._doorways:
+        for doorway in self.doorways:
             doorway.close()
         for _ in range(2):  # what has arrived is read, and begins
             await asyncio.sleep(0)
@@ -86,7 +87,7 @@ class HttpServer:
         self._clock = self._clock or asyncio.create_task(self._connections.keep_time(self._sweep))
 
     def _sweep(self, now: float) -> None:
-        for doorway in self._doorways:
+        for doorway in self.doorways:
             doorway.sweep(now)
 
     def _connection(self) -> GuardedProtocol:

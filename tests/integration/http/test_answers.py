@@ -1,4 +1,4 @@
-"""How answers leave: head and body at once, nothing smuggled into a head, and the end said where it is one."""
+"""How answers leave: head and body at once, nothing smuggled into a head, the end said where it is one."""
 
 import asyncio
 from collections.abc import AsyncIterator
