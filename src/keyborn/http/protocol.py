@@ -178,7 +178,7 @@ class GuardedProtocol(asyncio.Protocol):
         self._owes(self._limits.body)
         version = self._parser.get_http_version()
         keep_alive = version != "1.0" and self._parser.should_keep_alive()
-        expects = any(name == b"expect" and value.lower() == b"100-continue" for name, value in self._headers)
+        expects = b"100-continue" in [value.lower() for name, value in self._headers if name == b"expect"]
         cycle = Cycle(self, self._scope(version), keep_alive=keep_alive, expects=expects)
         if self._cycle is None or self._cycle.complete:
             self._cycle = cycle
