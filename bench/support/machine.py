@@ -19,7 +19,7 @@ _SYNCS = 300
 def describe(folder: Path) -> list[str]:
     """Lines about this machine; ``folder`` is where the databases will lie."""
     system = platform.freedesktop_os_release()["PRETTY_NAME"]
-    packages = ", ".join(f"{name} {version(name)}" for name in ("cryptography", "uvicorn", "starlette"))
+    packages = ", ".join(f"{name} {version(name)}" for name in ("cryptography", "httptools", "starlette"))
     return [
         f"{_processor()}, {os.cpu_count()} cores, Linux {platform.release()}, {system}",
         f"CPython {platform.python_version()}, {ssl.OPENSSL_VERSION} (TLS), SQLite {sqlite3.sqlite_version}",

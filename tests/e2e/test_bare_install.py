@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BROUGHT = {"keyborn", "click", "cryptography", "cffi", "paho-mqtt", "pycparser"}
 """Everything that a bare install brings."""
 DEVICE = ("enroll", "publish", "subscribe", "status")
-SERVER = ("starlette", "uvicorn", "httptools", "msgspec", "sqlalchemy", "boto3", "botocore")
+SERVER = ("starlette", "httptools", "msgspec", "sqlalchemy", "boto3", "botocore")
 LIMIT = 60 * 1024 * 1024
 """GOALS P11."""
 _LIST = "import importlib.metadata as m, json; print(json.dumps([d.name for d in m.distributions()]))"

@@ -8,13 +8,12 @@ from pathlib import Path
 from starlette.applications import Starlette
 
 from keyborn.http.protocol import HttpLimits
-from keyborn.http.server import HttpServer, quiet_uvicorn
+from keyborn.http.server import HttpServer
 
 
 @asynccontextmanager
 async def listening(app: Starlette, folder: Path, limits: HttpLimits | None = None) -> AsyncIterator[Path]:
     """Serve ``app`` for the duration of a test; the path of its socket."""
-    quiet_uvicorn()
     path = folder / "s"
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(path))

@@ -23,7 +23,7 @@ from keyborn.domain.thing import ThingStatus
 from keyborn.domain.token import encode_secret
 from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import BrokerAddress
-from keyborn.http.server import HttpServer, quiet_uvicorn
+from keyborn.http.server import HttpServer
 from keyborn.ports import Credential
 from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
@@ -177,7 +177,6 @@ class RenewalStage:
 @asynccontextmanager
 async def renewal_stage(path: Path) -> AsyncIterator[RenewalStage]:
     """Serve for the duration of a test. TLS is of now; what the service decides is as its clock says."""
-    quiet_uvicorn()
     private, clock, entropy = (
         folder(path),
         TurnedClock(datetime.now(UTC).replace(microsecond=0)),

@@ -23,6 +23,7 @@ from keyborn.http.admin_approvals import approval_routes
 from keyborn.http.admin_registered import registered_routes
 from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import BrokerAddress
+from keyborn.http.dispatch import Dispatch
 from keyborn.ports import Asked, Credential
 from keyborn.service.admission import FailureBudget
 from keyborn.service.approvals import ApprovalOffice
@@ -126,7 +127,7 @@ class WaitingWorld(OfficeWorld):
         """How many things there are."""
         return len(await self.kept.things(limit=1000))
 
-    def door(self) -> Starlette:
+    def door(self) -> Dispatch:
         """What devices meet."""
         broker = BrokerAddress("localhost", 8883, "certtest", self.ca.roots_pem, self.ca.chain_pem)
         return build_app(Service(self.authority, broker, _ready))

@@ -162,7 +162,7 @@ def missing(module: str) -> click.Command:
     return lone(load)
 
 
-@pytest.mark.parametrize("module", ["starlette", "uvicorn.config", "msgspec", "httptools"])
+@pytest.mark.parametrize("module", ["starlette", "starlette.routing", "msgspec", "httptools"])
 def test_a_server_command_without_the_server_extra_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:

@@ -44,7 +44,7 @@ _GARBAGE = 20_000
 With Python's own 700 a start looks for it two hundred times, and takes a tenth longer."""
 
 # What the server extra brings and a bare install does not have.
-SERVER_PACKAGES = frozenset({"httptools", "msgspec", "starlette", "uvicorn"})
+SERVER_PACKAGES = frozenset({"httptools", "msgspec", "starlette"})
 # What the aws extra brings beside two of those.
 AWS_PACKAGES = frozenset({"boto3", "botocore"})
 

@@ -4,16 +4,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
-from keyborn.domain.errors import MalformedRequest
-from keyborn.http import guards, openapi, openapi_operators, problems
+from keyborn.domain.errors import MalformedRequest, Stopping
+from keyborn.http import guards, openapi, openapi_operators
 from keyborn.http.bodies import AskedBody, BrokerAddress, EnrollBody, LegacyBody, answer_enrollment, pem_of
+from keyborn.http.dispatch import Act, Dispatch, Door
 from keyborn.http.enroll_door import EnrollDoor
-from keyborn.http.signed import Act, SignedRoutes, is_signed
+from keyborn.http.incoming import Incoming
+from keyborn.http.signed import SignedRoutes, is_signed
 from keyborn.ports import Asked, Nonces
 from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
 from keyborn.service.renew import RenewalAuthority
@@ -41,23 +40,22 @@ class Service:
     """None where no enrolment is signed."""
 
 
-def build_app(service: Service) -> Starlette:
+def build_app(service: Service) -> Dispatch:
     """The ASGI application of one service."""
     routes = _Routes(service)
-    signed: list[Route] = []
+    signed: list[Door] = []
     if service.renewal is not None:
-        signed = SignedRoutes(service.renewal, service.broker, service.url).routes()
-    return Starlette(
-        routes=[
-            Route("/v1/enroll", routes.enroll, methods=["POST"]),
-            Route("/getCertificate", routes.get_certificate, methods=["POST"]),
+        signed = SignedRoutes(service.renewal, service.broker, service.url).doors()
+    return Dispatch(
+        [
+            ("POST", "/v1/enroll", routes.enroll),
+            ("POST", "/getCertificate", routes.get_certificate),
             *signed,
-            Route("/v1/trust-bundle", routes.trust_bundle, methods=["GET"]),
-            Route("/healthz", healthz, methods=["GET"]),
-            Route("/readyz", routes.readyz, methods=["GET"]),
-            Route("/openapi.json", routes.openapi_document, methods=["GET"]),
-        ],
-        exception_handlers=problems.HANDLERS,
+            ("GET", "/v1/trust-bundle", routes.trust_bundle),
+            ("GET", "/healthz", healthz),
+            ("GET", "/readyz", routes.readyz),
+            ("GET", "/openapi.json", routes.openapi_document),
+        ]
     )
 
 
@@ -69,7 +67,7 @@ class _Routes:
             door = EnrollDoor(service.authority, service.broker, service.url, service.nonces)
             self._signed = door.act()
 
-    async def enroll(self, request: Request) -> Response:
+    async def enroll(self, request: Incoming) -> Response:
         """201 for a new certificate, 200 when it had been given before; signed ones have their own door."""
         if self._signed is not None and is_signed(request):
             return await self._signed(request)
@@ -83,7 +81,7 @@ class _Routes:
         answer = msgspec.json.encode(answer_enrollment(outcome.certificate, self._service.broker))
         return Response(answer, 200 if outcome.repeated else 201, media_type=JSON)
 
-    async def get_certificate(self, request: Request) -> Response:
+    async def get_certificate(self, request: Incoming) -> Response:
         """The compatibility door: the bare PEM."""
         raw = await guards.read_body(request)
         credential = guards.credential(request, asked=_asked(raw))
@@ -94,20 +92,22 @@ class _Routes:
         )
         return PlainTextResponse(pem_of(outcome.certificate.der))
 
-    async def trust_bundle(self, _request: Request) -> Response:
+    async def trust_bundle(self, _request: Incoming) -> Response:
         """The roots, PEM: compared with a fingerprint by devices that trust nothing yet."""
         return Response(self._service.broker.roots_pem(), media_type=PEM_CHAIN)
 
-    async def readyz(self, _request: Request) -> Response:
-        """Whether an enrolment would find its registry."""
+    async def readyz(self, request: Incoming) -> Response:
+        """Whether an enrolment would find its registry, and a service that goes on."""
+        if request.scope.get("state", {}).get("stopping"):
+            raise Stopping(seconds=2)
         await self._service.ready()
         return PlainTextResponse("ready\n")
 
-    async def openapi_document(self, request: Request) -> Response:
+    async def openapi_document(self, request: Incoming) -> Response:
         """OpenAPI 3.1 of this service."""
         renewal = self._service.renewal
         reports = renewal is not None and renewal.takes_reports
-        operators = openapi_operators.operator_calls(request.app.routes)
+        operators = openapi_operators.operator_calls(request.scope["app"].routes)
         document = openapi.document(renewal=renewal is not None, reports=reports, operators=operators)
         return Response(document, media_type=JSON)
 
@@ -124,6 +124,6 @@ def _asked(raw: bytes) -> Asked | None:
     return Asked(body.thing_name, body.csr, body.group)
 
 
-async def healthz(_request: Request) -> Response:
+async def healthz(_request: Incoming) -> Response:
     """The process answers."""
     return PlainTextResponse("ok\n")

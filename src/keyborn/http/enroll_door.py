@@ -8,14 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
 
 from keyborn.domain.errors import JwsMalformed, MalformedRequest
 from keyborn.domain.jws_enroll import parse_signed_enrollment
 from keyborn.http import guards
 from keyborn.http.bodies import BrokerAddress, EnrollBody, answer_enrollment
-from keyborn.http.signed import Act, addresses, with_nonce
+from keyborn.http.dispatch import Act
+from keyborn.http.incoming import Incoming
+from keyborn.http.signed import addresses, with_nonce
 from keyborn.ports import Asked, Credential, Nonces
 from keyborn.service.enroll import EnrollmentRequest, RegistrationAuthority
 
@@ -37,7 +38,7 @@ class EnrollDoor:
         """Answers a signed request; every answer, refusals included, brings the next nonce."""
         return with_nonce(self._enroll, self.nonces.issue)
 
-    async def _enroll(self, request: Request) -> Response:
+    async def _enroll(self, request: Incoming) -> Response:
         """201 for a new certificate, 200 when it had been given before."""
         credential, wish = await read_signed(request, self.url())
         applicant = await self.authority.authenticate(credential)
@@ -47,7 +48,7 @@ class EnrollDoor:
         return Response(answer, status, media_type="application/json")
 
 
-async def read_signed(request: Request, url: str) -> tuple[Credential, EnrollmentRequest]:
+async def read_signed(request: Incoming, url: str) -> tuple[Credential, EnrollmentRequest]:
     """What is shown, and what is asked for with it; raises TooLarge, JwsMalformed, CredentialRefused."""
     raw = await guards.read_body(request)
     signed, payload = parse_signed_enrollment(raw, addresses(request, url, ENROLL))

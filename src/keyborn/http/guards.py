@@ -3,9 +3,9 @@
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
 
 from keyborn.domain.errors import CredentialRefused, MalformedRequest, TooLarge
+from keyborn.http.incoming import Asks, header, source_of
 from keyborn.ports import Asked, Credential
 
 MAX_BODY = 16 * 1024
@@ -13,40 +13,43 @@ MAX_BODY = 16 * 1024
 
 _FORWARDING = frozenset(
     {
-        "forwarded",
-        "via",
-        "x-real-ip",
-        "x-client-ip",
-        "x-cluster-client-ip",
-        "x-original-forwarded-for",
-        "cf-connecting-ip",
-        "true-client-ip",
-        "x-envoy-external-address",
-        "origin",  # a page in a browser here, written by somebody elsewhere
-        "sec-fetch-site",
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
+        b"x-client-ip",
+        b"x-cluster-client-ip",
+        b"x-original-forwarded-for",
+        b"cf-connecting-ip",
+        b"true-client-ip",
+        b"x-envoy-external-address",
+        b"origin",  # a page in a browser here, written by somebody elsewhere
+        b"sec-fetch-site",
     }
 )
-_FORWARDED = "x-forwarded"
+_FORWARDED = b"x-forwarded"
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 Body = TypeVar("Body")
 
 
-async def read_body(request: Request, limit: int = MAX_BODY) -> bytes:
+async def read_body(request: Asks, limit: int = MAX_BODY) -> bytes:
     """Read at most ``limit`` bytes; raises TooLarge as soon as it is known, or MalformedRequest."""
-    declared = request.headers.get("content-length", "0")
+    declared = (header(request, b"content-length") or ["0"])[0]
     if not declared.isascii() or not declared.isdigit():
         raise MalformedRequest(detail="its Content-Length is not a number")
     if int(declared[:20]) > limit:
         raise TooLarge(limit=limit)
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > limit:
-                raise TooLarge(limit=limit)
-    except ClientDisconnect:  # nobody will read this; it is everyday, and no fault of ours
-        raise MalformedRequest(detail="the connection ended before it did") from None
+    message = await request.receive()
+    body: bytes | bytearray = message.get("body", b"")
+    if message.get("more_body", False):
+        body = bytearray(body)
+    while message.get("more_body", False) and len(body) <= limit:
+        message = await request.receive()
+        body += message.get("body", b"")
+    if message["type"] == "http.disconnect":  # nobody will read this; it is everyday, and no fault of ours
+        raise MalformedRequest(detail="the connection ended before it did")
+    if len(body) > limit:
+        raise TooLarge(limit=limit)
     return bytes(body)
 
 
@@ -60,23 +63,22 @@ def parse_json(body: bytes, decoder: msgspec.json.Decoder[Body]) -> Body:
         raise MalformedRequest(detail="it is not JSON in UTF-8") from None
 
 
-def credential(request: Request, asked: Asked | None = None) -> Credential:
+def credential(request: Asks, asked: Asked | None = None) -> Credential:
     """What the caller showed, for what; raises CredentialRefused for any other scheme than Bearer."""
-    values = request.headers.getlist("authorization")
+    values = header(request, b"authorization")
     bearer = None
     if values:
         scheme, _, bearer = values[0].partition(" ")
         if len(values) > 1 or scheme.lower() != "bearer":
             raise CredentialRefused
-    source = request.client.host if request.client else ""
-    return Credential(bearer=bearer, source=source, proxied=_proxied(request), asked=asked)
+    return Credential(bearer=bearer, source=source_of(request), proxied=_proxied(request), asked=asked)
 
 
-def _proxied(request: Request) -> bool:
-    names = request.headers.keys()
+def _proxied(request: Asks) -> bool:
+    names = {name for name, _ in request.scope["headers"]}
     if not _FORWARDING.isdisjoint(names) or any(name.startswith(_FORWARDED) for name in names):
         return True
-    hosts = request.headers.getlist("host")
+    hosts = header(request, b"host")
     if len(hosts) != 1:
         return True
     host = hosts[0].lower()

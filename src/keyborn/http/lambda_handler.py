@@ -15,9 +15,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypedDict
 from urllib.parse import unquote
 
-from starlette.applications import Starlette
 from starlette.responses import Response
-from starlette.types import Message
+from starlette.types import ASGIApp, Message
 
 from keyborn.domain.errors import MalformedRequest, Overloaded
 from keyborn.http import problems
@@ -64,7 +63,7 @@ class LambdaHandler:
 
     def __init__(
         self,
-        app: Starlette,
+        app: ASGIApp,
         *,
         within: Deadline = lambda _seconds: nullcontext(),
         prepare: Callable[[], Awaitable[None]] | None = None,
@@ -73,7 +72,6 @@ class LambdaHandler:
 
         ``prepare`` is what the first request would have to do first, if the start has not done it.
         """
-        app.router.redirect_slashes = False  # it would send a caller where its own Host header says
         self._app = app
         self._within = within
         self._prepare = prepare
@@ -130,7 +128,7 @@ class _Exchange:
         self._body = bytearray()
         self._whole = False
 
-    async def run(self, app: Starlette) -> None:
+    async def run(self, app: ASGIApp) -> None:
         """Run ``app``. A fault after its answer has been logged by problems.on_fault, and ends here."""
         try:
             await app(self._scope(), self._receive, self._send)

@@ -6,14 +6,14 @@ Retry-After, and so does 202, which is no problem: a person has to decide.
 
 import logging
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from keyborn.domain import errors
 from keyborn.http.bodies import PendingAnswer
@@ -99,16 +99,25 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     status = HTTPStatus(error.status_code)
     headers = dict(error.headers or {})
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(_methods(request)))
+        return not_allowed(methods_at(request.app.routes, request.scope["path"]))
+    return _no_route(status, headers)
+
+
+def not_allowed(methods: Iterable[str]) -> Response:
+    """405, which names what is answered at that path."""
+    return _no_route(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": ", ".join(sorted(methods))})
+
+
+def methods_at(routes: Iterable[BaseRoute], path: str) -> set[str]:
+    """What is answered at ``path``."""
+    those = (each for each in routes if isinstance(each, Route))
+    found = [each.methods or set() for each in those if each.path_regex.match(path)]
+    return set().union(*found)
+
+
+def _no_route(status: HTTPStatus, headers: dict[str, str]) -> Response:
     sentence = f"{status.description or status.phrase}. The routes are listed in /openapi.json"
     return _respond(status, status.phrase.lower().replace(" ", "_"), sentence, headers)
-
-
-def _methods(request: Request) -> set[str]:
-    """What is answered at the path of ``request``."""
-    routes = (each for each in request.app.routes if isinstance(each, Route))
-    found = [each.methods or set() for each in routes if each.path_regex.match(request.url.path)]
-    return set().union(*found)
 
 
 async def on_fault(_request: Request, error: Exception) -> Response:

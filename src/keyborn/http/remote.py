@@ -4,6 +4,7 @@ They stand beside the devices' routes on one listener. A client certificate mean
 token neither.
 """
 
+import asyncio
 from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import replace
@@ -58,6 +59,9 @@ async def _recorded(
             answer = await endpoint(request)
     except KeybornError as refusal:
         outcome = refusal.code
+        raise
+    except asyncio.CancelledError:  # in line, or by a stop
+        outcome = "called_off"
         raise
     except BaseException:
         outcome = "internal"

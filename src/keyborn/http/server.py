@@ -1,121 +1,104 @@
-"""Listeners: the application behind uvicorn's protocol, on a TCP port with TLS or on a Unix socket."""
+"""Listeners: an ASGI application behind our protocol, on a TCP port with TLS or on a Unix socket."""
 
 import asyncio
 import contextlib
-import logging
 import socket
 import ssl
-from email.utils import formatdate
+from asyncio import sslproto
 
 from starlette.applications import Starlette
-from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn import Config
-from uvicorn.server import ServerState
+from starlette.types import ASGIApp
 
+from keyborn.http.connections import Connections
+from keyborn.http.doorway import BACKLOG, Doorway, bound
 from keyborn.http.protocol import GuardedProtocol, HttpLimits
 
-_BACKLOG = 4096
-_log = logging.getLogger("keyborn.http")
+_TLS_READ = 16 * 1024
+"""Bytes: what one record of TLS holds (RFC 8446, 5.1)."""
 
 
 class HttpServer:
     """Serves one ASGI application on one or more listeners, and drains cleanly."""
 
-    def __init__(self, app: Starlette, *, limits: HttpLimits | None = None) -> None:
-        self._limits = limits or HttpLimits()
-        app.router.redirect_slashes = False  # it would send a caller where its own Host header says
-        self._protocol = type("BoundProtocol", (GuardedProtocol,), {"limits": self._limits})
-        self._config = Config(
-            _contained(app),
-            http=self._protocol,
-            ws="none",  # a library that happens to be installed must not take connections out of our limits
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=int(self._limits.idle) + 1,
-        )
-        self._state = ServerState()
+    def __init__(self, app: ASGIApp, *, limits: HttpLimits | None = None) -> None:
+        self._app = app
+        self._limits = limits = limits or HttpLimits()
+        if isinstance(app, Starlette):
+            app.router.redirect_slashes = False  # it would send a caller where its own Host header says
+        self._connections = Connections(min(limits.headers, limits.body, limits.idle, limits.linger))
         self._listeners: list[asyncio.Server] = []
-        self._dater: asyncio.Task[None] | None = None
+        self.doorways: list[Doorway] = []
+        """Of the addresses with TLS."""
+        self._clock: asyncio.Task[None] | None = None
 
     async def listen_tls(self, host: str, port: int, context: ssl.SSLContext) -> tuple[str, int]:
-        """Serve HTTPS; returns the bound address (port 0 picks a free one)."""
-        listener = await asyncio.get_running_loop().create_server(
-            self._connection,
-            host,
-            port,
-            ssl=context,
-            backlog=_BACKLOG,
-            ssl_handshake_timeout=self._limits.handshake,
-            ssl_shutdown_timeout=self._limits.handshake,
-        )
-        self._add(listener)
-        bound = listener.sockets[0].getsockname()
-        return bound[0], bound[1]
+        """Serve HTTPS; returns the bound address (port 0 picks a free one). Raises OSError."""
+        _read_less_at_once()
+        sockets = await bound(host, port)
+        for sock in sockets:
+            self.doorways.append(Doorway(sock, context, self._limits, self._connection))
+        self._keep_time()
+        address = sockets[0].getsockname()
+        return address[0], address[1]
 
     @property
     def requests(self) -> int:
         """How many requests have been answered."""
-        return self._state.total_requests
+        return self._connections.requests
 
     async def listen_unix(self, sock: socket.socket) -> None:
         """Serve plain HTTP on a bound socket (the control socket of the data folder)."""
         self._add(
-            await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock, backlog=_BACKLOG)
+            await asyncio.get_running_loop().create_unix_server(self._connection, sock=sock, backlog=BACKLOG)
         )
 
     async def stop(self, grace: float = 5.0) -> None:
-        """Stop accepting, let answers under way finish for ``grace`` seconds, close the rest."""
+        """Stop accepting, let answers under way finish for ``grace`` seconds, close the rest.
+
+        Each answer from here on says that it is its connection's last.
+        """
+        connections = self._connections
+        connections.state["stopping"] = True
         for listener in self._listeners:
             listener.close()
-        for connection in list(self._state.connections):
-            connection.shutdown()
-        if self._state.tasks:
-            await asyncio.wait(self._state.tasks, timeout=grace)
-        for connection in list(self._state.connections):
-            connection.transport.abort()
+        for doorway in self.doorways:
+            doorway.close()
+        for _ in range(2):  # what has arrived is read, and begins
+            await asyncio.sleep(0)
+        for connection in list(connections.open):
+            connection.shut()
+        if connections.tasks:
+            await asyncio.wait(connections.tasks, timeout=grace)
+        for connection in list(connections.open):
+            connection.abort()
         await asyncio.sleep(0)  # whoever listens on one of them hears of it, before
-        for task in list(self._state.tasks):
+        for task in list(connections.tasks):
             task.cancel()
-        if self._dater:
-            self._dater.cancel()
+        if self._clock:
+            self._clock.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._dater
+                await self._clock
 
     def _add(self, listener: asyncio.Server) -> None:
         self._listeners.append(listener)
-        self._dater = self._dater or asyncio.create_task(self._keep_date())
+        self._keep_time()
+
+    def _keep_time(self) -> None:
+        self._clock = self._clock or asyncio.create_task(self._connections.keep_time(self._sweep))
+
+    def _sweep(self, now: float) -> None:
+        for doorway in self.doorways:
+            doorway.sweep(now)
 
     def _connection(self) -> GuardedProtocol:
-        connection: GuardedProtocol = self._protocol(
-            config=self._config, server_state=self._state, app_state={}
-        )
-        return connection
-
-    async def _keep_date(self) -> None:
-        """The Date header, made once a second."""
-        while True:
-            self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
-            await asyncio.sleep(1)
+        return GuardedProtocol(self._app, self._limits, self._connections)
 
 
-def _contained(app: ASGIApp) -> ASGIApp:
-    """``app``, whose faults end here: Starlette answers and logs one, then raises it again.
+def _read_less_at_once() -> None:
+    """Read one record at a time. asyncio keeps a buffer of 256 KiB for each connection with TLS.
 
-    uvicorn would log it a second time, with the message, which may hold what the caller sent.
+    It asks OpenSSL for as much each time, too. The class's own attribute is the only way to say otherwise
+    (CPython's Lib/asyncio/sslproto.py, ``max_size``); where there is none, things stay as they are.
     """
-
-    async def _serve(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await app(scope, receive, send)
-        except (Exception, asyncio.CancelledError) as fault:  # noqa: BLE001 - problems.on_fault has logged it
-            _log.debug("a request ended with %s", type(fault).__name__)
-
-    return _serve
-
-
-def quiet_uvicorn() -> None:
-    """Hostile bytes are everyday: uvicorn's own warnings about them stay out of the log."""
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    if getattr(sslproto.SSLProtocol, "max_size", 0) > _TLS_READ:
+        sslproto.SSLProtocol.max_size = _TLS_READ

@@ -9,9 +9,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from keyborn.domain.errors import JwsMalformed, KeybornError, MalformedRequest
 from keyborn.domain.jws import MEDIA_TYPE
@@ -27,6 +25,8 @@ from keyborn.http.bodies import (
     RootsPayload,
     answer_enrollment,
 )
+from keyborn.http.dispatch import Act, Door
+from keyborn.http.incoming import Incoming, header, source_of
 from keyborn.service.renew import RenewalAuthority, SignedCaller
 
 NONCE, RENEW, CONFIRM, ROOTS = "/v1/nonce", "/v1/renew", "/v1/renew/confirm", "/v1/roots"
@@ -37,7 +37,6 @@ _roots_payload = msgspec.json.Decoder(RootsPayload)
 _confirm_payload = msgspec.json.Decoder(ConfirmPayload)
 
 Payload = TypeVar("Payload")
-Act = Callable[[Request], Awaitable[Response]]
 
 
 class SignedRoutes:
@@ -49,23 +48,23 @@ class SignedRoutes:
         self._broker = broker
         self._url = url
 
-    def routes(self) -> list[Route]:
+    def doors(self) -> list[Door]:
         """For the application of devices."""
-        reports = [Route(ROOTS, self._with_nonce(self.roots), methods=["POST"])]
+        reports: list[Door] = [("POST", ROOTS, self._with_nonce(self.roots))]
         return [
             *(reports if self._authority.takes_reports else []),
-            Route(NONCE, self.nonce, methods=["GET"]),
-            Route(RENEW, self._with_nonce(self.renew), methods=["POST"]),
-            Route(CONFIRM, self._with_nonce(self.confirm), methods=["POST"]),
+            ("GET", NONCE, self.nonce),
+            ("POST", RENEW, self._with_nonce(self.renew)),
+            ("POST", CONFIRM, self._with_nonce(self.confirm)),
         ]
 
-    async def nonce(self, _request: Request) -> Response:
+    async def nonce(self, _request: Incoming) -> Response:
         """A nonce, in the header as for ACME's clients and in the body for people with curl."""
         nonce = await self._authority.nonce()
         body = msgspec.json.encode(NonceAnswer(nonce))
         return Response(body, media_type=_JSON, headers=_once(nonce))
 
-    async def renew(self, request: Request) -> Response:
+    async def renew(self, request: Incoming) -> Response:
         """201 for a new successor, 200 for one that was given before."""
         caller = await self._prove(request, RENEW)
         payload = _parse_payload(caller, _renew_payload)
@@ -74,7 +73,7 @@ class SignedRoutes:
         answer = msgspec.json.encode(answer_enrollment(outcome.certificate, self._broker))
         return Response(answer, 200 if outcome.repeated else 201, media_type=_JSON)
 
-    async def confirm(self, request: Request) -> Response:
+    async def confirm(self, request: Incoming) -> Response:
         """200: the certificate that signed is the current one, whether it was so before or not."""
         caller = await self._prove(request, CONFIRM)
         payload = _parse_payload(caller, _confirm_payload)
@@ -83,7 +82,7 @@ class SignedRoutes:
         answer = ConfirmAnswer(confirmed.thing, confirmed.id, shown(confirmed.not_after))
         return Response(msgspec.json.encode(answer), media_type=_JSON)
 
-    async def roots(self, request: Request) -> Response:
+    async def roots(self, request: Incoming) -> Response:
         """200: it is kept which roots the device believes."""
         caller = await self._prove(request, ROOTS)
         payload = _parse_payload(caller, _roots_payload)
@@ -96,31 +95,32 @@ class SignedRoutes:
             with suppress(KeybornError):
                 await self._authority.note_roots(caller, RootSet(roots))
 
-    async def _prove(self, request: Request, path: str) -> SignedCaller:
+    async def _prove(self, request: Incoming, path: str) -> SignedCaller:
         """Limits first, then the signature; the payload is parsed for who has proved something."""
         raw = await guards.read_body(request)
-        source = request.client.host if request.client else ""
         if not is_signed(request):
             raise JwsMalformed(detail="its Content-Type is another one")
-        return await self._authority.authenticate(raw, addresses(request, self._url(), path), source)
+        return await self._authority.authenticate(
+            raw, addresses(request, self._url(), path), source_of(request)
+        )
 
     def _with_nonce(self, act: Act) -> Act:
         return with_nonce(act, self._authority.nonce)
 
 
-def is_signed(request: Request) -> bool:
+def is_signed(request: Incoming) -> bool:
     """Whether the body says of itself that it is a JWS."""
-    declared = request.headers.get("content-type", "")
+    declared = (header(request, b"content-type") or [""])[0]
     return declared.partition(";")[0].strip().lower() == MEDIA_TYPE
 
 
-def addresses(request: Request, url: str, path: str) -> list[str]:
+def addresses(request: Incoming, url: str, path: str) -> list[str]:
     """Under which URLs a route may be known: as the codes say, and as the request was addressed.
 
     The path is what matters, so that no request serves for another route; a nonce of ours, which is
     signed too, says that it was meant for this service, under whichever of its names.
     """
-    hosts = request.headers.getlist("host")
+    hosts = header(request, b"host")
     named = [f"https://{host}{path}" for host in hosts] if len(hosts) == 1 else []
     return [f"{url.rstrip('/')}{path}", *named]
 
@@ -128,7 +128,7 @@ def addresses(request: Request, url: str, path: str) -> list[str]:
 def with_nonce(act: Act, nonce: Callable[[], Awaitable[str]]) -> Act:
     """``act``, each of whose answers, refusals included, brings the nonce for the next request."""
 
-    async def _answer(request: Request) -> Response:
+    async def _answer(request: Incoming) -> Response:
         try:
             response = await act(request)
         except KeybornError as refusal:

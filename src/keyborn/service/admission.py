@@ -13,9 +13,12 @@ from ipaddress import IPv6Address, ip_address
 from random import SystemRandom
 
 from keyborn.domain.errors import Overloaded, Throttled
+from keyborn.service.errands import standing_in_line
 
 _random = SystemRandom()
 
+_COME_BACK = (1, 4)
+"""Seconds, both included."""
 SLOTS = 64
 """Enrolments that run at once."""
 
@@ -33,20 +36,33 @@ class Admission:
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Hold one slot; raises Overloaded when the queue is full or the wait too long."""
-        if self._waiting >= self._most_waiting:
-            raise Overloaded(seconds=2)
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(self._patience):
-                await self._slots.acquire()
-        except TimeoutError:
-            raise Overloaded(seconds=2) from None
-        finally:
-            self._waiting -= 1
+        if self._slots.locked():
+            await self._wait()
+        else:
+            await self._slots.acquire()
         try:
             yield
         finally:
             self._slots.release()
+
+    async def _wait(self) -> None:
+        """Stand in line; whoever has left by then has it called off."""
+        if self._waiting >= self._most_waiting:
+            raise _overloaded()
+        self._waiting += 1
+        try:
+            with standing_in_line():
+                async with asyncio.timeout(self._patience):
+                    await self._slots.acquire()
+        except TimeoutError:
+            raise _overloaded() from None
+        finally:
+            self._waiting -= 1
+
+
+def _overloaded() -> Overloaded:
+    """Come back, but not all at once."""
+    return Overloaded(seconds=_random.randint(*_COME_BACK))
 
 
 class FailureBudget:

@@ -37,7 +37,7 @@ from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import BrokerAddress, MqttFallback, fingerprint_text
 from keyborn.http.protocol import HttpLimits
 from keyborn.http.remote import remote_routes
-from keyborn.http.server import HttpServer, quiet_uvicorn
+from keyborn.http.server import HttpServer
 from keyborn.policies import device_policy
 from keyborn.ports import Authenticator, Clock, Entropy, Sessions
 from keyborn.service.admission import LateRefusals
@@ -136,7 +136,6 @@ class LocalService:
 
         The caller holds the folder's lock. Raises leaves of OperatorError or InvalidSetting.
         """
-        quiet_uvicorn()
         async with AsyncExitStack() as stack:
             await self._registry.open()
             stack.push_async_callback(self._registry.close)
@@ -210,7 +209,7 @@ class LocalService:
         running = Running(url, authority.root_fingerprint, Address(host, port), brokers.plain, brokers.alpn)
         office = self._office(running, gateway, lambda: server.requests, live.adopt)
         if self._settings.remote_admin:  # only now is known what the office tells of the listener
-            app.router.routes += remote_routes(office, self._door)
+            app.add(remote_routes(office, self._door))
         control = HttpServer(build_admin(office), limits=HttpLimits(send=None))  # a watcher may pause
         stack.push_async_callback(control.stop, 0.5)
         await control.listen_unix(self._folder.bind_control())

@@ -209,6 +209,7 @@ async def test_connections_over_the_limit_are_told_so(tmp_path: Path) -> None:
         await asyncio.sleep(0.05)
         answer, _ = await speak(path)
         assert answer.startswith(b"HTTP/1.1 503")
+        assert b"\r\nretry-after: " in answer
         for _, writer in held:
             writer.close()
 

@@ -1,4 +1,4 @@
-"""The application can see who is at the other end of TLS: uvicorn does not tell it, our protocol does."""
+"""The application can see who is at the other end of TLS: our protocol tells it, few servers do."""
 
 import http.client
 import json

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from starlette.applications import Starlette
 
 from keyborn.adapters.aws.iot import Account
 from keyborn.device.answer import Fallback
@@ -14,6 +13,7 @@ from keyborn.device.home import Home
 from keyborn.device.identity import require_identity
 from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import AWS_FALLBACK, MqttFallback
+from keyborn.http.dispatch import Dispatch
 from keyborn.wiring import aws
 from support import ministack
 from support.csr_make import make_csr
@@ -83,7 +83,7 @@ def test_on_aws_it_is_443_unless_the_broker_has_a_name_or_a_port_of_its_own(
 ) -> None:
     services: list[Service] = []
 
-    def noting(service: Service) -> Starlette:
+    def noting(service: Service) -> Dispatch:
         services.append(service)
         return build_app(service)
 

@@ -119,6 +119,7 @@ from keyborn.domain.errors.enrolling import (
     Overloaded as Overloaded,
     RegistryUnavailable as RegistryUnavailable,
     ReplacementPending as ReplacementPending,
+    Stopping as Stopping,
     ThingNameCase as ThingNameCase,
     ThingNameTaken as ThingNameTaken,
     ThingRevoked as ThingRevoked,

@@ -126,6 +126,13 @@ class Overloaded(Unavailable):
     sentence = "The service is busy. Repeat the same request in {seconds} s."
 
 
+class Stopping(Unavailable):
+    """The process finishes what it has begun, and takes nothing new."""
+
+    code = "stopping"
+    sentence = "The service is stopping. Repeat the same request in {seconds} s."
+
+
 class RegistryUnavailable(Unavailable):
     """The registry could not write (disk full, I/O error, shutting down). Nothing was handed out."""
 

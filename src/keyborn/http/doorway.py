@@ -1,0 +1,200 @@
+"""Who is let in over TLS: handshakes in turn, and none for who says nothing.
+
+A handshake costs half a millisecond that no other request gets. Two thousand devices that come at once would
+hold up every answer for a second; so only a few begin at a time, each as soon as its first bytes are there.
+Whoever is silent waits in a table, where it costs a descriptor and no TLS, and must leave first when there is
+no room. The rest waits in the kernel's queue.
+"""
+
+import asyncio
+import contextlib
+import logging
+import select
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from keyborn.http.protocol import HttpLimits
+
+BACKLOG = 4096
+"""Connections in the kernel's queue; it cuts this at net.core.somaxconn."""
+AT_ONCE = 32
+"""Handshakes under way before the next one begins."""
+PACE = 0.02
+"""Seconds after which a handshake counts no more: its costly part is over, and its peer may be far away."""
+_BURST = 16
+"""Connections accepted before others get the processor."""
+_RELIEF = 0.1
+"""Seconds to wait where there are no descriptors left."""
+_LEFT = getattr(select, "POLLRDHUP", select.POLLHUP) | select.POLLHUP | select.POLLERR
+_log = logging.getLogger("keyborn.http")
+
+
+async def bound(host: str, port: int) -> list[socket.socket]:
+    """Listening sockets for every address of ``host``, one port for all. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    made: list[socket.socket] = []
+    try:
+        for family, _, _, _, address in dict.fromkeys(found):
+            wanted = (address[0], made[0].getsockname()[1] if made else port, *address[2:])
+            sock = socket.create_server(wanted, family=family, backlog=BACKLOG)
+            sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
+            made.append(sock)
+    except OSError:
+        for sock in made:
+            sock.close()
+        raise
+    return made
+
+
+class Doorway:
+    """Accepts on one listening socket and begins TLS, in turn."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        context: ssl.SSLContext,
+        limits: HttpLimits,
+        protocol: Callable[[], asyncio.Protocol],
+    ) -> None:
+        self._listener = listener
+        self._context = context
+        self._limits = limits
+        self._protocol = protocol
+        self._loop = asyncio.get_running_loop()
+        self._silent: dict[socket.socket, float] = {}
+        """Who has not said anything yet, and until when it may; the oldest first."""
+        self.waiting: deque[tuple[socket.socket, float]] = deque()
+        """Whose first bytes are there, in the order they came."""
+        self.handshakes = 0
+        """How many have begun."""
+        self._under_way = 0
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._accepting = self._loop.create_task(self._accept())
+
+    def sweep(self, now: float) -> None:
+        """Close who has been silent for too long; ``now`` by the loop's clock."""
+        while self._silent and next(iter(self._silent.values())) <= now:
+            self._drop_oldest()
+
+    def close(self) -> None:
+        """Accept nobody any more, and drop whoever is not through yet."""
+        self._accepting.cancel()
+        self._listener.close()
+        while self._silent:
+            self._drop_oldest()
+        while self.waiting:
+            self.waiting.popleft()[0].close()
+        for handshake in self._handshakes:
+            handshake.cancel()
+
+    async def _accept(self) -> None:
+        since_others = 0
+        while True:
+            since_others += 1
+            if since_others % _BURST == 0:
+                await asyncio.sleep(0)
+            try:
+                sock, _ = await self._loop.sock_accept(self._listener)
+            except ConnectionError:
+                continue
+            except OSError as trouble:
+                _log.warning("no connection can be accepted: %s", trouble.strerror)
+                self._drop_oldest()
+                await asyncio.sleep(_RELIEF)
+                continue
+            self._arrived(sock)
+
+    def _arrived(self, sock: socket.socket) -> None:
+        # An answer behind a session ticket would wait for its acknowledgement, 40 ms.
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if len(self._silent) + len(self.waiting) >= self._limits.connections:
+            self._drop_oldest()
+        self._silent[sock] = self._loop.time() + self._limits.handshake
+        self._loop.add_reader(sock, self._spoken, sock)
+
+    def _drop_oldest(self) -> None:
+        """Whoever comes in earnest speaks at once."""
+        if self._silent:
+            sock = next(iter(self._silent))
+            self._forget(sock)
+            sock.close()
+
+    def _forget(self, sock: socket.socket) -> float:
+        self._loop.remove_reader(sock)
+        return self._silent.pop(sock)
+
+    def _spoken(self, sock: socket.socket) -> None:
+        """First bytes, or the end of it."""
+        until = self._forget(sock)
+        try:
+            said = sock.recv(1, socket.MSG_PEEK)
+        except OSError:
+            said = b""
+        if not said:
+            sock.close()
+            return
+        self.waiting.append((sock, until))
+        self._next()
+
+    def _next(self) -> None:
+        """Begin as many handshakes as may be under way; none for who has left or is late."""
+        while self.waiting and self._under_way < AT_ONCE:
+            sock, until = self.waiting.popleft()
+            if until <= self._loop.time() or _has_left(sock):
+                sock.close()
+                continue
+            self._under_way += 1
+            self.handshakes += 1
+            task = self._loop.create_task(self._handshake(sock, until - self._loop.time()))
+            self._handshakes.add(task)
+            _Turn(self._loop, self._turn_over, task)
+            task.add_done_callback(partial(self._through, sock))
+
+    def _through(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self._handshakes.discard(task)
+        if task.cancelled():  # before it began: nobody else has the socket
+            sock.close()
+
+    def _turn_over(self) -> None:
+        self._under_way -= 1
+        self._next()
+
+    async def _handshake(self, sock: socket.socket, seconds: float) -> None:
+        """Hand the connection to a protocol of its own; a failure is everyday."""
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await self._loop.connect_accepted_socket(
+                self._protocol,
+                sock,
+                ssl=self._context,
+                ssl_handshake_timeout=seconds,
+                ssl_shutdown_timeout=self._limits.linger,
+            )
+
+
+class _Turn:
+    """One place among the handshakes under way: free when it is done or has taken its time."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, over: Callable[[], None], task: asyncio.Task[None]
+    ) -> None:
+        self._over: Callable[[], None] | None = over
+        self._timer = loop.call_later(PACE, self._end)
+        task.add_done_callback(self._end)
+
+    def _end(self, _task: object = None) -> None:
+        self._timer.cancel()
+        over, self._over = self._over, None
+        if over is not None:
+            over()
+
+
+def _has_left(sock: socket.socket) -> bool:
+    """Whether nobody waits for an answer there any more."""
+    poll = select.poll()
+    poll.register(sock, _LEFT)
+    return bool(poll.poll(0))
