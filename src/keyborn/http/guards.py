@@ -22,11 +22,15 @@ _FORWARDING = frozenset(
         "cf-connecting-ip",
         "true-client-ip",
         "x-envoy-external-address",
+        "client-cert",
+        "client-cert-chain",
         "origin",  # a page in a browser here, written by somebody elsewhere
         "sec-fetch-site",
     }
 )
 _FORWARDED = "x-forwarded"
+PROXIED = "keyborn.proxied"
+"""In the scope of a request that a trusted proxy passed on, whatever its headers."""
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 Body = TypeVar("Body")
@@ -73,6 +77,8 @@ def credential(request: Request, asked: Asked | None = None) -> Credential:
 
 
 def _proxied(request: Request) -> bool:
+    if PROXIED in request.scope:
+        return True
     names = request.headers.keys()
     if not _FORWARDING.isdisjoint(names) or any(name.startswith(_FORWARDED) for name in names):
         return True

@@ -55,6 +55,15 @@ class HttpServer:
         bound = listener.sockets[0].getsockname()
         return bound[0], bound[1]
 
+    async def listen_plain(self, host: str, port: int) -> tuple[str, int]:
+        """Serve HTTP without TLS, for proxies (``keyborn.http.proxies`` says whom); the bound address."""
+        listener = await asyncio.get_running_loop().create_server(
+            self._connection, host, port, backlog=_BACKLOG
+        )
+        self._add(listener)
+        bound = listener.sockets[0].getsockname()
+        return bound[0], bound[1]
+
     @property
     def requests(self) -> int:
         """How many requests have been answered."""
