@@ -23,7 +23,7 @@ def test_the_settings_are_good_and_name_the_socket_of_the_proxy() -> None:
     assert f"unix@{SOCKET} " in documented()
     assert settings.url.removeprefix("https://") in settings.names
     assert settings.public_host(Address("0.0.0.0", 8883)) == "devices.example"
-    assert proxies_of(settings).trusts(None)
+    assert proxies_of(settings).socket
 
 
 @pytest.mark.needs("systemd-analyze")

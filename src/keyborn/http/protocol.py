@@ -8,6 +8,7 @@ another one for reading what it was sent.
 """
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from typing import Any, ClassVar
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+UNIX = "keyborn.unix"
+"""Among a scope's extensions where the connection is one of a Unix socket. That its ``client`` is missing
+says nothing: so it is where the peer went before it was asked for."""
 _ERRORS = {
     400: b"The request is not HTTP.",
     408: b"The request did not arrive in time.",
@@ -68,6 +72,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """Start the clock; a connection over the limit is told so and closed."""
         super().connection_made(transport)
         self._tls = _tls_extension(transport)
+        self._unix = _is_unix(transport)
         if len(self.connections) > self.limits.connections:
             self._refuse(503)
         else:
@@ -142,6 +147,8 @@ class GuardedProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= self.limits.pipeline:
             raise ValueError("too many requests in one go")
         extensions: dict[str, Any] = {"tls": self._tls} if self._tls is not None else {}
+        if self._unix:
+            extensions[UNIX] = {}
         self.scope["extensions"] = extensions
         self._arm(self.limits.body)
         super().on_headers_complete()
@@ -226,3 +233,8 @@ def _tls_extension(transport: asyncio.Transport) -> dict[str, Any] | None:
         return None
     der = tls.getpeercert(binary_form=True)
     return {"client_cert_chain": [ssl.DER_cert_to_PEM_cert(der)] if der else []}
+
+
+def _is_unix(transport: asyncio.Transport) -> bool:
+    sock = transport.get_extra_info("socket")
+    return sock is not None and sock.family == socket.AF_UNIX

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from keyborn.domain.errors import ClientCertificateRefused, KeybornError, ProxyUntrusted
 from keyborn.http import problems
 from keyborn.http.guards import PROXIED
+from keyborn.http.protocol import UNIX
 
 MAX_CERTIFICATE = 8 * 1024
 """Bytes of a ``Client-Cert`` header; a device's certificate takes about 800."""
@@ -56,10 +57,8 @@ class Proxies:
         return Proxies(tuple(ip_network(each) for each in networks), socket)
 
     def trusts(self, peer: str | None) -> bool:
-        """Whether ``peer``, an address or None for a Unix socket, is one."""
-        if peer is None:
-            return self.socket
-        return bool(self.networks) and self._holds(_address(peer))
+        """Whether ``peer`` is the address of one; None, for an address that nobody knows, is not."""
+        return bool(self.networks) and peer is not None and self._holds(_address(peer))
 
     def caller(self, forwarded: Iterable[bytes]) -> str:
         """Whose request a trusted proxy passed on, by its X-Forwarded-For headers in their order.
@@ -103,10 +102,11 @@ class BehindProxies:
         The address goes to ``client`` (None: unknown), the certificate to the ``tls`` extension, where TLS of
         our own puts it. Raises ProxyUntrusted or ClientCertificateRefused.
         """
-        peer = scope["client"][0] if scope.get("client") else None
-        if self._proxies.trusts(peer):
+        peer, extensions = scope.get("client"), scope.get("extensions", {})
+        through_socket = self._proxies.socket and UNIX in extensions
+        if through_socket or self._proxies.trusts(peer[0] if peer else None):
             self._believe(scope)
-        elif "tls" not in scope.get("extensions", {}):
+        elif "tls" not in extensions:
             if scope["path"] not in _FOR_ANYBODY:
                 raise ProxyUntrusted
         elif any(name in (_CERTIFICATE, _CHAIN) for name, _ in scope["headers"]):

@@ -6,16 +6,43 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+from starlette.applications import Starlette
+
+from keyborn.adapters.ca import EmbeddedAuthority, ShownCertificates
 from keyborn.domain.errors import AddressUnavailable, InvalidSetting
-from keyborn.http.proxies import Proxies
+from keyborn.http.proxies import BehindProxies, Proxies
 from keyborn.http.server import HttpServer
+from keyborn.ports import Clock
 from keyborn.settings import Address, ServerSettings, shown_place
 
 _GROUP_ONLY = 0o117
 """A socket of mode 0660: the folder's group, where that is set-gid, is the proxy."""
 _log = logging.getLogger("keyborn.serve")
+
+
+class Front:
+    """What stands between the listeners of devices and the application."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        """Raises InvalidSetting."""
+        self._place = settings.plain_http
+        self._proxies = proxies_of(settings)
+
+    def stand_before(self, app: Starlette, authority: EmbeddedAuthority, clock: Clock) -> None:
+        """Have trusted proxies' word on the caller count for ``app``, and nobody else's."""
+        verify = ShownCertificates(authority.client_ca_pem, clock).verify
+        app.add_middleware(BehindProxies, proxies=self._proxies, verify=verify)
+
+    async def listen(self, stack: AsyncExitStack, server: HttpServer) -> str:
+        """Listen without TLS until ``stack`` ends, if that is wanted; where, as settings write it."""
+        if self._place is None:
+            return ""
+        where, forget = await listen_plain(server, self._place)
+        stack.callback(forget)
+        return where
 
 
 def proxies_of(settings: ServerSettings) -> Proxies:

@@ -21,7 +21,6 @@ from keyborn.adapters.ca import (
     FolderNotary,
     Material,
     ServiceIdentity,
-    ShownCertificates,
     https_context,
     open_authority,
     service_names,
@@ -37,7 +36,6 @@ from keyborn.http.admin import Office, build_admin
 from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import BrokerAddress, MqttFallback, fingerprint_text
 from keyborn.http.protocol import HttpLimits
-from keyborn.http.proxies import BehindProxies
 from keyborn.http.remote import remote_routes
 from keyborn.http.server import HttpServer, quiet_uvicorn
 from keyborn.policies import device_policy
@@ -59,7 +57,7 @@ from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
 from keyborn.wiring.methods import Around, every_method
 from keyborn.wiring.offices import audit_ports, authority_rows, public_url, roots_ports
-from keyborn.wiring.plain import listen_plain, proxies_of
+from keyborn.wiring.plain import Front
 from keyborn.wiring.roots import FolderRoots, Listening
 from keyborn.wiring.use_cases import Grouping, Offices
 
@@ -125,7 +123,7 @@ class LocalService:
         )
         self._door = OperatorDoor(self._registry, self._registry, self._clock)
         self._url = ""
-        self._proxies = proxies_of(settings)
+        self._front = Front(settings)
         passphrase = self._options.passphrase
         self._notary = FolderNotary(folder.authority, self._entropy, passphrase=passphrase)
         ports = audit_ports(self._registry, self._notary, self._clock)
@@ -202,18 +200,14 @@ class LocalService:
         path = live.certificate
         context = live.context(lambda: https_context(path, path, authority.client_ca_pem()))
         app = build_app(await self._service(authority, brokers, gateway))
-        app.add_middleware(
-            BehindProxies,
-            proxies=self._proxies,
-            verify=ShownCertificates(authority.client_ca_pem, self._clock).verify,
-        )
+        self._front.stand_before(app, authority, self._clock)
         server = HttpServer(app)
         stack.push_async_callback(self._tell_calls)  # after the last of them
         stack.push_async_callback(server.stop)
         wanted = self._settings.https
         with _listening(wanted):
             host, port = await server.listen_tls(wanted.host, wanted.port, context)
-        plain = await self._listen_plain(stack, server)
+        plain = await self._front.listen(stack, server)
         self._url = url = public_url(self._settings, Address(host, port))
         running = Running(
             url, authority.root_fingerprint, Address(host, port), brokers.plain, brokers.alpn, plain
@@ -225,13 +219,6 @@ class LocalService:
         stack.push_async_callback(control.stop, 0.5)
         await control.listen_unix(self._folder.bind_control())
         return running
-
-    async def _listen_plain(self, stack: AsyncExitStack, server: HttpServer) -> str:
-        if self._settings.plain_http is None:
-            return ""
-        where, forget = await listen_plain(server, self._settings.plain_http)
-        stack.callback(forget)
-        return where
 
     async def _service(self, authority: EmbeddedAuthority, brokers: _Brokers, sessions: Sessions) -> Service:
         around = Around(self._clock, self._nonces, HttpsOutbound())

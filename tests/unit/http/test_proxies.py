@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from keyborn.domain.errors import ClientCertificateRefused
 from keyborn.http.guards import credential
+from keyborn.http.protocol import UNIX
 from keyborn.http.proxies import MAX_CERTIFICATE, MAX_HOPS, BehindProxies, Proxies, read_client_cert
 
 PROXY, STRANGER = "10.0.0.5", "192.0.2.66"
@@ -40,7 +41,12 @@ class Stage:
             raise ClientCertificateRefused(detail="another one")
 
     async def ask(
-        self, peer: str | None, *headers: tuple[str, bytes], tls: bool = False, path: str = "/v1/enroll"
+        self,
+        peer: str | None,
+        *headers: tuple[str, bytes],
+        tls: bool = False,
+        unix: bool = False,
+        path: str = "/v1/enroll",
     ) -> dict[str, Any]:
         """The refusal, empty if there was none."""
         sent: list[Message] = []
@@ -57,7 +63,7 @@ class Stage:
             "path": path,
             "headers": [(name.lower().encode(), value) for name, value in headers],
             "client": (peer, 4711) if peer is not None else None,
-            "extensions": TLS if tls else {},
+            "extensions": TLS if tls else {UNIX: {}} if unix else {},
         }
         await self.app(scope, _receive, _send)
         answer: dict[str, Any] = json.loads(sent[1]["body"]) if sent else {}
@@ -174,9 +180,19 @@ async def test_addresses_and_networks_are_proxies(peer: str) -> None:
 
 async def test_who_can_open_the_socket_is_a_proxy() -> None:
     stage = Stage(Proxies(socket=True))
-    assert not await stage.ask(None, ("X-Forwarded-For", b"192.0.2.1"), shown())
+    assert not await stage.ask(None, ("X-Forwarded-For", b"192.0.2.1"), shown(), unix=True)
     assert (stage.source, len(stage.chain)) == ("192.0.2.1", 1)
     assert (await stage.ask("127.0.0.1"))["code"] == "proxy_untrusted"
+    assert (await Stage(Proxies()).ask(None, unix=True))["code"] == "proxy_untrusted"
+
+
+async def test_who_went_before_its_address_was_asked_for_has_not_come_through_the_socket() -> None:
+    """A connection that was reset at once has no address any more, as one of a Unix socket has none."""
+    stage = Stage(Proxies(socket=True))
+    headers = (("X-Forwarded-For", b"192.0.2.1"), shown())
+    assert (await stage.ask(None, *headers))["code"] == "proxy_untrusted"
+    assert not await stage.ask(None, *headers, tls=True)
+    assert (stage.source, stage.chain) == ("", [])
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
