@@ -9,7 +9,6 @@ ceiling of the rates; the figure that counts is CPU per request.
 """
 
 import argparse
-import shutil
 import ssl
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `bench.support`, wherever this is started
 
-from bench.support.front import Client, Front, Measured, context, device, fronts, measure
+from bench.support.front import Client, Front, Measured, context, device, fronts, haproxy, measure
 
 WIRES = ("keep-alive", "fresh", "fresh, certificate shown", "fresh, resumed")
 _ROUNDS = 300
@@ -28,7 +27,7 @@ _ROUNDS = 300
 def main() -> int:
     """Measure and print."""
     options = _parse(sys.argv[1:])
-    if not shutil.which("haproxy"):
+    if not haproxy():
         print("bench/tls.py needs haproxy", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="bench-tls-") as name, fronts(Path(name)) as present:

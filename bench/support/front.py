@@ -3,7 +3,9 @@
 import contextlib
 import http.client
 import json
+import os
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -139,13 +141,18 @@ def fronts(folder: Path) -> Iterator[list[Front]]:
         _wait(lambda: _serves(data), service)
         (folder / "root.pem").write_text(_root(data))
         (folder / "haproxy.cfg").write_text(_config(folder, port))
-        proxy = stack.enter_context(_process(["haproxy", "-db", "-f", str(folder / "haproxy.cfg")], log))
+        proxy = stack.enter_context(_process([haproxy(), "-db", "-f", str(folder / "haproxy.cfg")], log))
         _wait(lambda: _accepts(port), proxy)
         own = int(ask(data, "GET", "/v1/about")["https"].rpartition(":")[2])
         yield [
             Front("in-process", own, tls=True, pids={"keyborn": service.pid}),
             Front("HAProxy", port, tls=True, pids={"keyborn": service.pid, "haproxy": proxy.pid}),
         ]
+
+
+def haproxy() -> str:
+    """The program, or nothing; daemons live in sbin, which is not on everybody's PATH."""
+    return shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") or ""
 
 
 def device(folder: Path) -> tuple[Path, Path]:

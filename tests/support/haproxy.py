@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -24,6 +25,12 @@ def documented() -> str:
     return str(text)
 
 
+def documented_elsewhere() -> str:
+    """The configuration of a proxy on another machine: its last line is another one."""
+    (line,) = re.findall(r"```text\n( +server keyborn .*\n)```", PAGE.read_text())
+    return "".join([*documented().splitlines(keepends=True)[:-1], line])
+
+
 def free_port() -> int:
     """One that was free a moment ago: HAProxy wants a number."""
     with socket.socket() as sock:
@@ -44,9 +51,10 @@ def haproxy(folder: Path, port: int, places: Mapping[str, Path], text: str = "")
         text = text.replace(name, str(place))
     text = re.sub(r"^ +(user haproxy|group haproxy|maxconn \d+)\n", "", text, flags=re.MULTILINE)
     (folder / "haproxy.cfg").write_text(text)
+    program = shutil.which("haproxy", path="/usr/sbin:/usr/bin") or "haproxy"
     with (folder / "haproxy.log").open("wb") as log:
         process = subprocess.Popen(
-            ["haproxy", "-db", "-f", str(folder / "haproxy.cfg")], stdout=log, stderr=log
+            [program, "-db", "-f", str(folder / "haproxy.cfg")], stdout=log, stderr=log
         )
         try:
             _wait(process, port, folder / "haproxy.log")

@@ -27,7 +27,7 @@ from keyborn.http.server import HttpServer
 from keyborn.wiring.plain import listen_plain
 from support.csr_make import csr_for
 from support.device import enroll, keyborn, keyborn_json
-from support.haproxy import PEM, ROOT, SOCKET, free_port, haproxy
+from support.haproxy import PEM, ROOT, SOCKET, documented_elsewhere, free_port, haproxy
 from support.office import OfficeWorld, folder
 from support.pki import Leaf, new_pki
 from support.server import Server
@@ -103,6 +103,32 @@ def test_what_a_caller_says_of_itself_does_not_arrive(served: Server) -> None:
 
 def test_the_health_checks_are_answered(served: Server) -> None:
     assert served.request("GET", "/readyz").status == 200
+
+
+def test_a_proxy_on_another_machine_speaks_tls_to_the_service(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    place, port = tmp_path_factory.mktemp("p"), free_port()
+    data = place / "data"
+    data.mkdir(mode=0o700)
+    (data / "server.toml").write_text('names = ["devices.example", "127.0.0.1"]\n')
+    server = Server(data, place / "server.log", ("--trusted-proxy", "127.0.0.1")).start()
+    try:
+        keyborn("ca", "export", "--out", place / "root.pem", "--data", data)
+        places = {PEM: data / "ca" / "service.pem", ROOT: place / "root.pem"}
+        text = documented_elsewhere().replace("192.0.2.10:8443", server.about["https"])
+        with haproxy(place, port, places, text):
+            connection = http.client.HTTPSConnection(
+                "127.0.0.1", port, timeout=10, context=server.context(), source_address=("127.0.0.2", 0)
+            )
+            headers = {**SPOOFED, "Authorization": "Bearer nothing"}
+            connection.request("POST", "/v1/enroll", b"{}", headers)
+            assert connection.getresponse().status == 401
+            connection.close()
+        events = keyborn_json("audit", "show", "--data", data)
+        assert {row["source"] for row in events if row["source"]} == {"127.0.0.2"}
+    finally:
+        server.stop()
 
 
 # ── what the application is told ──────────────────────────────────────────────────────────────────────
