@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import ssl
 from asyncio import to_thread
 from base64 import b64encode
@@ -226,3 +227,27 @@ async def test_what_the_proxy_lets_through_is_judged_here(stage: Stage) -> None:
     assert refused["code"] == "client_certificate_refused"
     stage.world.clock.turn(timedelta(days=91))
     assert (await to_thread(stage.ask, device))["code"] == "client_certificate_refused"
+
+
+def twice(stage: Stage, shown: Leaf) -> list[dict[str, Any]]:
+    """Two connections, of which the second resumes the first."""
+    context = ssl.create_default_context(cadata=stage.world.ca.roots_pem())
+    context.load_cert_chain(*shown.write(stage.path, "shown"))
+    answers: list[dict[str, Any]] = []
+    session = None
+    for _ in range(2):
+        plain = socket.create_connection(("127.0.0.1", stage.port), timeout=10)
+        with context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as tls:
+            tls.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            answer = http.client.HTTPResponse(tls)
+            answer.begin()
+            answers.append(json.loads(answer.read()))
+            assert tls.session_reused is bool(session)
+            session = tls.session
+    return answers
+
+
+async def test_a_resumed_connection_shows_the_certificate_of_the_first(stage: Stage) -> None:
+    first, second = await to_thread(twice, stage, await stage.device("lamp"))
+    assert len(first["chain"]) == 1
+    assert first == second
