@@ -5,6 +5,7 @@ Every field has a default, so an empty folder is a good configuration.
 
 import ipaddress
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -20,6 +21,9 @@ LOOPBACK_NAMES = ("127.0.0.1", "::1")
 """In every service certificate; ``localhost`` is not: linters rightly refuse host names of one label."""
 _MAX_PORT = 65535
 _MAX_FILE = 64 * 1024
+_UNIX = "unix:"
+_MAX_SOCKET_PATH = 107
+"""Bytes, of unix(7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,10 @@ class ServerSettings:
     device_certificate_days: int = DEFAULT_DEVICE_LIFETIME.days
     remote_admin: bool = True
     """Whether operators elsewhere reach their routes on the HTTPS listener, with an API key."""
+    plain_http: Address | Path | None = None
+    """A listener without TLS, for a proxy in front: an address, or the path of a Unix socket."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks whose word on the caller's address and certificate counts."""
 
     @property
     def profile(self) -> CertificateProfile:
@@ -119,7 +127,39 @@ def write_settings(settings: ServerSettings) -> str:
     lines += [f"topic_prefix = {_quoted(settings.topic_prefix)}"]
     lines += [f"device_certificate_days = {settings.device_certificate_days}"]
     lines += [f"remote_admin = {_quoted(settings.remote_admin)}"]
+    lines += [f"plain_http = {_quoted(shown_place(settings.plain_http))}"]
+    lines += [f"trusted_proxies = {_quoted(list(settings.trusted_proxies))}"]
     return "\n".join(["# Settings of keyborn serve; options on the command line win.", *lines, ""])
+
+
+def parse_place(text: str, setting: str) -> Address | Path:
+    """Read ``HOST:PORT`` or ``unix:/PATH``; raises InvalidSetting."""
+    if not text.startswith(_UNIX):
+        return Address.parse(text, setting)
+    path = Path(text.removeprefix(_UNIX))
+    if not path.is_absolute() or len(os.fsencode(path)) > _MAX_SOCKET_PATH:
+        detail = f"it takes unix:/PATH, of {_MAX_SOCKET_PATH} bytes at most"
+        raise InvalidSetting(setting=setting, detail=detail)
+    return path
+
+
+def shown_place(place: Address | Path | None) -> str:
+    """As ``parse_place`` reads it; empty for None."""
+    return f"{_UNIX}{place}" if isinstance(place, Path) else str(place or "")
+
+
+def parse_proxy(text: str, setting: str) -> str:
+    """Read an address or a network, and give it back; raises InvalidSetting, also for everybody."""
+    try:
+        network = ipaddress.ip_network(text)
+    except ValueError:
+        network = None
+    if network is None or "%" in text or text.lower().startswith("::ffff:"):
+        detail = "it takes addresses and networks, such as 127.0.0.1 and 10.1.0.0/16"
+        raise InvalidSetting(setting=setting, detail=detail)
+    if not network.prefixlen:
+        raise InvalidSetting(setting=setting, detail="it would trust everybody")
+    return text
 
 
 def _quoted(value: str | bool | list[str]) -> str:  # noqa: FBT001 - a value, not a switch
@@ -133,6 +173,16 @@ def _address(value: object, name: str) -> Address:
 
 def _maybe_address(value: object, name: str) -> Address | None:
     return _address(value, name) if _text(value, name) else None
+
+
+def _maybe_place(value: object, name: str) -> Address | Path | None:
+    return parse_place(text, name) if (text := _text(value, name)) else None
+
+
+def _proxies(value: object, name: str) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise InvalidSetting(setting=name, detail="it takes a list of addresses and networks")
+    return tuple(parse_proxy(_text(each, name), name) for each in value)
 
 
 def _text(value: object, name: str) -> str:
@@ -183,4 +233,6 @@ _READERS = {
     "topic_prefix": _prefix,
     "device_certificate_days": _days,
     "remote_admin": _truth,
+    "plain_http": _maybe_place,
+    "trusted_proxies": _proxies,
 }

@@ -49,6 +49,18 @@ _log = logging.getLogger("keyborn.serve")
     default=None,
     help="Whether operators elsewhere are answered, who have an API key.  [default: yes]",
 )
+@click.option(
+    "--plain-http",
+    metavar="HOST:PORT|unix:/PATH",
+    help="HTTP without TLS, for a proxy in front of the service.",
+)
+@click.option(
+    "--trusted-proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="A proxy, or network of proxies, that is believed who calls; repeatable.",
+)
 @click.option("--open-enrollment", is_flag=True, help="Ask no credential: loopback, an hour, 100 things.")
 @click.option(
     "--passphrase-file",
@@ -64,6 +76,8 @@ def serve(
     mqtt_alpn: str | None,
     names: tuple[str, ...],
     remote_admin: bool | None,
+    plain_http: str | None,
+    proxies: tuple[str, ...],
     open_enrollment: bool,
     passphrase_file: Path | None,
     verbose: bool,
@@ -87,6 +101,7 @@ def serve(
         settings = _settings(folder, https, mqtt, mqtt_alpn, names)
         if remote_admin is not None:
             settings = replace(settings, remote_admin=remote_admin)
+        settings = _in_front(settings, plain_http, proxies)
         passphrase = read_passphrase(os.environ, passphrase_file)
         asyncio.run(_serve(folder, settings, ServeOptions(open_enrollment, passphrase)))
 
@@ -116,6 +131,19 @@ def _settings(
     return settings
 
 
+def _in_front(
+    settings: "ServerSettings", plain_http: str | None, proxies: tuple[str, ...]
+) -> "ServerSettings":
+    from keyborn.settings import parse_place, parse_proxy
+
+    if plain_http is not None:
+        settings = replace(settings, plain_http=parse_place(plain_http, "--plain-http"))
+    if proxies:
+        named = tuple(parse_proxy(each, "--trusted-proxy") for each in proxies)
+        settings = replace(settings, trusted_proxies=named)
+    return settings
+
+
 async def _serve(folder: "DataFolder", settings: "ServerSettings", options: "ServeOptions") -> None:
     from keyborn.settings import write_settings
     from keyborn.wiring.service import LocalService
@@ -141,6 +169,8 @@ def _announce(running: "Running", folder: "DataFolder") -> None:
     click.echo(f"  broker            mqtts://{running.mqtt}")
     if running.mqtt_alpn is not None:
         click.echo(f"  with ALPN         mqtts://{running.mqtt_alpn}")
+    if running.plain_http:
+        click.echo(f"  for proxies       {running.plain_http}")
     click.echo(f"  root fingerprint  {fingerprint_text(running.fingerprint())}")
     click.echo(f"  data folder       {folder.path.resolve()}")
     click.echo(f"Next, in another terminal: keyborn token create --thing NAME{data}")

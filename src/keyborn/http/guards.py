@@ -22,11 +22,15 @@ _FORWARDING = frozenset(
         b"cf-connecting-ip",
         b"true-client-ip",
         b"x-envoy-external-address",
+        b"client-cert",
+        b"client-cert-chain",
         b"origin",  # a page in a browser here, written by somebody elsewhere
         b"sec-fetch-site",
     }
 )
 _FORWARDED = b"x-forwarded"
+PROXIED = "keyborn.proxied"
+"""In the scope of a request that a trusted proxy passed on, whatever its headers."""
 _LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
 Body = TypeVar("Body")
@@ -75,6 +79,8 @@ def credential(request: Asks, asked: Asked | None = None) -> Credential:
 
 
 def _proxied(request: Asks) -> bool:
+    if PROXIED in request.scope:
+        return True
     names = {name for name, _ in request.scope["headers"]}
     if not _FORWARDING.isdisjoint(names) or any(name.startswith(_FORWARDED) for name in names):
         return True

@@ -9,6 +9,7 @@ another one for reading what it was sent. Both are numbers that ``Connections`` 
 
 import asyncio
 import math
+import socket
 import ssl
 from collections import deque
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from starlette.types import ASGIApp, Scope
 from keyborn.http.connections import Connections
 from keyborn.http.cycle import Cycle
 
+UNIX = "keyborn.unix"
+"""Among a scope's extensions where the connection is one of a Unix socket. That its ``client`` is missing
+says nothing: so it is where the peer went before it was asked for."""
 _ERRORS = {
     400: b"The request is not HTTP.",
     408: b"The request did not arrive in time.",
@@ -93,6 +97,7 @@ class GuardedProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._connections.open.add(self)
         self._tls = _tls_extension(self._transport)
+        self._unix = _is_unix(self._transport)
         self._client = _address(transport, "peername")
         self._server = _address(transport, "sockname")
         if len(self._connections.open) > self._limits.connections:
@@ -203,6 +208,9 @@ class GuardedProtocol(asyncio.Protocol):
 
     def _scope(self, version: str) -> Scope:
         """The ASGI scope. Raises ValueError for a target that is none."""
+        extensions: dict[str, Any] = {} if self._tls is None else {"tls": self._tls}
+        if self._unix:
+            extensions[UNIX] = {}
         url = httptools.parse_url(self._url)
         path = url.path.decode("ascii")
         return {
@@ -219,7 +227,7 @@ class GuardedProtocol(asyncio.Protocol):
             "client": self._client,
             "server": self._server,
             "state": self._connections.state,
-            "extensions": {} if self._tls is None else {"tls": self._tls},
+            "extensions": extensions,
         }
 
     # ── the cycle's side ──
@@ -353,3 +361,8 @@ def _tls_extension(transport: asyncio.Transport) -> dict[str, Any] | None:
         return None
     der = tls.getpeercert(binary_form=True)
     return {"client_cert_chain": [ssl.DER_cert_to_PEM_cert(der)] if der else []}
+
+
+def _is_unix(transport: asyncio.Transport) -> bool:
+    sock = transport.get_extra_info("socket")
+    return sock is not None and sock.family == socket.AF_UNIX

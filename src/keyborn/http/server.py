@@ -41,6 +41,15 @@ class HttpServer:
         address = sockets[0].getsockname()
         return address[0], address[1]
 
+    async def listen_plain(self, host: str, port: int) -> tuple[str, int]:
+        """Serve HTTP without TLS, for proxies (``keyborn.http.proxies`` says whom); the bound address."""
+        listener = await asyncio.get_running_loop().create_server(
+            self._connection, host, port, backlog=BACKLOG
+        )
+        self._add(listener)
+        address = listener.sockets[0].getsockname()
+        return address[0], address[1]
+
     @property
     def requests(self) -> int:
         """How many requests have been answered."""

@@ -57,6 +57,7 @@ from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
 from keyborn.wiring.methods import Around, every_method
 from keyborn.wiring.offices import audit_ports, authority_rows, public_url, roots_ports
+from keyborn.wiring.plain import Front
 from keyborn.wiring.roots import FolderRoots, Listening
 from keyborn.wiring.signing import SigningInPlace
 from keyborn.wiring.use_cases import Grouping, Offices
@@ -85,6 +86,8 @@ class Running:
     https: Address
     mqtt: Address
     mqtt_alpn: Address | None = None
+    plain_http: str = ""
+    """Where proxies are answered, as settings write it; empty where they are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,7 @@ class LocalService:
         )
         self._door = OperatorDoor(self._registry, self._registry, self._clock)
         self._url = ""
+        self._front = Front(settings)
         passphrase = self._options.passphrase
         self._notary = FolderNotary(folder.authority, self._entropy, passphrase=passphrase)
         ports = audit_ports(self._registry, self._notary, self._clock)
@@ -199,14 +203,17 @@ class LocalService:
         path = live.certificate
         context = live.context(lambda: https_context(path, path, authority.client_ca_pem()))
         app = build_app(await self._service(authority, brokers, gateway))
-        server = HttpServer(app)
+        server = HttpServer(self._front.stand_before(app, authority, self._clock))
         stack.push_async_callback(self._tell_calls)  # after the last of them
         stack.push_async_callback(server.stop)
         wanted = self._settings.https
         with _listening(wanted):
             host, port = await server.listen_tls(wanted.host, wanted.port, context)
+        plain = await self._front.listen(stack, server)
         self._url = url = public_url(self._settings, Address(host, port))
-        running = Running(url, authority.root_fingerprint, Address(host, port), brokers.plain, brokers.alpn)
+        running = Running(
+            url, authority.root_fingerprint, Address(host, port), brokers.plain, brokers.alpn, plain
+        )
         office = self._office(running, gateway, lambda: server.requests, live.adopt)
         if self._settings.remote_admin:  # only now is known what the office tells of the listener
             app.add(remote_routes(office, self._door))
@@ -349,6 +356,7 @@ def about_row(running: Running) -> dict[str, Any]:
         "https": str(running.https),
         "mqtt": str(running.mqtt),
         "mqttAlpn": str(running.mqtt_alpn) if running.mqtt_alpn is not None else None,
+        "plainHttp": running.plain_http or None,
     }
 
 

@@ -17,6 +17,7 @@ from keyborn.adapters.ca.notary import FolderNotary
 from keyborn.adapters.ca.passphrase import read_passphrase
 from keyborn.adapters.ca.service import ServiceIdentity
 from keyborn.adapters.ca.service_names import ServiceName, host_names, service_names
+from keyborn.adapters.ca.shown import ShownCertificates
 from keyborn.adapters.ca.tls import LiveContext, ReloadedContexts, https_context
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ReloadedContexts",
     "ServiceIdentity",
     "ServiceName",
+    "ShownCertificates",
     "describe_authority",
     "host_names",
     "https_context",

@@ -228,6 +228,10 @@ from keyborn.domain.errors.operators import (
     SystemTrouble as SystemTrouble,
     UnexpectedVerdict as UnexpectedVerdict,
 )
+from keyborn.domain.errors.proxies import (
+    ClientCertificateRefused as ClientCertificateRefused,
+    ProxyUntrusted as ProxyUntrusted,
+)
 from keyborn.domain.errors.renewing import (
     BadNonce as BadNonce,
     CertificateExpired as CertificateExpired,
