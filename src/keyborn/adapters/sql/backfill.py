@@ -19,6 +19,8 @@ PAGES = 4000
 _FEWEST, _MOST = 1000, 50_000
 """Rows written between two folds."""
 
+_LAST_PATIENCE_MS = 100
+"""How long a clean end waits for who still reads; the next start folds as well."""
 _FOLD = "PRAGMA wal_checkpoint(PASSIVE)"
 _log = logging.getLogger("keyborn.registry")
 
@@ -65,6 +67,7 @@ class Backfill:
             self._thread.join()
         if writer is not None:
             with contextlib.suppress(sqlite3.Error):
+                writer.execute(f"PRAGMA busy_timeout = {_LAST_PATIENCE_MS}")
                 writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _order(self) -> None:
