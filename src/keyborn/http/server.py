@@ -5,6 +5,7 @@ import contextlib
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 from email.utils import formatdate
 
 from starlette.applications import Starlette
@@ -18,15 +19,21 @@ _BACKLOG = 4096
 _log = logging.getLogger("keyborn.http")
 
 
+Around = Callable[[ASGIApp], ASGIApp]
+
+
 class HttpServer:
     """Serves one ASGI application on one or more listeners, and drains cleanly."""
 
-    def __init__(self, app: Starlette, *, limits: HttpLimits | None = None) -> None:
+    def __init__(
+        self, app: Starlette, *, limits: HttpLimits | None = None, around: Around | None = None
+    ) -> None:
+        """``around``: what each request passes before it comes to ``app``."""
         self._limits = limits or HttpLimits()
         app.router.redirect_slashes = False  # it would send a caller where its own Host header says
         self._protocol = type("BoundProtocol", (GuardedProtocol,), {"limits": self._limits})
         self._config = Config(
-            _contained(app),
+            _contained(app if around is None else around(app)),
             http=self._protocol,
             ws="none",  # a library that happens to be installed must not take connections out of our limits
             lifespan="off",
