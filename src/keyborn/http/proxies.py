@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from keyborn.domain.errors import ClientCertificateRefused, KeybornError, ProxyUntrusted
@@ -93,6 +94,9 @@ class BehindProxies:
                 self.settle(scope)
             except KeybornError as refusal:
                 await problems.answer_problem(refusal)(scope, receive, send)
+                return
+            except Exception as fault:  # noqa: BLE001 - who calls is not known, so nobody is let in
+                await (await problems.on_fault(Request(scope), fault))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -5,6 +5,7 @@ import contextlib
 import socket
 import ssl
 from asyncio import sslproto
+from collections.abc import Callable
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -16,12 +17,17 @@ from keyborn.http.protocol import GuardedProtocol, HttpLimits
 _TLS_READ = 16 * 1024
 """Bytes: what one record of TLS holds (RFC 8446, 5.1)."""
 
+Around = Callable[[ASGIApp], ASGIApp]
+
 
 class HttpServer:
     """Serves one ASGI application on one or more listeners, and drains cleanly."""
 
-    def __init__(self, app: ASGIApp, *, limits: HttpLimits | None = None) -> None:
-        self._app = app
+    def __init__(
+        self, app: ASGIApp, *, limits: HttpLimits | None = None, around: Around | None = None
+    ) -> None:
+        """``around``: what each request passes before it comes to ``app``."""
+        self._app = app if around is None else around(app)
         self._limits = limits = limits or HttpLimits()
         if isinstance(app, Starlette):
             app.router.redirect_slashes = False  # it would send a caller where its own Host header says

@@ -9,12 +9,10 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from starlette.types import ASGIApp
-
 from keyborn.adapters.ca import EmbeddedAuthority, ShownCertificates
 from keyborn.domain.errors import AddressUnavailable, InvalidSetting
 from keyborn.http.proxies import BehindProxies, Proxies
-from keyborn.http.server import HttpServer
+from keyborn.http.server import Around, HttpServer
 from keyborn.ports import Clock
 from keyborn.settings import Address, ServerSettings, shown_place
 
@@ -31,10 +29,10 @@ class Front:
         self._place = settings.plain_http
         self._proxies = proxies_of(settings)
 
-    def stand_before(self, app: ASGIApp, authority: EmbeddedAuthority, clock: Clock) -> ASGIApp:
-        """``app``, for which trusted proxies' word on the caller counts, and nobody else's."""
+    def around(self, authority: EmbeddedAuthority, clock: Clock) -> Around:
+        """What lets trusted proxies' word on the caller count for an application, and nobody else's."""
         verify = ShownCertificates(authority.client_ca_pem, clock).verify
-        return BehindProxies(app, self._proxies, verify)
+        return lambda app: BehindProxies(app, self._proxies, verify)
 
     async def listen(self, stack: AsyncExitStack, server: HttpServer) -> str:
         """Listen without TLS until ``stack`` ends, if that is wanted; where, as settings write it."""

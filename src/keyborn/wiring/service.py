@@ -203,7 +203,7 @@ class LocalService:
         path = live.certificate
         context = live.context(lambda: https_context(path, path, authority.client_ca_pem()))
         app = build_app(await self._service(authority, brokers, gateway))
-        server = HttpServer(self._front.stand_before(app, authority, self._clock))
+        server = HttpServer(app, around=self._front.around(authority, self._clock))
         stack.push_async_callback(self._tell_calls)  # after the last of them
         stack.push_async_callback(server.stop)
         wanted = self._settings.https

@@ -165,8 +165,7 @@ class Stage:
         identity.prepare()
         app = Starlette(routes=[Route("/", who), Route("/readyz", ready)])
         verify = ShownCertificates(self.world.ca.client_ca_pem, self.world.clock).verify
-        app.add_middleware(BehindProxies, proxies=Proxies(socket=True), verify=verify)
-        server = HttpServer(app)
+        server = HttpServer(app, around=lambda app: BehindProxies(app, Proxies(socket=True), verify))
         stack.push_async_callback(server.stop, 0.2)
         await listen_plain(server, self.path / "s")
         (self.path / "root.pem").write_text(self.world.ca.roots_pem())

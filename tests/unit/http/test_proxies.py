@@ -229,6 +229,19 @@ async def test_a_proxy_s_word_is_not_enough() -> None:
     assert stage.seen is None
 
 
+async def test_a_fault_of_ours_lets_nobody_in() -> None:
+    stage = Stage()
+
+    def _fails(_der: bytes) -> None:
+        raise RuntimeError("a secret")
+
+    stage.app = BehindProxies(stage.app, OURS, _fails)
+    answer = await stage.ask(PROXY, shown())
+    assert (answer["status"], answer["code"]) == (500, "internal")
+    assert "secret" not in str(answer)
+    assert stage.seen is None
+
+
 @pytest.mark.parametrize("name", ["Client-Cert", "Client-Cert-Chain", "client-cert"])
 @pytest.mark.parametrize("value", [shown()[1], b"", b"x"])
 async def test_a_stranger_who_shows_one_in_a_header_has_none_and_counts_as_passed_on(
