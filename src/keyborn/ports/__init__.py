@@ -57,6 +57,7 @@ from keyborn.ports.registry import (
     page_size,
     require_page,
 )
+from keyborn.ports.scale import Censuses, Pruning, Searches
 
 __all__ = [
     "MAX_PAGE",
@@ -70,6 +71,7 @@ __all__ = [
     "AuditTrail",
     "Authenticator",
     "Beliefs",
+    "Censuses",
     "CertificateAuthority",
     "Checkpoints",
     "Clock",
@@ -98,6 +100,7 @@ __all__ = [
     "PolicyUse",
     "RegisteredKeys",
     "RegisteredList",
+    "Pruning",
     "Registry",
     "Regrouping",
     "Renewals",
@@ -105,6 +108,7 @@ __all__ = [
     "Request",
     "RootKeeper",
     "SealKeys",
+    "Searches",
     "Sessions",
     "Successors",
     "TokenList",
