@@ -1,7 +1,7 @@
 """A registry of so many things, built with bulk inserts of rows as enrolments leave them.
 
-Enrolling a million things takes minutes; what lies in the file afterwards is the same: keys and ids are hashes,
-certificates have the size and the randomness of real ones, the trail has its chain.
+Enrolling a million things takes minutes; what lies in the file afterwards is the same: keys and ids are
+hashes, certificates have the size and the randomness of real ones, the trail has its chain.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from keyborn.adapters.sql import rows, schema
-from keyborn.domain.audit import AuditEvent, ChainHead
+from keyborn.domain.audit import AuditEvent, ChainHead, canonical
 from keyborn.domain.names import CertificateId, NameScope, ThingName
 from keyborn.domain.token import EnrollmentToken, digest, token_id
 
@@ -46,7 +46,7 @@ class Record:
 
 def record(number: int) -> Record:
     """Device ``number``, the same in every database."""
-    chance = random.Random(number)  # noqa: S311 - rows, no secrets
+    chance = random.Random(number)
     der = chance.randbytes(DER_BYTES)
     name = f"sensor-{number * 7919 % 10_000_019:08}"
     born = BORN + timedelta(seconds=number % 86_400, days=number * 30 // 10_000_019)
@@ -86,7 +86,8 @@ def _insert(connection: sqlite3.Connection, made: list[Record], head: ChainHead)
     put(rows.ADD_THING, (_thing(one) for one in by_name))
     put("INSERT INTO keys VALUES (?, ?, ?)", ((one.key, one.name, _intent(one)) for one in by_key))
     put(
-        "INSERT INTO certificates (id, intent, serial, thing, key_hash, der, not_before, not_after, status, slot)"
+        "INSERT INTO certificates"
+        " (id, intent, serial, thing, key_hash, der, not_before, not_after, status, slot)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'active', 'current')",
         map(_certificate, made),
     )
@@ -118,8 +119,6 @@ def _certificate(one: Record) -> tuple[object, ...]:
 
 
 def _chain(made: list[Record], head: ChainHead) -> Iterator[tuple[int, str, str, str]]:
-    from keyborn.domain.audit import canonical
-
     for one in made:
         details = {"certificate": one.id, "keyHash": one.key}
         event = AuditEvent(one.born, "enroll", "done", one.name, token().id, "192.0.2.7", details)

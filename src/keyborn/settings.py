@@ -14,6 +14,7 @@ from typing import Any
 
 from keyborn.domain.errors import InvalidCode, InvalidSetting
 from keyborn.domain.profile import DEFAULT_DEVICE_LIFETIME, MAX_DEVICE_LIFETIME, CertificateProfile
+from keyborn.domain.pruning import MAX_RETENTION
 from keyborn.domain.token import require_service_url
 
 LOOPBACK_NAMES = ("127.0.0.1", "::1")
@@ -75,6 +76,9 @@ class ServerSettings:
     remote_admin: bool = True
     """Whether operators elsewhere reach their routes on the HTTPS listener, with an API key."""
 
+    retention_days: int = 0
+    """What ended longer ago is forgotten (``domain.pruning``); 0: nothing is."""
+
     @property
     def profile(self) -> CertificateProfile:
         """The profile of device certificates."""
@@ -119,6 +123,7 @@ def write_settings(settings: ServerSettings) -> str:
     lines += [f"topic_prefix = {_quoted(settings.topic_prefix)}"]
     lines += [f"device_certificate_days = {settings.device_certificate_days}"]
     lines += [f"remote_admin = {_quoted(settings.remote_admin)}"]
+    lines += [f"retention_days = {settings.retention_days}"]
     return "\n".join(["# Settings of keyborn serve; options on the command line win.", *lines, ""])
 
 
@@ -160,6 +165,12 @@ def _days(value: object, name: str) -> int:
     return value
 
 
+def _retention(value: object, name: str) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_RETENTION.days:
+        raise InvalidSetting(setting=name, detail=f"it takes 0 (for ever) to {MAX_RETENTION.days} days")
+    return value
+
+
 def _truth(value: object, name: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidSetting(setting=name, detail="it takes true or false")
@@ -183,4 +194,5 @@ _READERS = {
     "topic_prefix": _prefix,
     "device_certificate_days": _days,
     "remote_admin": _truth,
+    "retention_days": _retention,
 }

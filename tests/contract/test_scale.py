@@ -23,7 +23,7 @@ from keyborn.domain.search import Search
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken
 from keyborn.ports import Censuses, GroupingRegistry, Pruning, Searches
-from support import ministack
+from support import ministack, plans
 from support.registry_cases import HOUR, LIFETIME, START, Desk, event
 
 
@@ -42,7 +42,7 @@ async def _memory(_folder: Path) -> AsyncIterator[Countable]:
 
 @asynccontextmanager
 async def _sqlite(folder: Path) -> AsyncIterator[Countable]:
-    async with SqliteRegistry(folder / "registry.db") as registry:
+    async with plans.watched(folder / "registry.db") as (registry,):
         yield registry
 
 
@@ -199,7 +199,7 @@ async def test_on_the_table_a_search_that_reads_too_much_is_refused(monkeypatch:
         fleet = Fleet(registry, Desk(registry))
         await fleet.enrolled("a-1", "a-2", "a-3", "b-1")
         assert await fleet.found(Search("a", {"room": "4"})) == []
-        with pytest.raises(SearchTooWide, match="Among 3 things .* --prefix"):
+        with pytest.raises(SearchTooWide, match=r"Among 3 things .* --prefix"):
             await fleet.found(Search(where={"room": "4"}))
 
 

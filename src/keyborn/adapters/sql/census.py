@@ -1,6 +1,5 @@
 """The census, from counters that triggers keep: nobody counts rows."""
 
-from keyborn.adapters.sql import rows
 from keyborn.adapters.sql.reads import Ask
 from keyborn.domain.census import Census
 from keyborn.domain.certificate import CertificateStatus
@@ -23,9 +22,5 @@ def take(ask: Ask, at: int) -> Census:
     return Census(
         {ThingStatus(status): count for status, count in ask(_THINGS)},
         {CertificateStatus(status): count for status, count in ask(_CERTIFICATES)},
-        _pairs(ask(_DAYS_LEFT, today, today)),
+        {int(days): count for days, count in ask(_DAYS_LEFT, today, today)},
     )
-
-
-def _pairs(found: list[rows.Row]) -> dict[int, int]:
-    return {days: count for days, count in found}

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from keyborn.adapters.sql import grouping, rows
+from keyborn.adapters.sql import grouping
 from keyborn.adapters.sql.reads import Ask
 from keyborn.adapters.sql.session import Session
 from keyborn.domain.audit import AuditEvent

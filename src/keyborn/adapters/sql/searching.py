@@ -1,7 +1,7 @@
 """Searches: which index leads to what is looked for.
 
-Each question walks one index in the order of names and stops with its page. By attribute, that index holds who
-has it; what else is asked is looked at thing by thing. By group, there is a walk for each status, merged.
+Each question walks one index in the order of names and stops with its page. By attribute, that index holds
+who has it; what else is asked is looked at thing by thing. By group, there is a walk for each status, merged.
 """
 
 from keyborn.adapters.sql import rows
@@ -29,10 +29,8 @@ def question(search: Search, kind: ThingKind, after: ThingName | None, limit: in
         return _by_attribute(search, kind, between, limit)
     if search.group is not None:
         return _by_group(search, kind, between, limit)
-    ranged = rows.THINGS_OF[kind] + "AND name > ? AND name < ? "
-    if search.status is not None:
-        ranged += f"AND status = '{search.status.value}' "
-    return ranged + "ORDER BY name LIMIT ?", (*between, limit)
+    those = rows.THINGS_OF[kind] + _standing(search.status)
+    return those + "AND name > ? AND name < ? ORDER BY name LIMIT ?", (*between, limit)
 
 
 def _by_attribute(search: Search, kind: ThingKind, between: tuple[str, str], limit: int) -> Question:
@@ -58,3 +56,12 @@ def _by_group(search: Search, kind: ThingKind, between: tuple[str, str], limit: 
     ]
     values = (search.group, *between) * len(walks)
     return "UNION ALL ".join(walks) + "ORDER BY name LIMIT ?", (*values, limit)
+
+
+def _standing(status: ThingStatus | None) -> str:
+    """The index of those that are not active is used where the question says so in its very words."""
+    if status is None:
+        return ""
+    return f"AND status = '{status.value}' " + (
+        "" if status is ThingStatus.ACTIVE else "AND status <> 'active' "
+    )

@@ -12,7 +12,7 @@ from keyborn.domain.thing import Thing, ThingKind
 from keyborn.ports import page_size
 
 LOOKED_AT = 20_000
-"""Records that one page may cost: some 20 MB, at 0.5 read units for each 4 KiB (DynamoDB, "Read consistency")."""
+"""Records that one page may cost: some 20 MB, and one read unit for each 4 KiB (DynamoDB, consistent)."""
 
 
 class DynamoSearches(DynamoSagas):
