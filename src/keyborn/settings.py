@@ -15,6 +15,7 @@ from typing import Any
 
 from keyborn.domain.errors import InvalidCode, InvalidSetting
 from keyborn.domain.profile import DEFAULT_DEVICE_LIFETIME, MAX_DEVICE_LIFETIME, CertificateProfile
+from keyborn.domain.pruning import MAX_RETENTION
 from keyborn.domain.token import require_service_url
 
 LOOPBACK_NAMES = ("127.0.0.1", "::1")
@@ -83,6 +84,9 @@ class ServerSettings:
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks whose word on the caller's address and certificate counts."""
 
+    retention_days: int = 0
+    """What ended longer ago is forgotten (``domain.pruning``); 0: nothing is."""
+
     @property
     def profile(self) -> CertificateProfile:
         """The profile of device certificates."""
@@ -129,6 +133,7 @@ def write_settings(settings: ServerSettings) -> str:
     lines += [f"remote_admin = {_quoted(settings.remote_admin)}"]
     lines += [f"plain_http = {_quoted(shown_place(settings.plain_http))}"]
     lines += [f"trusted_proxies = {_quoted(list(settings.trusted_proxies))}"]
+    lines += [f"retention_days = {settings.retention_days}"]
     return "\n".join(["# Settings of keyborn serve; options on the command line win.", *lines, ""])
 
 
@@ -210,6 +215,12 @@ def _days(value: object, name: str) -> int:
     return value
 
 
+def _retention(value: object, name: str) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_RETENTION.days:
+        raise InvalidSetting(setting=name, detail=f"it takes 0 (for ever) to {MAX_RETENTION.days} days")
+    return value
+
+
 def _truth(value: object, name: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidSetting(setting=name, detail="it takes true or false")
@@ -235,4 +246,5 @@ _READERS = {
     "remote_admin": _truth,
     "plain_http": _maybe_place,
     "trusted_proxies": _proxies,
+    "retention_days": _retention,
 }

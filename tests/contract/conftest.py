@@ -8,9 +8,8 @@ import pytest
 
 from keyborn.adapters.aws.table import DynamoRegistry
 from keyborn.adapters.memory import MemoryRegistry
-from keyborn.adapters.sql import SqliteRegistry
 from keyborn.ports import Registry
-from support import ministack
+from support import ministack, plans
 from support.grouping_cases import GROUPING, GroupingDesk, Two
 from support.registry_cases import Desk
 
@@ -24,7 +23,7 @@ async def _memory(_folder: Path) -> AsyncIterator[Registry]:
 
 @asynccontextmanager
 async def _sqlite(folder: Path) -> AsyncIterator[Registry]:
-    async with SqliteRegistry(folder / "registry.db") as registry:
+    async with plans.watched(folder / "registry.db") as (registry,):
         yield registry
 
 

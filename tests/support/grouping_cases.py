@@ -10,7 +10,6 @@ from typing import cast
 
 from keyborn.adapters.aws.table import DynamoRegistry
 from keyborn.adapters.memory import MemoryRegistry
-from keyborn.adapters.sql import SqliteRegistry
 from keyborn.domain.applicant import Applicant
 from keyborn.domain.approval import Approval, ApprovalState, approval_id
 from keyborn.domain.audit import verify
@@ -23,7 +22,7 @@ from keyborn.domain.registered import Registered, RegisteredKey
 from keyborn.domain.thing import Thing
 from keyborn.domain.token import EnrollmentToken, TokenId
 from keyborn.ports import GroupingRegistry
-from support import ministack
+from support import ministack, plans
 from support.registry_cases import HOUR, applicant, certificate_for, event, key, make_token, policy_names
 from support.renewing_cases import RenewingDesk
 
@@ -43,7 +42,8 @@ async def in_memory(_folder: Path) -> AsyncIterator[Two]:
 @asynccontextmanager
 async def on_sqlite(folder: Path) -> AsyncIterator[Two]:
     """Two registries on one file, as two processes would open it."""
-    async with SqliteRegistry(folder / "registry.db") as one, SqliteRegistry(folder / "registry.db") as other:
+    path = folder / "registry.db"
+    async with plans.watched(path, path) as (one, other):
         yield one, other
 
 

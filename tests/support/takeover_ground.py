@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from keyborn.adapters.aws.iot import Iot
 from keyborn.adapters.aws.registry import AwsRegistry
@@ -30,7 +30,7 @@ from keyborn.http.admin import Office
 from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import BrokerAddress
 from keyborn.http.lambda_handler import LambdaHandler
-from keyborn.ports import GroupingRegistry
+from keyborn.ports import GroupingRegistry, Searches
 from keyborn.service.authenticate import TokenAuthenticator
 from keyborn.service.enroll import RegistrationAuthority
 from keyborn.service.nonces import MemoryNonces
@@ -78,12 +78,16 @@ class Said:
         return str(self.json["code"]) if self.status >= 400 else str(self.status)
 
 
+class Operated(GroupingRegistry, Searches, Protocol):
+    """A registry that operators work on."""
+
+
 @dataclass
 class Ground:
     """One backend."""
 
     kind: str
-    registry: GroupingRegistry
+    registry: Operated
     clock: TurnedClock
     secrets: Secrets
     issuer: Provider
@@ -162,11 +166,11 @@ def local_ground(folder: Path, kind: str) -> Iterator[Ground]:
     clock = TurnedClock(datetime.now(UTC).replace(microsecond=0))
     registry = MemoryRegistry() if kind == "memory" else SqliteRegistry(folder / "registry.db")
     folder.chmod(0o700)
-    app = build_app(_service(cast("GroupingRegistry", registry), clock, folder))
+    app = build_app(_service(cast("Operated", registry), clock, folder))
     handler = LambdaHandler(app)
     with provider(folder) as issuer:
         secrets = RandomSecrets(SystemEntropy())
-        ground = Ground(kind, cast("GroupingRegistry", registry), clock, secrets, issuer, [handler])
+        ground = Ground(kind, cast("Operated", registry), clock, secrets, issuer, [handler])
         try:
             if isinstance(registry, SqliteRegistry):
                 ground.run(registry.open())
@@ -212,7 +216,7 @@ def aws_ground(folder: Path, *, instances: int = 1) -> Iterator[Ground]:
     with provider(folder) as issuer:
         secrets = SealedSecrets(registry, SystemEntropy())
         asyncio.run(secrets.key())  # as it is before the first group is put
-        ground = Ground("aws", cast("GroupingRegistry", registry), clock, secrets, issuer, handlers)
+        ground = Ground("aws", cast("Operated", registry), clock, secrets, issuer, handlers)
         try:
             yield _ready(ground)
         finally:

@@ -117,7 +117,7 @@ def _answered(connection: _ControlConnection, data: Path, target: str) -> Iterat
 def request_of(path: str, body: Mapping[str, Any] | None, query: Mapping[str, object]) -> tuple[str, bytes]:
     """Target and payload of a request; what is None in ``query`` is left out."""
     given = {name: value for name, value in query.items() if value is not None}
-    target = path + ("?" + urlencode(given) if given else "")
+    target = path + ("?" + urlencode(given, doseq=True) if given else "")
     return target, _encode(body) if body is not None else b""
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -37,6 +37,15 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, as_json:
         return
     for line in lines(rows, columns):
         click.echo(line)
+
+
+def stream(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print a JSON array as its records come, each on a line: nobody holds them all."""
+    opened = "["
+    for row in rows:
+        click.echo(f"{opened}{json.dumps(row, default=str)}", nl=False)
+        opened = ",\n "
+    click.echo("]" if opened != "[" else "[]")
 
 
 def lines(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Iterator[str]:

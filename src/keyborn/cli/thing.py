@@ -1,14 +1,19 @@
 """``keyborn thing``: the fleet."""
 
+from itertools import islice
+
 import click
 
 from keyborn.cli.console import place
 from keyborn.cli.desk import Desk, desk_options, pages
 from keyborn.cli.groups import Group
 from keyborn.cli.orders import carry_out, reason_option
-from keyborn.cli.output import json_option, show, table
+from keyborn.cli.output import json_option, show, stream, table
 from keyborn.cli.regroup import move_thing, release_key, set_attributes
 from keyborn.cli.token import Duration
+
+_STATUSES = ("claimed", "active", "suspended", "revoked", "retired")
+_PAGE = 1000
 
 
 @click.group(cls=Group)
@@ -25,28 +30,53 @@ thing.add_command(set_attributes)
 
 
 @thing.command("list")
+@click.option("--prefix", metavar="TEXT", help="Only those whose names begin so.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Only those with this attribute; repeatable.",
+)
 @click.option("--group", metavar="GROUP", help="Only those of this enrolment group.")
+@click.option("--status", type=click.Choice(_STATUSES), help="Only those that stand so.")
+@click.option("--limit", type=click.IntRange(1), metavar="COUNT", help="At most so many.")
 @desk_options
 @json_option
-def list_things(*, group: str | None, desk: Desk, as_json: bool) -> None:
+def list_things(  # one parameter per option
+    *,
+    prefix: str | None,
+    where: tuple[str, ...],
+    group: str | None,
+    status: str | None,
+    limit: int | None,
+    desk: Desk,
+    as_json: bool,
+) -> None:
     """List the fleet, by name; services have a list of their own.
 
     Example: keyborn thing list --json
 
-    Example: keyborn thing list --group line-7
+    Example: keyborn thing list --group line-7 --status suspended
+
+    Example: keyborn thing list --prefix pump- --where site=north --limit 20
 
     Example: keyborn thing list --aws keyborn
     """
-    every = pages(desk, "/v1/things", "thingName")
-    rows = [row for row in every if group is None or row["group"] == group]
-    if not as_json:
-        rows = [row | {"policies": ", ".join(row["policies"]) or None} for row in rows]
+    asked = {"prefix": prefix or None, "where": list(where) or None, "group": group, "status": status}
+    size = min(limit or _PAGE, _PAGE)
+    found = islice(pages(desk, "/v1/things", "thingName", size, **asked), limit)
+    if as_json:
+        stream(found)
+        return
+    rows = [row | {"policies": ", ".join(row["policies"]) or None} for row in found]
     grouped = ["group"] if any(row["group"] for row in rows) else []
     columns = ["thingName", "status", *grouped, "policies", "created"]
     empty = f"There are no things yet. Permit one with: keyborn token create --thing NAME{desk.words}"
-    if group is not None:
+    if any(asked.values()):
+        empty = "No thing is like that."
+    if [word for word in asked.values() if word] == [group]:
         empty = f"No thing is in the group {group}."
-    table(rows, columns, as_json=as_json, empty=empty)
+    table(rows, columns, as_json=False, empty=empty)
 
 
 @thing.command("show")

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.names import NameScope, ThingName, parse_group_name, parse_thing_name
 from keyborn.domain.roots import Belief
+from keyborn.domain.search import Search, parse_search
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId, encode_secret
 from keyborn.http import guards, problems
@@ -25,6 +26,7 @@ from keyborn.http.admin_group_keys import group_key_routes
 from keyborn.http.admin_groups import group_routes, regroup_routes
 from keyborn.http.admin_keys import api_key_routes
 from keyborn.http.admin_policies import policy_routes, service_routes
+from keyborn.http.admin_pruning import prune_routes
 from keyborn.http.admin_registered import registered_routes
 from keyborn.http.admin_roots import roots_routes
 from keyborn.http.admin_rows import audit_row, belief_row, certificate_row, thing_row, token_row
@@ -39,6 +41,7 @@ from keyborn.service.grace import GraceOffice
 from keyborn.service.group_keys import GroupKeyOffice
 from keyborn.service.groups import GroupOffice
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.pruning import PruneOffice
 from keyborn.service.registering import RegisteredOffice
 from keyborn.service.regroup import RegroupOffice
 from keyborn.service.roots import RootsOffice
@@ -90,6 +93,8 @@ class Office:
     """None where nobody signs checkpoints."""
     keys: ApiKeyOffice | None = None
     """None where operators prove themselves otherwise, as on AWS."""
+    pruning: PruneOffice | None = None
+    """None where nothing has to be forgotten by hand, as on AWS."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -119,7 +124,7 @@ def build_admin(office: Office) -> Starlette:
             look("/v1/tokens", routes.tokens),
             change("POST", "/v1/tokens", routes.create_token, TokenBody),
             change("DELETE", "/v1/tokens/{token:path}", routes.withdraw_token),
-            look("/v1/things", routes.things),
+            look("/v1/things", routes.things, query=["prefix", "where", "group", "status", "after", "limit"]),
             change("POST", "/v1/things/{name:path}/status", routes.order, OrderBody),
             *(
                 [change("POST", "/v1/things/{name:path}/grace", routes.grace, GraceBody)]
@@ -136,6 +141,7 @@ def build_admin(office: Office) -> Starlette:
             look("/v1/audit", routes.audit),
             look("/v1/about", routes.about),
             *(api_key_routes(office.keys, office.clock, office.actor) if office.keys else []),
+            *(prune_routes(office.pruning, office.actor) if office.pruning else []),
             *policy_routes(office.policies, office.actor),
             *service_routes(office.services, office.clock, office.actor),
             *(approval_routes(office.approvals, office.clock, office.actor) if office.approvals else []),
@@ -180,8 +186,10 @@ class _Routes:
         return answer_json(token_row(token, self._office.clock.now()))
 
     async def things(self, request: Request) -> Response:
-        """A page of things, by name."""
-        page = await self._office.fleet.page(after=page_after(request), limit=page_limit(request))
+        """A page of things, by name: all, or those that a search finds."""
+        page = await self._office.fleet.page(
+            _search(request), after=page_after(request), limit=page_limit(request)
+        )
         return answer_json([thing_row(thing) for thing in page])
 
     async def thing(self, request: Request) -> Response:
@@ -232,6 +240,16 @@ class _Routes:
         after = request.query_params.get("after", "0")
         page = await self._office.fleet.audit(after=read_number(after, "after"), limit=page_limit(request))
         return answer_json([audit_row(record) for record in page])
+
+
+def _search(request: Request) -> Search:
+    asked = request.query_params
+    return parse_search(
+        prefix=asked.get("prefix"),
+        where=asked.getlist("where"),
+        group=asked.get("group") or None,
+        status=asked.get("status") or None,
+    )
 
 
 def _wish(body: TokenBody) -> TokenWish:

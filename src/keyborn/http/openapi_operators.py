@@ -36,12 +36,15 @@ class OperatorCall:
     role: str
     summary: str
     body: type[msgspec.Struct] | None
+    query: tuple[str, ...] = ()
 
 
 def operator_calls(routes: Iterable[BaseRoute]) -> tuple[OperatorCall, ...]:
     """What of ``routes`` an operator may call from elsewhere."""
     return tuple(
-        OperatorCall(method, _PART.sub(r"{\1}", route.path), route.role.value, _summary(route), route.body)
+        OperatorCall(
+            method, _PART.sub(r"{\1}", route.path), route.role.value, _summary(route), route.body, route.query
+        )
         for route in routes
         if isinstance(route, OperatorRoute) and route.role is not None
         for method in sorted((route.methods or set()) - {"HEAD"})
@@ -50,6 +53,9 @@ def operator_calls(routes: Iterable[BaseRoute]) -> tuple[OperatorCall, ...]:
 
 _LINES = frozenset({"/v1/audit/export"})
 """What answers with lines of JSON."""
+
+
+_REPEATABLE = frozenset({"where"})
 
 
 def operator_paths(calls: Iterable[OperatorCall]) -> dict[str, Any]:
@@ -72,7 +78,10 @@ def _operation(call: OperatorCall) -> dict[str, Any]:
         "summary": call.summary,
         "description": f"Takes an API key with the role {call.role}.",
         "security": [{"apiKey": []}],
-        "parameters": [_parameter(one) for one in re.findall(r"\{(\w+)\}", call.path)],
+        "parameters": [
+            *(_parameter(one) for one in re.findall(r"\{(\w+)\}", call.path)),
+            *map(_question, call.query),
+        ],
         "responses": status | {code: _answer(text, problem) for code, text in _PROBLEMS.items()},
     }
     if call.body is not None:
@@ -87,6 +96,13 @@ def _answer(text: str, content: dict[str, Any]) -> dict[str, Any]:
 
 def _parameter(name: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+
+
+def _question(name: str) -> dict[str, Any]:
+    """A parameter that may be left out."""
+    text = {"type": "string"}
+    schema = {"type": "array", "items": text} if name in _REPEATABLE else text
+    return {"name": name, "in": "query", "required": False, "schema": schema}
 
 
 def _summary(route: OperatorRoute) -> str:

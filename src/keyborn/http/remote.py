@@ -46,7 +46,8 @@ def _guarded(route: Route, door: OperatorDoor) -> OperatorRoute:
 
     _behind_the_door.__doc__ = route.endpoint.__doc__
     body = route.body if isinstance(route, OperatorRoute) else None
-    return OperatorRoute(route.path, _behind_the_door, methods=methods, role=wanted, body=body)
+    query = route.query if isinstance(route, OperatorRoute) else ()
+    return OperatorRoute(route.path, _behind_the_door, methods=methods, role=wanted, body=body, query=query)
 
 
 async def _recorded(

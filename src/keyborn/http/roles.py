@@ -26,16 +26,18 @@ class OperatorRoute(Route):
         methods: Collection[str],
         role: Role | None,
         body: type[msgspec.Struct] | None = None,
+        query: Collection[str] = (),
     ) -> None:
-        """``role`` None: nobody from elsewhere."""
+        """``role`` None: nobody from elsewhere. ``query``: parameters that it reads, beside the page's."""
         super().__init__(path, endpoint, methods=methods)
         self.role = role
         self.body = body
+        self.query = tuple(query)
 
 
-def look(path: str, endpoint: Endpoint) -> OperatorRoute:
+def look(path: str, endpoint: Endpoint, query: Collection[str] = ()) -> OperatorRoute:
     """``GET``, which changes nothing: for viewers."""
-    return OperatorRoute(path, endpoint, methods=["GET"], role=Role.VIEWER)
+    return OperatorRoute(path, endpoint, methods=["GET"], role=Role.VIEWER, query=query)
 
 
 def ask(path: str, endpoint: Endpoint, body: type[msgspec.Struct] | None = None) -> OperatorRoute:

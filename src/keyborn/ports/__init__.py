@@ -58,6 +58,7 @@ from keyborn.ports.registry import (
     page_size,
     require_page,
 )
+from keyborn.ports.scale import Censuses, Pruning, Searches
 
 __all__ = [
     "MAX_PAGE",
@@ -71,6 +72,7 @@ __all__ = [
     "AuditTrail",
     "Authenticator",
     "Beliefs",
+    "Censuses",
     "CertificateAuthority",
     "Checkpoints",
     "Clock",
@@ -97,6 +99,7 @@ __all__ = [
     "OutboundRequest",
     "PolicyList",
     "PolicyUse",
+    "Pruning",
     "RegisteredKeys",
     "RegisteredList",
     "Registry",
@@ -106,6 +109,7 @@ __all__ = [
     "Request",
     "RootKeeper",
     "SealKeys",
+    "Searches",
     "Sessions",
     "Signer",
     "Successors",

@@ -7,8 +7,11 @@ from keyborn.domain.audit import AuditRecord
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.errors import NotFound
 from keyborn.domain.names import ThingName
+from keyborn.domain.search import Search
 from keyborn.domain.thing import Thing
-from keyborn.ports import AuditTrail, Fleet
+from keyborn.ports import AuditTrail, Fleet, Searches
+
+EVERYTHING = Search()
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +25,19 @@ class ThingReport:
 class FleetView:
     """Questions an operator asks."""
 
-    def __init__(self, *, fleet: Fleet, trail: AuditTrail) -> None:
+    def __init__(self, *, fleet: Fleet, trail: AuditTrail, searches: Searches) -> None:
         self._fleet = fleet
         self._trail = trail
+        self._searches = searches
 
-    async def page(self, *, after: str | None = None, limit: int = 100) -> Sequence[Thing]:
-        """A page of things, by name."""
-        return await self._fleet.things(after=ThingName(after) if after else None, limit=limit)
+    async def page(
+        self, search: Search = EVERYTHING, *, after: str | None = None, limit: int = 100
+    ) -> Sequence[Thing]:
+        """A page of the devices that ``search`` finds, by name."""
+        start = ThingName(after) if after else None
+        if search.is_open:
+            return await self._fleet.things(after=start, limit=limit)
+        return await self._searches.find_things(search, after=start, limit=limit)
 
     async def report(self, name: str) -> ThingReport:
         """One device or service; raises NotFound."""

@@ -20,7 +20,7 @@ from keyborn.service.roots import RootsPorts
 from keyborn.service.sealing import RandomSecrets
 from keyborn.settings import Address, ServerSettings, read_settings
 from keyborn.wiring.roots import FolderRoots, root_names
-from keyborn.wiring.use_cases import Grouping, Offices
+from keyborn.wiring.use_cases import Grouping, Offices, Retention
 
 
 @asynccontextmanager
@@ -52,6 +52,7 @@ async def open_office(folder: DataFolder, passphrase: bytes | None = None) -> As
                 grouping=Grouping(registry, entropy),
                 keys=registry,
                 entropy=entropy,
+                retention=Retention(registry, settings.retention_days),
             )
             keeper = FolderRoots(folder, clock, entropy, passphrase=passphrase)
             notary = FolderNotary(folder.authority, entropy, passphrase=passphrase)

@@ -60,10 +60,11 @@ from keyborn.wiring.offices import audit_ports, authority_rows, public_url, root
 from keyborn.wiring.plain import Front
 from keyborn.wiring.roots import FolderRoots, Listening
 from keyborn.wiring.signing import SigningInPlace
-from keyborn.wiring.use_cases import Grouping, Offices
+from keyborn.wiring.use_cases import Grouping, Offices, Retention
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
 SWEEP_EVERY = 60.0
+FORGET_EVERY = 86_400.0
 _log = logging.getLogger("keyborn.serve")
 
 
@@ -124,6 +125,7 @@ class LocalService:
             grouping=Grouping(self._registry, self._entropy),
             keys=self._registry,
             entropy=self._entropy,
+            retention=Retention(self._registry, settings.retention_days),
         )
         self._door = OperatorDoor(self._registry, self._registry, self._clock)
         self._url = ""
@@ -156,6 +158,7 @@ class LocalService:
             stack.push_async_callback(self._end_tasks)
             self._spawn(identity.keep_fresh())
             self._spawn(self._sweep(gateway))
+            self._spawn(self._forget())
             yield running
 
     def _open_authority(self) -> EmbeddedAuthority:
@@ -319,6 +322,18 @@ class LocalService:
             await self._door.book.tell()
         except KeybornError as trouble:
             _log.error("calls of operators could not be counted in the trail: %s", trouble)
+
+    async def _forget(self) -> None:
+        """Prune a minute after the start and every day, where there is a retention."""
+        office = self._offices.pruning()
+        while office is not None and self._settings.retention_days:
+            await asyncio.sleep(SWEEP_EVERY)
+            try:
+                if forgotten := (await office.run()).total:
+                    _log.info("forgot %d records that ended long ago", forgotten)
+            except KeybornError as trouble:
+                _log.warning("old records will be forgotten tomorrow: %s", trouble)
+            await asyncio.sleep(FORGET_EVERY - SWEEP_EVERY)
 
     async def _sweep(self, sessions: Sessions) -> None:
         """Settle leftovers and sign the audit trail, now and every minute."""

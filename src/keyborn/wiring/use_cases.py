@@ -2,10 +2,20 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from keyborn.http.admin import Office
-from keyborn.ports import Clock, Entropy, Grace, GroupingRegistry, KeyRegistry, Registry, Sessions
+from keyborn.ports import (
+    Clock,
+    Entropy,
+    Grace,
+    GroupingRegistry,
+    KeyRegistry,
+    Pruning,
+    Registry,
+    Searches,
+    Sessions,
+)
 from keyborn.service.api_keys import ApiKeyOffice
 from keyborn.service.approvals import ApprovalOffice
 from keyborn.service.audit import AuditOffice
@@ -14,6 +24,7 @@ from keyborn.service.grace import GraceOffice
 from keyborn.service.group_keys import GroupKeyOffice
 from keyborn.service.groups import GroupOffice, GroupPorts
 from keyborn.service.policies import PolicyOffice
+from keyborn.service.pruning import PruneOffice
 from keyborn.service.registering import RegisteredOffice, RegisteredPorts
 from keyborn.service.regroup import RegroupOffice
 from keyborn.service.roots import RootsOffice, RootsPorts
@@ -36,12 +47,24 @@ class Grouping:
     """Done before a group is kept, where something is to be done."""
 
 
+class Fleets(Registry, Searches, Protocol):
+    """A registry that can be searched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Where old records are forgotten, and after how many days by itself; 0 is never."""
+
+    pruning: Pruning
+    days: int = 0
+
+
 class Offices:
     """The operator's use cases over one registry, with or without a running broker."""
 
     def __init__(
         self,
-        registry: Registry,
+        registry: Fleets,
         clock: Clock,
         secrets: Secrets,
         reserved: frozenset[str] = frozenset(),
@@ -50,12 +73,15 @@ class Offices:
         grouping: Grouping | None = None,
         keys: KeyRegistry | None = None,
         entropy: Entropy | None = None,
+        retention: Retention | None = None,
     ) -> None:
         """``secrets`` makes those of tokens. ``reserved``: names that no thing and no service may have.
 
         ``grace``: where things renew. ``grouping``: where there are enrolment groups. ``keys``: where
-        operators elsewhere have API keys, whose secrets ``entropy`` makes.
+        operators elsewhere have API keys, whose secrets ``entropy`` makes. ``retention``: where
+        something is forgotten.
         """
+        self._retention = retention
         self._keys = keys
         self._entropy = entropy
         self._registry = registry
@@ -85,7 +111,7 @@ class Offices:
         graces = self._grace
         return Office(
             tokens=tokens,
-            fleet=FleetView(fleet=registry, trail=registry),
+            fleet=FleetView(fleet=registry, trail=registry, searches=registry),
             things=ThingOffice(
                 fleet=registry, directory=registry, lifecycle=registry, sessions=sessions, clock=self._clock
             ),
@@ -104,6 +130,7 @@ class Offices:
             registered=self._registered(),
             audit=audit,
             keys=self.keys(trust),
+            pruning=self.pruning(),
         )
 
     def groups(self) -> GroupOffice | None:
@@ -138,6 +165,11 @@ class Offices:
             return None
         registry = self._grouping.registry
         return RegroupOffice(fleet=registry, regrouping=registry, sessions=sessions, clock=self._clock)
+
+    def pruning(self) -> PruneOffice | None:
+        """Forgetting; None where nothing is forgotten by hand."""
+        kept = self._retention
+        return None if kept is None else PruneOffice(kept.pruning, self._clock, days=kept.days)
 
     def _approvals(self) -> ApprovalOffice | None:
         if self._grouping is None:

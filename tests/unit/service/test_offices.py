@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from keyborn.adapters.memory import MemoryRegistry
 from keyborn.domain.errors import InvalidSetting, InvalidThingName, NotFound
 from keyborn.domain.names import NameScope, ThingName
 from keyborn.domain.token import EnrollmentCode, TokenId
@@ -69,7 +70,9 @@ async def test_withdrawing_what_is_not_there_says_so(world: OfficeWorld) -> None
 
 
 async def test_the_fleet_view_shows_things_and_their_certificates(world: OfficeWorld) -> None:
-    view = FleetView(fleet=world.registry, trail=world.registry)
+    registry = world.registry
+    assert isinstance(registry, MemoryRegistry)
+    view = FleetView(fleet=registry, trail=registry, searches=registry)
     _, _, certificate = await world.enrolled("sensor-1")
     await world.enrolled("sensor-2")
     assert [thing.name for thing in await view.page()] == ["sensor-1", "sensor-2"]

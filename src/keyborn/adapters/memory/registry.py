@@ -9,6 +9,7 @@ from heapq import nsmallest
 from keyborn.adapters.memory import enrolling, renewing
 from keyborn.adapters.memory.api_keys import ApiKeyTable
 from keyborn.adapters.memory.grouping import GroupingInMemory
+from keyborn.adapters.memory.scale import MemoryScale
 from keyborn.adapters.memory.state import State
 from keyborn.adapters.memory.vouching import MemoryCheckpoints
 from keyborn.domain.access import Badge
@@ -28,7 +29,7 @@ from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import page_size
 
 
-class MemoryRegistry(GroupingInMemory, MemoryCheckpoints, ApiKeyTable):
+class MemoryRegistry(GroupingInMemory, MemoryCheckpoints, ApiKeyTable, MemoryScale):
     """Implements ``keyborn.ports.GroupingRegistry``. Nothing is durable; all else holds as on disk."""
 
     def __init__(self) -> None:
@@ -80,7 +81,8 @@ class MemoryRegistry(GroupingInMemory, MemoryCheckpoints, ApiKeyTable):
         state = self._state
         later = (name for name in state.tokens if after is None or name > after)
         page = nsmallest(page_size(limit), later)
-        return [TokenUse(state.tokens[name].listed(), len(state.redemptions.get(name, {}))) for name in page]
+        taken = {name: len(state.redemptions.get(name, {})) + state.settled[name] for name in page}
+        return [TokenUse(state.tokens[name].listed(), taken[name]) for name in page]
 
     # ── the fleet ─────────────────────────────────────────────────────────────────────────────────────
 

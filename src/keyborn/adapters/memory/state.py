@@ -1,5 +1,6 @@
 """The tables of the in-memory registry and the few effects that several of its methods share."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -56,6 +57,8 @@ class State:
     tokens: dict[TokenId, EnrollmentToken] = field(default_factory=dict)
     redemptions: dict[TokenId, dict[Pair, IntentId]] = field(default_factory=dict)
     """By account; a token is one."""
+    settled: Counter[TokenId] = field(default_factory=Counter)
+    """Redemptions that were forgotten, and count all the same."""
     intents: dict[IntentId, Intent] = field(default_factory=dict)
     """Open ones only."""
     open_by_thing: dict[ThingName, IntentId] = field(default_factory=dict)

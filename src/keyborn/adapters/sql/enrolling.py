@@ -248,8 +248,8 @@ def _close(session: Session, intent: Intent) -> None:
 def _free(session: Session, thing: Thing) -> None:
     """Forget a claimed thing that came to nothing, or let it fall back to its tombstone."""
     session.run(
-        "DELETE FROM keys WHERE thing = ? AND key_hash NOT IN "
-        "(SELECT key_hash FROM key_tombstones WHERE thing = ?)",
+        "DELETE FROM keys WHERE thing = ? AND NOT EXISTS "
+        "(SELECT 1 FROM key_tombstones t WHERE t.key_hash = keys.key_hash AND t.thing = ?)",
         thing.name,
         thing.name,
     )

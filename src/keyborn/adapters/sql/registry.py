@@ -14,6 +14,7 @@ from keyborn.adapters.sql.backfill import Backfill
 from keyborn.adapters.sql.granting import Granting
 from keyborn.adapters.sql.group_tables import GroupTables
 from keyborn.adapters.sql.reads import Reader
+from keyborn.adapters.sql.scale_tables import ScaleTables
 from keyborn.adapters.sql.session import Session
 from keyborn.adapters.sql.writer import Counters, Writer
 from keyborn.domain.access import Badge
@@ -33,7 +34,7 @@ from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import Signer, page_size
 
 
-class SqliteRegistry(GroupTables, ApiKeyTable):
+class SqliteRegistry(GroupTables, ApiKeyTable, ScaleTables):
     """Implements ``ports.GroupingRegistry``; use it as an async context manager, or open and close it.
 
     Before ``open`` and after ``close`` every method raises RegistryUnavailable.

@@ -187,6 +187,7 @@ from keyborn.domain.errors.keeping import (
     CertificateNotHeld as CertificateNotHeld,
     KindMismatch as KindMismatch,
     PolicyInUse as PolicyInUse,
+    SearchTooWide as SearchTooWide,
     TooManyPolicies as TooManyPolicies,
 )
 from keyborn.domain.errors.keys import (

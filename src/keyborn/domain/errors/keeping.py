@@ -1,6 +1,6 @@
 """Leaves: what the registry says against an operator's order about policies, things and services."""
 
-from keyborn.domain.errors.tree import Conflict, Unavailable
+from keyborn.domain.errors.tree import Conflict, InputError, Unavailable
 
 
 class PolicyInUse(Conflict):
@@ -35,6 +35,16 @@ class KindMismatch(Conflict):
 
     code = "kind_mismatch"
     sentence = "{name} is a {kind}, not a {wanted}. Choose another name, or see: keyborn {noun} list"
+
+
+class SearchTooWide(InputError):
+    """On AWS a search reads what lies between; it stops where that becomes too much."""
+
+    code = "search_too_wide"
+    sentence = (
+        "Among {looked_at} things there were not enough of those you look for, and nothing leads to them "
+        "faster. Say how their names begin, with --prefix."
+    )
 
 
 class BrokerUnwritable(Unavailable):

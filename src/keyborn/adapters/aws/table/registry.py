@@ -19,6 +19,7 @@ from keyborn.adapters.aws.table import (
 from keyborn.adapters.aws.table.grouping import DynamoGrouping
 from keyborn.adapters.aws.table.items import Waiting
 from keyborn.adapters.aws.table.outbox import Dirt, Owed
+from keyborn.adapters.aws.table.searching import DynamoSearches
 from keyborn.adapters.aws.table.sightings import Sighting
 from keyborn.adapters.aws.table.values import Item
 from keyborn.domain.access import Badge
@@ -36,7 +37,7 @@ _CLOCKS = timedelta(hours=1)
 """How far apart the clocks of instances and of DynamoDB are at most: nothing spent is forgotten too early."""
 
 
-class DynamoRegistry(DynamoGrouping):
+class DynamoRegistry(DynamoGrouping, DynamoSearches):
     """Implements ``keyborn.ports.GroupingRegistry`` on one table; it makes no call to AWS IoT.
 
     What AWS IoT has to follow is in ``owed`` and ``dirt``.
