@@ -34,6 +34,7 @@ COMMANDS = {
     "watch": ("keyborn.cli.watch:watch", "Print the messages that match a filter, with thing and time."),
     "aws": ("keyborn.cli.aws:aws", "The serverless stack on AWS: deploy, outputs, destroy."),
     "ca": ("keyborn.cli.ca:ca", "Roots and intermediates: look, and change the root."),
+    "metrics": ("keyborn.cli.metrics:metrics", "What the running service counts, as Prometheus reads it."),
     "audit": ("keyborn.cli.audit:audit", "The audit trail: show, export, verify."),
     "api-key": ("keyborn.cli.api_key:api_key", "API keys for operators elsewhere: create, list, withdraw."),
 }

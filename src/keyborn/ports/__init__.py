@@ -18,6 +18,7 @@ from keyborn.ports.around import (
     RootKeeper,
     Sessions,
 )
+from keyborn.ports.census import DAYS_LEFT, Census, Censuses
 from keyborn.ports.groups import (
     ApprovalList,
     Approvals,
@@ -59,6 +60,7 @@ from keyborn.ports.registry import (
 )
 
 __all__ = [
+    "DAYS_LEFT",
     "MAX_PAGE",
     "AccessPolicies",
     "AdmissionLine",
@@ -70,6 +72,8 @@ __all__ = [
     "AuditTrail",
     "Authenticator",
     "Beliefs",
+    "Census",
+    "Censuses",
     "CertificateAuthority",
     "Checkpoints",
     "Clock",

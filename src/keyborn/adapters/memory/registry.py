@@ -8,6 +8,7 @@ from heapq import nsmallest
 
 from keyborn.adapters.memory import enrolling, renewing
 from keyborn.adapters.memory.api_keys import ApiKeyTable
+from keyborn.adapters.memory.census import CensusInMemory
 from keyborn.adapters.memory.grouping import GroupingInMemory
 from keyborn.adapters.memory.state import State
 from keyborn.adapters.memory.vouching import MemoryCheckpoints
@@ -28,7 +29,7 @@ from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import page_size
 
 
-class MemoryRegistry(GroupingInMemory, MemoryCheckpoints, ApiKeyTable):
+class MemoryRegistry(GroupingInMemory, MemoryCheckpoints, ApiKeyTable, CensusInMemory):
     """Implements ``keyborn.ports.GroupingRegistry``. Nothing is durable; all else holds as on disk."""
 
     def __init__(self) -> None:

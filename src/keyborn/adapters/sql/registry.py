@@ -10,6 +10,7 @@ from typing import Self
 
 from keyborn.adapters.sql import believing, ending, enrolling, policies, renewing, rows, schema, vouching
 from keyborn.adapters.sql.api_keys import ApiKeyTable
+from keyborn.adapters.sql.census import census
 from keyborn.adapters.sql.group_tables import GroupTables
 from keyborn.adapters.sql.reads import Reader
 from keyborn.adapters.sql.session import Session
@@ -27,7 +28,7 @@ from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
-from keyborn.ports import page_size
+from keyborn.ports import Census, page_size
 
 
 class SqliteRegistry(GroupTables, ApiKeyTable):
@@ -79,6 +80,15 @@ class SqliteRegistry(GroupTables, ApiKeyTable):
     def counters(self) -> Counters:
         """Commands, commits and failures since it was opened."""
         return self._writer.counters
+
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for the writer."""
+        return self._writer.waiting
+
+    async def census(self, at: datetime) -> Census:
+        """See ``Censuses.census``."""
+        return await asyncio.to_thread(self._pages.snapshot, lambda ask: census(ask, at))
 
     async def prove_writable(self, at: datetime) -> None:
         """Write one row that means nothing, durably; raises RegistryUnavailable where that cannot be done."""
