@@ -19,10 +19,10 @@ def process_readings() -> dict[str, dict[str, float]]:
     with suppress(OSError, ValueError, IndexError):
         readings |= _stat(_SELF.joinpath("stat").read_text())
     with suppress(OSError):
-        readings["process_open_fds"] = (
-            sum(1 for _ in (_SELF / "fd").iterdir()) - 1
-        )  # the folder is open itself
-    readings["process_max_fds"] = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        readings["process_open_fds"] = sum(1 for _ in (_SELF / "fd").iterdir()) - 1  # one is this look
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY:
+        readings["process_max_fds"] = most
     return {name: {"": value} for name, value in readings.items()}
 
 

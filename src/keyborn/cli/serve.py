@@ -57,7 +57,9 @@ _log = logging.getLogger("keyborn.serve")
     help="First line: the passphrase of the authority's keys (or $KEYBORN_CA_PASSPHRASE).",
 )
 @click.option(
-    "--metrics", metavar="HOST:PORT", help="Where a scraper on this machine reads figures, over plain HTTP."
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Where a scraper on this machine reads figures, over plain HTTP; empty: nowhere.",
 )
 @click.option(
     "--log-format",

@@ -21,13 +21,18 @@ def _lines(family: Family) -> Iterator[str]:
     yield f"# HELP {family.name} {says}\n"
     yield f"# TYPE {family.name} {family.kind}\n"
     for sample in family.samples:
-        yield f"{family.name}{sample.suffix}{_labels(sample)} {sample.value!r}\n"
+        yield f"{family.name}{sample.suffix}{_labels(sample)} {_number(sample.value)}\n"
 
 
 def _labels(sample: Sample) -> str:
     if not sample.labels:
         return ""
     return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in sample.labels.items()) + "}"
+
+
+def _number(value: float) -> str:
+    """A whole number is written as one: counts are exact (a double holds them up to 2**53)."""
+    return str(int(value)) if float(value).is_integer() else repr(value)
 
 
 def _escaped(value: str) -> str:

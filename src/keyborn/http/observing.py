@@ -17,6 +17,7 @@ _log = logging.getLogger(ACCESS)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _INTERNAL = 500
 _MILLISECOND = 1_000_000
+_PREFIX = "/v1/"
 NOUNS = frozenset(
     {
         "about",
@@ -24,12 +25,12 @@ NOUNS = frozenset(
         "approvals",
         "audit",
         "authorities",
-        "group-keys",
         "groups",
         "policies",
         "registered",
         "roots",
         "services",
+        "simulations",
         "things",
         "tokens",
     }
@@ -78,8 +79,7 @@ def route_of(path: str) -> str:
     """The name under which a path is counted."""
     if path in figures.PATHS:
         return path
-    parts = path.split("/", 3)
-    is_operators = len(parts) > 2 and parts[1] == "v1" and parts[2] in NOUNS  # noqa: PLR2004 - "", v1, noun
+    is_operators = path.startswith(_PREFIX) and path[len(_PREFIX) :].partition("/")[0] in NOUNS
     return figures.OPERATOR if is_operators else figures.OTHER
 
 
