@@ -52,10 +52,7 @@ _SIGNED = (
 
 
 class Problem(msgspec.Struct, omit_defaults=True):
-    """A problem document: ``code`` is stable, ``detail`` says what happened and what to do.
-
-    ``requestId`` is in the service's log, beside what happened.
-    """
+    """A problem document: ``code`` is stable, ``detail`` says what happened and what to do."""
 
     title: str
     status: int
@@ -63,6 +60,7 @@ class Problem(msgspec.Struct, omit_defaults=True):
     detail: str
     type: str = "about:blank"
     request_id: str = msgspec.field(name="requestId", default="")
+    """Under which the service's log knows the request; left out where it has none."""
 
 
 def answer_problem(error: errors.KeybornError) -> Response:

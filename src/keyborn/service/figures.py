@@ -74,6 +74,7 @@ CODES = frozenset(_codes(KeybornError)) | {
 ISSUED, REPEATED, RENEWED, CONFIRMED = "issued", "repeated", "renewed", "confirmed"
 GRANTED, REFUSED, WAITING, UNAVAILABLE = "granted", "refused", "waiting", "unavailable"
 PROVE, RENEW, CONFIRM = "prove", "renew", "confirm"
+ENROLL = "enroll"
 OPERATOR = "operator"
 PATHS = frozenset(
     {
@@ -119,6 +120,8 @@ _DAYS = Label(
     "days", frozenset(map(str, DAYS_LEFT)), "at most so many days are left; 0: none, it has expired"
 )
 _STATE = Label("state", frozenset({"connected", "waiting"}), "its client is there, or may come back to it")
+
+_LINE = Label("line", frozenset({ENROLL, RENEW}), "enrolments and renewals wait apart")
 
 ENROLLMENTS, ENROLLMENT_SECONDS = "keyborn_enrollments_total", "keyborn_enrollment_seconds"
 RENEWALS, RENEWAL_SECONDS = "keyborn_renewals_total", "keyborn_renewal_seconds"
@@ -175,7 +178,8 @@ READ = (
         "keyborn_http_handshakes_total",
         "TLS handshakes that were finished there; of those accepted, the others failed, or are under way",
     ),
-    _counter("keyborn_http_requests_total", "Requests that the HTTPS listener has begun to answer"),
+    _counter("keyborn_http_requests_total", "Requests that the HTTPS listener has answered"),
+    _gauge("keyborn_admission_waiting", "Requests that are proved and wait for a slot", _LINE),
     _gauge("keyborn_registry_queue_depth", "Commands that wait for the registry's writer"),
     _counter("keyborn_registry_commands_total", "Commands that are on disk"),
     _counter("keyborn_registry_commits_total", "Commits: commands divided by these share a commit"),

@@ -47,6 +47,7 @@ from keyborn.service.approvals import ApprovalSweeper
 from keyborn.service.audit import AuditOffice
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
 from keyborn.service.counting import CountingRegistration, CountingRenewal
+from keyborn.service.figures import ENROLL, RENEW
 from keyborn.service.lifetimes import GroupLifetimes
 from keyborn.service.meter import Meter
 from keyborn.service.nonces import MemoryNonces
@@ -64,7 +65,7 @@ from keyborn.wiring.methods import Around, every_method
 from keyborn.wiring.offices import audit_ports, authority_rows, public_url, roots_ports
 from keyborn.wiring.roots import FolderRoots, Listening
 from keyborn.wiring.use_cases import Grouping, Offices
-from keyborn.wiring.watching import new_meter, scraped, watch
+from keyborn.wiring.watching import new_lines, new_meter, scraped, watch
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
 SWEEP_EVERY = 60.0
@@ -119,7 +120,7 @@ class LocalService:
         self._registry = SqliteRegistry(folder.registry)
         self._nonces = MemoryNonces(self._clock, self._entropy)
         self._late = LateRefusals()
-        self._meter = self._options.meter or new_meter()
+        self._meter, self._lines = self._options.meter or new_meter(), new_lines()
         self._offices = Offices(
             self._registry,
             self._clock,
@@ -209,7 +210,9 @@ class LocalService:
         context = live.context(lambda: https_context(path, path, authority.client_ca_pem()))
         app = build_app(await self._service(authority, brokers, gateway))
         server = HttpServer(app, around=self._observing)
-        watching = watch(self._meter, self._registry, [server.readings, gateway.readings], self._clock)
+        watching = watch(
+            self._meter, self._registry, self._lines, [server.readings, gateway.readings], self._clock
+        )
         stack.push_async_callback(self._tell_calls)  # after the last of them
         stack.push_async_callback(server.stop)
         wanted = self._settings.https
@@ -245,6 +248,7 @@ class LocalService:
             profile=self._settings.profile,
             reserved_names=self._settings.reserved_names,
             conditions=conditions,
+            admission=self._lines[ENROLL],
             slow=self._late,
             on_step=self._options.on_step,
         )
@@ -272,6 +276,7 @@ class LocalService:
             entropy=self._entropy,
             profile=self._settings.profile,
             sessions=sessions,
+            admission=self._lines[RENEW],
             lifetimes=GroupLifetimes(registry, registry),
             late=self._late,
             on_step=self._options.on_step,

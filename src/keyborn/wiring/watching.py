@@ -1,6 +1,6 @@
 """What a running service tells of itself, and where it is told."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from keyborn.adapters.process import process_readings
@@ -9,7 +9,8 @@ from keyborn.http.metrics import build_metrics
 from keyborn.http.protocol import HttpLimits
 from keyborn.http.server import HttpServer
 from keyborn.ports import Clock
-from keyborn.service.figures import COUNTED, Readings
+from keyborn.service.admission import Admission
+from keyborn.service.figures import COUNTED, ENROLL, RENEW, Readings
 from keyborn.service.meter import Meter, Snapshot
 from keyborn.service.watching import Reader, Watching
 from keyborn.settings import Address
@@ -23,13 +24,29 @@ def new_meter() -> Meter:
     return Meter(COUNTED)
 
 
-def watch(meter: Meter, registry: SqliteRegistry, readers: Sequence[Reader], clock: Clock) -> Watching:
+def new_lines() -> dict[str, Admission]:
+    """Where enrolments and renewals wait, by ``keyborn_admission_waiting``'s label."""
+    return {ENROLL: Admission(), RENEW: Admission()}
+
+
+def watch(
+    meter: Meter,
+    registry: SqliteRegistry,
+    lines: Mapping[str, Admission],
+    readers: Sequence[Reader],
+    clock: Clock,
+) -> Watching:
     """All figures of one process; ``readers``: of its listeners."""
 
     async def _snapshots() -> Iterable[Snapshot]:
         return [meter.snapshot()]
 
-    sources = [lambda: _registry_readings(registry), *readers, process_readings]
+    sources = [
+        lambda: _registry_readings(registry),
+        lambda: _line_readings(lines),
+        *readers,
+        process_readings,
+    ]
     return Watching(_snapshots, sources, registry, clock)
 
 
@@ -44,6 +61,10 @@ async def scraped(stack: AsyncExitStack, watching: Watching, wanted: Address | N
     stack.push_async_callback(server.stop, 0.5)
     with listening(wanted):
         return Address(*await server.listen_loopback(wanted.host, wanted.port))
+
+
+def _line_readings(lines: Mapping[str, Admission]) -> Readings:
+    return {"keyborn_admission_waiting": {name: line.waiting for name, line in lines.items()}}
 
 
 def _registry_readings(registry: SqliteRegistry) -> Readings:

@@ -74,6 +74,7 @@ def test_a_life_is_counted_step_by_step(server: Server, tmp_path: Path) -> None:
     assert 0 < new["keyborn_enrollment_seconds_sum", "granted"] < 20
     assert new["keyborn_http_request_seconds_count", "/v1/enroll", "2xx"] == 1
     assert new["keyborn_registry_commands_total",] >= 3
+    assert after["keyborn_registry_queue_depth",] == after["keyborn_admission_waiting", "enroll"] == 0
     assert after["keyborn_registry_largest_batch",] >= 1
     assert new["keyborn_http_handshakes_total",] == new["keyborn_http_connections_accepted_total",] > 0
 
