@@ -3,6 +3,7 @@
 What is counted is what they return and raise; they decide as ever.
 """
 
+from asyncio import CancelledError
 from collections.abc import Collection
 from contextvars import ContextVar
 from time import perf_counter_ns
@@ -107,7 +108,12 @@ class CountingRenewal(RenewalAuthority):
 
 
 def _ended(error: BaseException) -> tuple[str, str]:
-    """Outcome and kind of result of a request that raised; what is no error of ours is ``internal``."""
+    """Outcome and kind of result of a request that raised; what is no error of ours is ``internal``.
+
+    One that was cancelled, because the service stops, is answered by nobody.
+    """
+    if isinstance(error, CancelledError):
+        return Unavailable.code, figures.UNAVAILABLE
     if not isinstance(error, KeybornError):
         return _INTERNAL, figures.UNAVAILABLE
     if isinstance(error, Queued | AwaitsApproval):

@@ -21,6 +21,8 @@ from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import (
     Beliefs,
+    Census,
+    Censuses,
     CertificateAuthority,
     Checkpoints,
     Holders,
@@ -328,3 +330,15 @@ class FaultyKeys:
         return await self._world.effect(
             "registry.api_keys", lambda: self._real.api_keys(after=after, limit=limit)
         )
+
+
+class FaultyCensuses:
+    """Implements ``keyborn.ports.Censuses`` over a real one."""
+
+    def __init__(self, real: Censuses, world: Effects) -> None:
+        self._real = real
+        self._world = world
+
+    async def census(self, at: datetime) -> Census:
+        """See ``Censuses.census``."""
+        return await self._world.effect("registry.census", lambda: self._real.census(at))

@@ -21,6 +21,7 @@ from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId
 from keyborn.ports import (
+    DAYS_LEFT,
     CertificateAuthority,
     GroupingRegistry,
     Registry,
@@ -376,6 +377,7 @@ async def operating_tour(keys: FaultyKeys) -> None:
 def test_every_method_of_the_registry_is_a_named_effect() -> None:
     world = World(1)
     run(operating_tour(world.keys(MemoryRegistry())))
+    assert run(world.censuses(MemoryRegistry()).census(START)).days_left == dict.fromkeys(DAYS_LEFT, 0)
     run(signing_tour(world.checkpoints(MemoryRegistry())))
     run(believing_tour(world.beliefs(believing := MemoryRegistry()), believing))
     run(tour(world.registry(MemoryRegistry())))
