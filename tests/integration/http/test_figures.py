@@ -1,5 +1,6 @@
 """Figures and log of a real server: enrolment, refusal, renewal, session and revoke are in them."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -11,8 +12,13 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from keyborn.adapters.data_folder import DataFolder
 from keyborn.cli.console import ask
+from keyborn.device import https, tls
 from keyborn.service import figures
+from keyborn.settings import Address, ServerSettings
+from keyborn.wiring.service import LocalService, ServeOptions
+from keyborn.wiring.watching import new_meter
 from support.csr_make import make_csr
 from support.device import enroll, keyborn
 from support.server import Answer, Server, running
@@ -138,6 +144,18 @@ def test_the_registry_is_counted_at_the_next_census(tmp_path: Path) -> None:
     assert certificates == {"inactive": 1, "active": 1, "revoked": 1}
     ending = {key[1]: value for key, value in seen.items() if key[0] == "keyborn_certificates_expiring"}
     assert ending == {"0": 0, "7": 0, "30": 0, "90": 1}
+
+
+async def test_a_process_may_be_given_its_meter(tmp_path: Path) -> None:
+    meter, folder, any_port = new_meter(), DataFolder(tmp_path / "data"), Address("127.0.0.1", 0)
+    settings = ServerSettings(https=any_port, mqtt=any_port)
+    folder.create()
+    with folder.lock():
+        async with LocalService(folder, settings, ServeOptions(meter=meter)).run() as running:
+            there = https.Service(running.url)
+            asked = https.Request("GET", "/healthz")
+            await asyncio.to_thread(https.exchange, there, tls.blind_context(), asked, seconds=10)
+    assert list(meter.snapshot()[figures.HTTP_SECONDS]) == ["/healthz 2xx"]
 
 
 def test_the_listener_has_two_routes_and_the_public_one_has_none_of_them(server: Server) -> None:
