@@ -1,7 +1,7 @@
 """Write docs/reference/ from the code: ``make docs``. A test checks that the pages are up to date.
 
 cli.md is every command's own help; api.md is the OpenAPI document as tables; errors.md is the error tree;
-journey.md is the device's state table.
+journey.md is the device's state table; metrics.md is every figure that a service tells.
 """
 
 import json
@@ -23,6 +23,7 @@ from keyborn.http.openapi_operators import operator_calls
 from keyborn.http.problems import STATUS
 from keyborn.ports import Notary, RootKeeper
 from keyborn.service.audit import AuditOffice, AuditPorts
+from keyborn.service.figures import BOUNDS, FIGURES, Label
 from keyborn.service.roots import RootNames, RootsPorts
 from keyborn.service.sealing import RandomSecrets
 from keyborn.wiring.use_cases import Grouping, Offices
@@ -31,6 +32,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "docs" / "reference"
 NOTE = "<!-- Written by `make docs` from the code; edit the code instead. -->\n"
 WIDTH = 100
+FEW = 20
+"""Values of a label that a page can name."""
 
 
 def commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
@@ -154,6 +157,32 @@ def journey_page() -> str:
     return NOTE + picture.page()
 
 
+def metrics_page() -> str:
+    """Every figure with its type and labels."""
+    parts = [NOTE, "# Figures\n"]
+    parts.append(
+        "What `keyborn metrics` prints, and a scraper reads from `serve --metrics HOST:PORT`: "
+        "[how to watch a service](../how-to/watch-with-prometheus.md). Labels take the values below and no "
+        "other: what is none of them is counted as `other`. No label holds a name, an id or an address.\n"
+    )
+    bounds = ", ".join(f"{each / 1e9:g}" for each in BOUNDS)
+    parts.append(f"The buckets of every histogram end at {bounds} seconds.\n")
+    parts += ["| figure | type | labels | |", "| --- | --- | --- | --- |"]
+    for each in FIGURES:
+        labels = ", ".join(f"`{label.name}`" for label in each.labels)
+        parts.append(f"| `{each.name}` | {each.kind} | {labels} | {each.says}. |")
+    parts += ["\n## Labels\n", "| label | values |", "| --- | --- |"]
+    parts += dict.fromkeys(label_row(label) for each in FIGURES for label in each.labels)
+    return "\n".join(parts) + "\n"
+
+
+def label_row(label: Label) -> str:
+    """A label with its values, where they are few."""
+    few = len(label.values) <= FEW
+    values = ": " + ", ".join(f"`{value}`" for value in sorted(label.values)) if few else ""
+    return f"| `{label.name}` | {label.means}{values} |"
+
+
 def below(branch: type[errors.KeybornError]) -> Iterator[type[errors.KeybornError]]:
     """Every class under a branch."""
     for child in branch.__subclasses__():
@@ -177,7 +206,13 @@ def row(leaf: type[errors.KeybornError]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-PAGES = {"cli.md": cli_page, "api.md": api_page, "errors.md": errors_page, "journey.md": journey_page}
+PAGES = {
+    "cli.md": cli_page,
+    "api.md": api_page,
+    "errors.md": errors_page,
+    "journey.md": journey_page,
+    "metrics.md": metrics_page,
+}
 
 
 def main() -> None:

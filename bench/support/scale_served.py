@@ -1,4 +1,4 @@
-"""``keyborn serve`` over several registries at once: how long it takes to start, and what calls cost there."""
+"""``keyborn serve`` over several registries at once: how long it takes to start, what calls cost there."""
 
 import contextlib
 import shutil
@@ -13,7 +13,8 @@ from bench.support import fleet
 from bench.support.driver import Driver, Plan
 from bench.support.load import process_cpu
 from bench.support.requests import make_device
-from bench.support.systems import Keyborn, Target
+from bench.support.system import Target
+from bench.support.systems import Keyborn
 
 from keyborn.cli.console import ask
 

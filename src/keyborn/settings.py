@@ -21,6 +21,10 @@ from keyborn.domain.token import require_service_url
 LOOPBACK_NAMES = ("127.0.0.1", "::1")
 """In every service certificate; ``localhost`` is not: linters rightly refuse host names of one label."""
 _MAX_PORT = 65535
+_LOOPBACK_ALONE = (
+    "it takes an address of this machine alone, such as 127.0.0.1:9464, for whoever asks is told. To "
+    "read them from elsewhere, put a scraper, or a proxy with TLS and a password, on this machine"
+)
 _MAX_FILE = 64 * 1024
 _UNIX = "unix:"
 _MAX_SOCKET_PATH = 107
@@ -77,6 +81,8 @@ class ServerSettings:
     """The URL in enrolment codes, if it is not simply the HTTPS address."""
     topic_prefix: str = "certtest"
     device_certificate_days: int = DEFAULT_DEVICE_LIFETIME.days
+    metrics: Address | None = None
+    """Where a scraper on this machine reads figures, over plain HTTP; None: nowhere."""
     remote_admin: bool = True
     """Whether operators elsewhere reach their routes on the HTTPS listener, with an API key."""
     plain_http: Address | Path | None = None
@@ -130,6 +136,7 @@ def write_settings(settings: ServerSettings) -> str:
     lines += [f"names = {_quoted(list(settings.names))}", f"url = {_quoted(settings.url)}"]
     lines += [f"topic_prefix = {_quoted(settings.topic_prefix)}"]
     lines += [f"device_certificate_days = {settings.device_certificate_days}"]
+    lines += [f"metrics = {_quoted(str(settings.metrics or ''))}"]
     lines += [f"remote_admin = {_quoted(settings.remote_admin)}"]
     lines += [f"plain_http = {_quoted(shown_place(settings.plain_http))}"]
     lines += [f"trusted_proxies = {_quoted(list(settings.trusted_proxies))}"]
@@ -190,6 +197,14 @@ def _proxies(value: object, name: str) -> tuple[str, ...]:
     return tuple(parse_proxy(_text(each, name), name) for each in value)
 
 
+def maybe_loopback(value: object, name: str) -> Address | None:
+    """An address that only this machine can reach; None for an empty one. Raises InvalidSetting."""
+    address = _maybe_address(value, name)
+    if address is not None and not address.is_loopback:
+        raise InvalidSetting(setting=name, detail=_LOOPBACK_ALONE)
+    return address
+
+
 def _text(value: object, name: str) -> str:
     if not isinstance(value, str):
         raise InvalidSetting(setting=name, detail="it takes a string")
@@ -243,6 +258,7 @@ _READERS = {
     "url": _url,
     "topic_prefix": _prefix,
     "device_certificate_days": _days,
+    "metrics": maybe_loopback,
     "remote_admin": _truth,
     "plain_http": _maybe_place,
     "trusted_proxies": _proxies,

@@ -44,6 +44,7 @@ RUN = {
     "docs/how-to/services.md": [],
     "docs/how-to/shell-completion.md": [],
     "docs/how-to/take-away.md": [],
+    "docs/how-to/watch-with-prometheus.md": ["curl"],
     "docs/how-to/webhook.md": ["openssl"],
     "docs/how-to/write-a-policy.md": [],
 }

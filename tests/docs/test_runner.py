@@ -92,6 +92,10 @@ def test_an_address_for_documentation_stands_for_loopback_and_comes_back() -> No
             "keyborn serve --https 192.0.2.10:8443 --mqtt 192.0.2.10:8883 --name a.example",
             "keyborn serve --https 127.0.0.2:0 --mqtt 127.0.0.2:0 --name a.example",
         ),
+        (
+            "keyborn serve --metrics 127.0.0.1:9464",
+            "keyborn serve --https 127.0.0.1:0 --mqtt 127.0.0.1:0 --metrics 127.0.0.1:0",
+        ),
         ("keyborn watch --data there 'a:1'", "keyborn watch --data there 'a:1'"),
     ],
 )

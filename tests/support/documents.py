@@ -29,6 +29,8 @@ from typing import IO, Self
 PATIENCE = 30.0
 FREE_PORTS = "--https 127.0.0.1:0 --mqtt 127.0.0.1:0"
 DEFAULTS = {"https": "8443", "mqtts": "8883"}
+FIGURES = "9464"
+"""The port of a scraper, where a page has one."""
 LAN, STAND_IN = "192.0.2.10", "127.0.0.2"
 _BLOCK = re.compile(r"(?:<!-- run: (\w+) -->\n+)?```console\n(.*?)```", re.DOTALL)
 _MODES = {"", "background", "seen", "not", "unclosed"}
@@ -85,6 +87,7 @@ def served(line: str) -> str:
     """A line that starts a service, on free ports of loopback; any other line as it is."""
     if not line.startswith("keyborn serve"):
         return line
+    line = re.sub(rf"(--metrics \S+):{FIGURES}", r"\1:0", line)
     if "--https" not in line:
         return line.replace("keyborn serve", f"keyborn serve {FREE_PORTS}", 1)
     return re.sub(r"(--https|--mqtt) (\S+):\d+", r"\1 \2:0", line.replace(LAN, STAND_IN))
@@ -221,15 +224,18 @@ class Shell:
         started = Background(process, log)
         self.backgrounds.append(started)
         if line != step.line:
-            self._learn_ports(started)
+            self._learn_ports(started, step.line)
         started.wait_for(f"{step.prints}…" if step.prints else "", self.ports, self.world)
 
-    def _learn_ports(self, started: Background) -> None:
+    def _learn_ports(self, started: Background, started_with: str) -> None:
         output = started.wait_for("…https://…mqtts://…\n…", {}, self.world)
         for scheme, port in DEFAULTS.items():
             found = re.search(rf"{scheme}://127\.0\.0\.[12]:(\d+)", output)
             assert found is not None
             self.ports[port] = found[1]
+        if FIGURES in started_with:
+            output = started.wait_for("…figures…http://…\n…", {}, self.world)
+            self.ports[FIGURES] = output.partition("figures")[2].partition("/metrics")[0].rpartition(":")[2]
 
     def _environment(self) -> dict[str, str]:
         return {

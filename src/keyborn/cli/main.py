@@ -35,6 +35,7 @@ COMMANDS = {
     "aws": ("keyborn.cli.aws:aws", "The serverless stack on AWS: deploy, outputs, destroy."),
     "ca": ("keyborn.cli.ca:ca", "Roots and intermediates: look, and change the root."),
     "prune": ("keyborn.cli.prune:prune", "Forget what expired long ago."),
+    "metrics": ("keyborn.cli.metrics:metrics", "What the running service counts, as Prometheus reads it."),
     "audit": ("keyborn.cli.audit:audit", "The audit trail: show, export, verify."),
     "api-key": ("keyborn.cli.api_key:api_key", "API keys for operators elsewhere: create, list, withdraw."),
 }

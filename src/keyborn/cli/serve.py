@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keyborn.cli.console import data_option
+from keyborn.cli.log_lines import FORMATS, log_to_stderr
 
 if TYPE_CHECKING:
     from keyborn.adapters.data_folder import DataFolder
@@ -67,6 +68,19 @@ _log = logging.getLogger("keyborn.serve")
     type=click.Path(dir_okay=False, path_type=Path),
     help="First line: the passphrase of the authority's keys (or $KEYBORN_CA_PASSPHRASE).",
 )
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Where a scraper on this machine reads figures, over plain HTTP; empty: nowhere.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="Lines for people, or JSON for programs.",
+)
+@click.option("--access-log", is_flag=True, help="Log every request, too, by its route.")
 @click.option("--verbose", is_flag=True, help="Log every session, not just what was refused.")
 def serve(
     *,
@@ -80,6 +94,9 @@ def serve(
     proxies: tuple[str, ...],
     open_enrollment: bool,
     passphrase_file: Path | None,
+    metrics: str | None,
+    log_format: str,
+    access_log: bool,
     verbose: bool,
 ) -> None:
     """Run registration authority, certificate authority, registry and MQTT broker, until interrupted.
@@ -91,10 +108,11 @@ def serve(
     """
     from keyborn.adapters.ca import read_passphrase
     from keyborn.adapters.data_folder import DataFolder
+    from keyborn.settings import maybe_loopback
     from keyborn.wiring.service import ServeOptions
 
     _take_descriptors()
-    _log_to_stderr(logging.INFO if verbose else logging.WARNING)
+    log_to_stderr(log_format, logging.INFO if verbose else logging.WARNING, access=access_log)
     folder = DataFolder(data)
     folder.create()
     with folder.lock(_PATIENCE):
@@ -102,8 +120,11 @@ def serve(
         if remote_admin is not None:
             settings = replace(settings, remote_admin=remote_admin)
         settings = _in_front(settings, plain_http, proxies)
+        if metrics is not None:
+            settings = replace(settings, metrics=maybe_loopback(metrics, "--metrics"))
         passphrase = read_passphrase(os.environ, passphrase_file)
-        asyncio.run(_serve(folder, settings, ServeOptions(open_enrollment, passphrase)))
+        options = ServeOptions(open_enrollment, passphrase, access_log=access_log)
+        asyncio.run(_serve(folder, settings, options))
 
 
 def _settings(
@@ -171,6 +192,8 @@ def _announce(running: "Running", folder: "DataFolder") -> None:
         click.echo(f"  with ALPN         mqtts://{running.mqtt_alpn}")
     if running.plain_http:
         click.echo(f"  for proxies       {running.plain_http}")
+    if running.metrics is not None:
+        click.echo(f"  figures           http://{running.metrics}/metrics")
     click.echo(f"  root fingerprint  {fingerprint_text(running.fingerprint())}")
     click.echo(f"  data folder       {folder.path.resolve()}")
     click.echo(f"Next, in another terminal: keyborn token create --thing NAME{data}")
@@ -197,7 +220,3 @@ class _OutOfDescriptors:
         elif loop.time() - self._told > _TELL_AGAIN:
             self._told = loop.time()
             _log.error("too many open files: new connections wait. Raise the limit (ulimit -n, LimitNOFILE=)")
-
-
-def _log_to_stderr(level: int) -> None:
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level=level)

@@ -20,3 +20,11 @@ class Census:
 
     What ended on an earlier day is not among them.
     """
+
+    def within(self, days: int) -> int:
+        """How many active certificates end within so many days, those that have ended included.
+
+        By the calendar (UTC): what ended earlier today counts as ended (0) from tomorrow on.
+        """
+        ended = self.certificates.get(CertificateStatus.ACTIVE, 0) - sum(self.days_left.values())
+        return ended + sum(count for left, count in self.days_left.items() if 0 < days >= left)

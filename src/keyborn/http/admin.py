@@ -31,6 +31,7 @@ from keyborn.http.admin_registered import registered_routes
 from keyborn.http.admin_roots import roots_routes
 from keyborn.http.admin_rows import audit_row, belief_row, certificate_row, thing_row, token_row
 from keyborn.http.answers import answer_json, page_after, page_limit, read_number, span_of
+from keyborn.http.metrics import metrics_routes
 from keyborn.http.roles import change, look
 from keyborn.ports import Clock
 from keyborn.service.api_keys import ApiKeyOffice
@@ -48,6 +49,7 @@ from keyborn.service.roots import RootsOffice
 from keyborn.service.services import ServiceOffice
 from keyborn.service.things import Order, ThingOffice
 from keyborn.service.tokens import TokenOffice, TokenWish
+from keyborn.service.watching import Watching
 
 
 class TokenBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -95,6 +97,8 @@ class Office:
     """None where operators prove themselves otherwise, as on AWS."""
     pruning: PruneOffice | None = None
     """None where nothing has to be forgotten by hand, as on AWS."""
+    watching: Watching | None = None
+    """None where no service runs."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -132,6 +136,7 @@ def build_admin(office: Office) -> Starlette:
                 else []
             ),
             *(regroup_routes(office.regroup, office.actor) if office.regroup else []),
+            *(metrics_routes(office.watching) if office.watching else []),
             *(audit_routes(office.audit) if office.audit else []),
             *(group_key_routes(office.group_keys, office.clock, office.actor) if office.group_keys else []),
             *(group_routes(office.groups, office.actor) if office.groups else []),

@@ -24,6 +24,8 @@ class Connections:
         """``shortest`` of the limits, in seconds: the looks are frequent enough for it."""
         self.open: set[GuardedProtocol] = set()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.accepted = self.made = 0
+        """Connections since the start, and those of them whose handshake, where there is one, is done."""
         self.requests = 0
         """How many have been answered."""
         self.state: dict[str, Any] = {"stopping": False}

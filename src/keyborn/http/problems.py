@@ -17,6 +17,7 @@ from starlette.routing import BaseRoute, Route
 
 from keyborn.domain import errors
 from keyborn.http.bodies import PendingAnswer
+from keyborn.http.request_mark import current
 
 MEDIA_TYPE = "application/problem+json"
 _log = logging.getLogger("keyborn.http")
@@ -58,6 +59,8 @@ class Problem(msgspec.Struct, omit_defaults=True):
     code: str
     detail: str
     type: str = "about:blank"
+    request_id: str = msgspec.field(name="requestId", default="")
+    """Under which the service's log knows the request; left out where it has none."""
 
 
 def answer_problem(error: errors.KeybornError) -> Response:
@@ -151,5 +154,8 @@ def _headers(error: errors.KeybornError, status: HTTPStatus) -> dict[str, str]:
 
 
 def _respond(status: HTTPStatus, code: str, detail: str, headers: dict[str, str]) -> Response:
-    body = msgspec.json.encode(Problem(title=status.phrase, status=int(status), code=code, detail=detail))
-    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    mark = current.get()
+    problem = Problem(title=status.phrase, status=int(status), code=code, detail=detail)
+    if mark is not None:
+        mark.code, problem.request_id = code, mark.id
+    return Response(msgspec.json.encode(problem), status_code=status, media_type=MEDIA_TYPE, headers=headers)

@@ -96,6 +96,7 @@ class GuardedProtocol(asyncio.Protocol):
         """Start the clock; a connection over the limit is told so and closed."""
         self._transport = cast("asyncio.Transport", transport)
         self._connections.open.add(self)
+        self._connections.made += 1
         self._tls = _tls_extension(self._transport)
         self._unix = _is_unix(self._transport)
         self._client = _address(transport, "peername")

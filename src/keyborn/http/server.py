@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 import ssl
 from asyncio import sslproto
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from keyborn.domain.errors import InvalidSetting
 from keyborn.http.connections import Connections
 from keyborn.http.doorway import BACKLOG, Doorway, bound
 from keyborn.http.protocol import GuardedProtocol, HttpLimits
@@ -18,6 +20,7 @@ _TLS_READ = 16 * 1024
 """Bytes: what one record of TLS holds (RFC 8446, 5.1)."""
 
 Around = Callable[[ASGIApp], ASGIApp]
+_NOT_LOOPBACK = "it leads to an address that is not of this machine alone"
 
 
 class HttpServer:
@@ -55,6 +58,32 @@ class HttpServer:
         self._add(listener)
         address = listener.sockets[0].getsockname()
         return address[0], address[1]
+
+    async def listen_loopback(self, host: str, port: int) -> tuple[str, int]:
+        """Serve plain HTTP to this machine alone; returns the bound address.
+
+        Raises InvalidSetting, before anybody can connect, for an address that others could reach.
+        """
+        listener = await asyncio.get_running_loop().create_server(
+            self._connection, host, port, backlog=BACKLOG, start_serving=False
+        )
+        addresses = [each.getsockname() for each in listener.sockets]
+        if not all(ipaddress.ip_address(each[0]).is_loopback for each in addresses):
+            listener.close()
+            raise InvalidSetting(setting="metrics", detail=_NOT_LOOPBACK)
+        await listener.start_serving()
+        self._add(listener)
+        return addresses[0][0], addresses[0][1]
+
+    def readings(self) -> dict[str, dict[str, float]]:
+        """The listener's figures, as ``service.figures.Readings``."""
+        numbers = {
+            "connections": len(self._connections.open),
+            "connections_accepted_total": self._connections.accepted,
+            "handshakes_total": self._connections.made,
+            "requests_total": self._connections.requests,
+        }
+        return {f"keyborn_http_{name}": {"": number} for name, number in numbers.items()}
 
     @property
     def requests(self) -> int:
@@ -106,6 +135,7 @@ class HttpServer:
             doorway.sweep(now)
 
     def _connection(self) -> GuardedProtocol:
+        self._connections.accepted += 1
         return GuardedProtocol(self._app, self._limits, self._connections)
 
 

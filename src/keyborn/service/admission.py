@@ -33,6 +33,11 @@ class Admission:
         self._most_waiting = waiting
         self._patience = patience
 
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for a slot."""
+        return self._waiting
+
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Hold one slot; raises Overloaded when the queue is full or the wait too long."""

@@ -32,6 +32,8 @@ _PRIMARY = (Method.TOKEN, Method.GROUP_KEY, Method.OIDC, Method.FACTORY)
 """Whose account pays where several are shown: the one with the narrowest permission."""
 _BEARERS = frozenset({Method.TOKEN, Method.OIDC})
 _JWT_DOTS = 2
+NOTHING = "nothing"
+"""What a caller shows who shows no credential."""
 
 
 class RuleBook(Protocol):
@@ -142,6 +144,12 @@ def _shown(credential: Credential) -> frozenset[Method]:
     return frozenset(shown)
 
 
+def shown_method(credential: Credential) -> str:
+    """In a word, by what a caller wants to be known; of several the one that pays."""
+    shown = _shown(credential)
+    return next((each.value for each in _PRIMARY if each in shown), NOTHING)
+
+
 def _require_group_name(name: object) -> GroupName:
     try:
         return parse_group_name(name)
@@ -171,7 +179,7 @@ def told(credential: Credential) -> tuple[str, dict[str, str]]:
     if asked is None or asked.group is None:
         return "", {}
     shown = _shown(credential)
-    method = " + ".join(each.value for each in Method if each in shown) or "nothing"
+    method = " + ".join(each.value for each in Method if each in shown) or NOTHING
     return said(asked.thing_name), {"method": method, "group": said(asked.group)}
 
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from keyborn.domain.errors import KeybornError, RegistryUnavailable
 from keyborn.ports import (
+    Censuses,
     CertificateAuthority,
     Checkpoints,
     GroupingRegistry,
@@ -24,6 +25,7 @@ from keyborn.testing.wrappers import (
     Believing,
     FaultyAuthority,
     FaultyBeliefs,
+    FaultyCensuses,
     FaultyCheckpoints,
     FaultyKeys,
     FaultyRegistry,
@@ -108,6 +110,10 @@ class World:
     def keys(self, real: KeyRegistry) -> FaultyKeys:
         """What ``real`` knows of remote operators, as seen through this world."""
         return FaultyKeys(real, self)
+
+    def censuses(self, real: Censuses) -> FaultyCensuses:
+        """How ``real`` counts itself, as seen through this world."""
+        return FaultyCensuses(real, self)
 
     def checkpoints(self, real: Checkpoints) -> FaultyCheckpoints:
         """What ``real`` keeps of signatures under its trail, as seen through this world."""

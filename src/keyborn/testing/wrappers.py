@@ -8,6 +8,7 @@ from keyborn.domain.access import Badge
 from keyborn.domain.access_policy.document import AccessPolicy, PolicyName
 from keyborn.domain.api_key import ApiKey, ApiKeyId
 from keyborn.domain.audit import AuditEvent, AuditRecord
+from keyborn.domain.census import Census
 from keyborn.domain.certificate import Certificate
 from keyborn.domain.checkpoint import Checkpoint
 from keyborn.domain.enrollment import Attempt, Outcome, Verdict
@@ -21,6 +22,7 @@ from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import (
     Beliefs,
+    Censuses,
     CertificateAuthority,
     Checkpoints,
     Holders,
@@ -328,3 +330,15 @@ class FaultyKeys:
         return await self._world.effect(
             "registry.api_keys", lambda: self._real.api_keys(after=after, limit=limit)
         )
+
+
+class FaultyCensuses:
+    """Implements ``keyborn.ports.Censuses`` over a real one."""
+
+    def __init__(self, real: Censuses, world: Effects) -> None:
+        self._real = real
+        self._world = world
+
+    async def census(self, at: datetime) -> Census:
+        """See ``Censuses.census``."""
+        return await self._world.effect("registry.census", lambda: self._real.census(at))

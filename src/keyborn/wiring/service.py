@@ -5,13 +5,14 @@ parts know one another through ports alone, so that workers can move to processe
 """
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+
+from starlette.types import ASGIApp
 
 from keyborn.adapters.broker.gateway import Gateway
 from keyborn.adapters.broker.journal import Journal
@@ -30,11 +31,12 @@ from keyborn.adapters.outbound import HttpsOutbound
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.access_policy.document import DEFAULT_POLICY
-from keyborn.domain.errors import AddressUnavailable, InvalidSetting, KeybornError
+from keyborn.domain.errors import InvalidSetting, KeybornError
 from keyborn.domain.names import NameScope
 from keyborn.http.admin import Office, build_admin
 from keyborn.http.app import Service, build_app
 from keyborn.http.bodies import BrokerAddress, MqttFallback, fingerprint_text
+from keyborn.http.observing import Observing
 from keyborn.http.protocol import HttpLimits
 from keyborn.http.remote import remote_routes
 from keyborn.http.server import HttpServer
@@ -44,8 +46,10 @@ from keyborn.service.admission import LateRefusals
 from keyborn.service.approvals import ApprovalSweeper
 from keyborn.service.audit import AuditOffice
 from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
-from keyborn.service.enroll import RegistrationAuthority
+from keyborn.service.counting import CountingRegistration, CountingRenewal
+from keyborn.service.figures import ENROLL, RENEW
 from keyborn.service.lifetimes import GroupLifetimes
+from keyborn.service.meter import Meter
 from keyborn.service.nonces import MemoryNonces
 from keyborn.service.operators import OperatorDoor
 from keyborn.service.readiness import Readiness
@@ -54,13 +58,16 @@ from keyborn.service.saga import StepListener, ignore
 from keyborn.service.sealing import RandomSecrets
 from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenWish
+from keyborn.service.watching import Watching
 from keyborn.settings import Address, ServerSettings
+from keyborn.wiring.listening import listening as _listening
 from keyborn.wiring.methods import Around, every_method
 from keyborn.wiring.offices import audit_ports, authority_rows, public_url, roots_ports
 from keyborn.wiring.plain import Front
 from keyborn.wiring.roots import FolderRoots, Listening
 from keyborn.wiring.signing import SigningInPlace
 from keyborn.wiring.use_cases import Grouping, Offices, Retention
+from keyborn.wiring.watching import new_lines, new_meter, scraped, watch
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
 SWEEP_EVERY = 60.0
@@ -75,6 +82,10 @@ class ServeOptions:
     open_enrollment: bool = False
     passphrase: bytes | None = None
     on_step: StepListener = ignore
+    meter: Meter | None = None
+    """Where this process counts; None: one of its own."""
+    access_log: bool = False
+    """Whether each request on the HTTPS listener is a line of the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ class Running:
     mqtt_alpn: Address | None = None
     plain_http: str = ""
     """Where proxies are answered, as settings write it; empty where they are not."""
+    metrics: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +128,7 @@ class LocalService:
         )
         self._nonces = MemoryNonces(self._clock, self._entropy)
         self._late = LateRefusals()
+        self._meter, self._lines = self._options.meter or new_meter(), new_lines()
         self._offices = Offices(
             self._registry,
             self._clock,
@@ -206,7 +219,11 @@ class LocalService:
         path = live.certificate
         context = live.context(lambda: https_context(path, path, authority.client_ca_pem()))
         app = build_app(await self._service(authority, brokers, gateway))
-        server = HttpServer(app, around=self._front.around(authority, self._clock))
+        front = self._front.around(authority, self._clock)
+        server = HttpServer(app, around=lambda inner: front(self._observing(inner)))
+        watching = watch(
+            self._meter, self._registry, self._lines, [server.readings, gateway.readings], self._clock
+        )
         stack.push_async_callback(self._tell_calls)  # after the last of them
         stack.push_async_callback(server.stop)
         wanted = self._settings.https
@@ -214,10 +231,11 @@ class LocalService:
             host, port = await server.listen_tls(wanted.host, wanted.port, context)
         plain = await self._front.listen(stack, server)
         self._url = url = public_url(self._settings, Address(host, port))
+        metrics = await scraped(stack, watching, self._settings.metrics)
         running = Running(
-            url, authority.root_fingerprint, Address(host, port), brokers.plain, brokers.alpn, plain
+            url, authority.root_fingerprint, Address(host, port), brokers.plain, brokers.alpn, plain, metrics
         )
-        office = self._office(running, gateway, lambda: server.requests, live.adopt)
+        office = self._office(running, gateway, lambda: server.requests, live.adopt, watching)
         if self._settings.remote_admin:  # only now is known what the office tells of the listener
             app.add(remote_routes(office, self._door))
         control = HttpServer(build_admin(office), limits=HttpLimits(send=None))  # a watcher may pause
@@ -225,10 +243,14 @@ class LocalService:
         await control.listen_unix(self._folder.bind_control())
         return running
 
+    def _observing(self, app: ASGIApp) -> ASGIApp:
+        return Observing(app, self._meter, access_log=self._options.access_log)
+
     async def _service(self, authority: EmbeddedAuthority, brokers: _Brokers, sessions: Sessions) -> Service:
         around = Around(self._clock, self._nonces, HttpsOutbound())
         gate, conditions = every_method(self._registry, await self._tokens(), around)
-        registration = RegistrationAuthority(
+        registration = CountingRegistration(
+            self._meter,
             authenticator=gate,
             enrollments=self._registry,
             authority=authority,
@@ -238,6 +260,7 @@ class LocalService:
             profile=self._settings.profile,
             reserved_names=self._settings.reserved_names,
             conditions=conditions,
+            admission=self._lines[ENROLL],
             slow=self._late,
             on_step=self._options.on_step,
         )
@@ -256,7 +279,8 @@ class LocalService:
     def _renewal(self, authority: EmbeddedAuthority, sessions: Sessions) -> RenewalAuthority:
         """Renewals have slots of their own: a crowd of newcomers keeps no device from renewing."""
         registry = self._registry
-        return RenewalAuthority(
+        return CountingRenewal(
+            self._meter,
             RenewalPorts(registry, registry, registry, registry, registry),
             authority=authority,
             nonces=self._nonces,
@@ -264,6 +288,7 @@ class LocalService:
             entropy=self._entropy,
             profile=self._settings.profile,
             sessions=sessions,
+            admission=self._lines[RENEW],
             lifetimes=GroupLifetimes(registry, registry),
             late=self._late,
             on_step=self._options.on_step,
@@ -287,6 +312,7 @@ class LocalService:
         sessions: Sessions,
         requests: Callable[[], int],
         adopt: Callable[[Material], None],
+        watching: Watching,
     ) -> Office:
         folder, passphrase = self._folder, self._options.passphrase
         keeper = FolderRoots(folder, self._clock, self._entropy, passphrase=passphrase, adopt=adopt)
@@ -299,6 +325,7 @@ class LocalService:
             ),
             roots=roots_ports(folder, self._registry, keeper, self._clock),
             audit=self._audit,
+            watching=watching,
         )
 
     def _spawn(self, work: Awaitable[None]) -> None:
@@ -372,13 +399,5 @@ def about_row(running: Running) -> dict[str, Any]:
         "mqtt": str(running.mqtt),
         "mqttAlpn": str(running.mqtt_alpn) if running.mqtt_alpn is not None else None,
         "plainHttp": running.plain_http or None,
+        "metrics": str(running.metrics) if running.metrics is not None else None,
     }
-
-
-@contextlib.contextmanager
-def _listening(address: Address) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        detail = (error.strerror or str(error)).rpartition(": ")[2]  # asyncio tells the address once more
-        raise AddressUnavailable(address=address, detail=detail) from None

@@ -32,6 +32,7 @@ from keyborn.service.sealing import Secrets
 from keyborn.service.services import ServiceOffice
 from keyborn.service.things import ThingOffice
 from keyborn.service.tokens import TokenOffice
+from keyborn.service.watching import Watching
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +102,12 @@ class Offices:
         actor: Callable[[], str] = lambda: "operator",
         roots: RootsPorts | None = None,
         audit: AuditOffice | None = None,
+        watching: Watching | None = None,
     ) -> Office:
         """All of them together; ``sessions`` is None where no broker runs, ``actor`` as in ``Office``.
 
         ``roots``: where they can be changed, and things tell which ones they believe. ``audit``: where
-        somebody signs checkpoints.
+        somebody signs checkpoints. ``watching``: where a service runs that tells figures.
         """
         registry, tokens, policies = self._registry, self.tokens(trust), self.policies(sessions)
         graces = self._grace
@@ -131,6 +133,7 @@ class Offices:
             audit=audit,
             keys=self.keys(trust),
             pruning=self.pruning(),
+            watching=watching,
         )
 
     def groups(self) -> GroupOffice | None:

@@ -246,6 +246,7 @@ async def test_a_full_queue_refuses_at_once_and_takes_more_when_it_moves(tmp_pat
         held = await gate.closed_behind(registry)
         waiting = [asyncio.create_task(registry.append(event(f"{number}"))) for number in range(3)]
         await asyncio.sleep(0)
+        assert registry.waiting == 3
 
         with pytest.raises(RegistryUnavailable):
             await registry.append(event("one too many"))
@@ -253,6 +254,7 @@ async def test_a_full_queue_refuses_at_once_and_takes_more_when_it_moves(tmp_pat
 
         gate.open()
         await asyncio.gather(held, *waiting)
+        assert registry.waiting == 0
         await registry.append(event("later"))
         assert [one.event.action for one in await registry.records()] == ["0", "1", "2", "later"]
 

@@ -39,6 +39,17 @@ async def test_a_full_queue_answers_overloaded_at_once_with_a_time_to_come_back(
     await waiter
 
 
+async def test_who_waits_is_counted_until_the_slot_is_there() -> None:
+    admission = Admission(slots=1)
+    async with admission.slot():
+        assert admission.waiting == 0
+        waiters = [asyncio.create_task(_enter(admission)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert admission.waiting == 3
+    await asyncio.gather(*waiters)
+    assert admission.waiting == 0
+
+
 async def test_a_caller_who_waits_too_long_is_told_so_and_leaves_no_trace() -> None:
     admission = Admission(slots=1, patience=0.01)
     async with admission.slot():

@@ -376,6 +376,7 @@ async def operating_tour(keys: FaultyKeys) -> None:
 def test_every_method_of_the_registry_is_a_named_effect() -> None:
     world = World(1)
     run(operating_tour(world.keys(MemoryRegistry())))
+    assert run(world.censuses(MemoryRegistry()).census(START)).days_left == {}
     run(signing_tour(world.checkpoints(MemoryRegistry())))
     run(believing_tour(world.beliefs(believing := MemoryRegistry()), believing))
     run(tour(world.registry(MemoryRegistry())))

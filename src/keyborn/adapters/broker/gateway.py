@@ -63,6 +63,7 @@ class Gateway:
                 self._hub, keeper, limits, directory=directory, records=records, rights_of=rights_of
             )
         self._reviewer = Reviewer(self._hub, self._doorkeeper)
+        self._admissions = self._failed = 0
         self._reviews: set[asyncio.Task[None]] = set()
         self._house = House(
             hub=self._hub,
@@ -191,6 +192,21 @@ class Gateway:
         """How many clients are connected and admitted."""
         return sum(session.outlet is not None for session in self._hub.sessions)
 
+    def readings(self) -> dict[str, dict[str, float]]:
+        """The broker's figures, as ``service.figures.Readings``."""
+        connected = self.connected
+        sessions: dict[str, float] = {"connected": connected, "waiting": len(self._hub.sessions) - connected}
+        numbers: dict[str, float] = {
+            "connections": len(self._links),
+            "admissions_total": self._admissions,
+            "handshakes_failed_total": self._failed,
+            "evictions_total": self._hub.evicted,
+            "refusals_total": self._refusals.count,
+        }
+        return {"keyborn_broker_sessions": sessions} | {
+            f"keyborn_broker_{name}": {"": number} for name, number in numbers.items()
+        }
+
     # ── the links' owner ──────────────────────────────────────────────────────────────────────────────
 
     def accepted(self, link: Link) -> None:
@@ -217,6 +233,7 @@ class Gateway:
 
     def failed(self, link: Link, reason: str) -> None:
         """There was no handshake."""
+        self._failed += 1
         self._refuse(link, reason)
 
     def gone(self, link: Link) -> None:
@@ -228,6 +245,7 @@ class Gateway:
             self._idle.set()
 
     def _admitted(self, link: Link) -> None:
+        self._admissions += 1
         self._pending.pop(link, None)
 
     def _met(self, principal: Principal) -> None:

@@ -43,6 +43,8 @@ class Hub:
         self.retained: RetainedStore = MemoryRetained(limits, keeper) if retained is None else retained
         self.keeper = keeper
         """Who writes down what outlives this run; None where nothing does."""
+        self.evicted = 0
+        """Sessions that were closed while their client was connected."""
         self._gate = gate
         self._refusals = refusals
         self._limits = limits
@@ -133,6 +135,7 @@ class Hub:
         session.will = None
         outlet, session.outlet = session.outlet, None
         if outlet is not None:
+            self.evicted += 1
             outlet.removed(reason, code)
         self.end(session)
         return outlet is not None

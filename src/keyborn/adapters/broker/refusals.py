@@ -40,10 +40,13 @@ class Refusals:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
+        self.count = 0
+        """Of all refusals, whether they were logged or not."""
         self._sources: OrderedDict[str, tuple[float, float, int]] = OrderedDict()
 
     def refuse(self, source: str, **fields: object) -> None:
         """Log that something was refused: action, resource, reason, and who."""
+        self.count += 1
         self.say(source, "refused", **fields)
 
     def say(self, source: str, event: str, **fields: object) -> None:

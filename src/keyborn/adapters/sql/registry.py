@@ -101,6 +101,11 @@ class SqliteRegistry(GroupTables, ApiKeyTable, ScaleTables):
         """Commands, commits and failures since it was opened."""
         return self._writer.counters
 
+    @property
+    def waiting(self) -> int:
+        """How many commands wait for the writer."""
+        return self._writer.waiting
+
     async def prove_writable(self, at: datetime) -> None:
         """Write one row that means nothing, durably; raises RegistryUnavailable where that cannot be done."""
         await self._writer.run(lambda session: ending.beat(session, at))

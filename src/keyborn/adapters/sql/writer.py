@@ -124,6 +124,11 @@ class Writer:
             queue.changed.notify()
         return await future
 
+    @property
+    def waiting(self) -> int:
+        """How many commands are queued."""
+        return len(self._queue.jobs)
+
     async def close(self) -> None:
         """Take nothing more, finish what waits, close the connection. Repeating is harmless."""
         with self._queue.changed:
