@@ -134,7 +134,6 @@ async def measure(folder: Path, options: argparse.Namespace) -> None:
         yard = Yard(registry, authority)
         await registry.add(yard.token, event("token.create", yard.token.id, datetime.now(UTC)))
         if options.filled:
-            filling = [yard.attempt(f"fill-{number}") for number in range(1000)]
             for part in range(options.filled // 1000):
                 filling = [yard.attempt(f"fill-{part}-{number}") for number in range(1000)]
                 await yard.spend(filling, 128, yard.at_once)
