@@ -82,7 +82,10 @@ class Doorway:
 
     def close(self) -> None:
         """Accept nobody any more, and drop whoever is not through yet."""
+        if self._listener.fileno() < 0:
+            return
         self._accepting.cancel()
+        self._loop.remove_reader(self._listener)  # now: later the number may be another socket's
         self._listener.close()
         while self._silent:
             self._drop_oldest()

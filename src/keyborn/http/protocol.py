@@ -272,6 +272,7 @@ class GuardedProtocol(asyncio.Protocol):
             self._cycle.start(self._app, self._connections.tasks)
         elif not self._in_message:
             self._header_bytes = 0
+            self._cycle, self._headers = None, []  # an idle connection holds nothing
             self._owes(self._limits.idle)
 
     # ── the server's side ──

@@ -209,6 +209,25 @@ async def test_a_fault_of_ours_is_in_the_trail_too(
     assert event.outcome == "internal"
 
 
+async def test_a_call_that_is_called_off_is_in_the_trail_as_that(
+    world: OperatorWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh, inside = await world.key(Role.VIEWER), asyncio.Event()
+
+    async def _endless(**_: object) -> None:
+        inside.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(world.registry, "things", _endless)
+    asking = asyncio.create_task(world.ask("GET", "/v1/things", fresh.word))
+    await inside.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    [event] = await world.events("admin.call")
+    assert event.outcome == "called_off"
+
+
 async def test_who_withdraws_his_own_key_is_out(world: OperatorWorld) -> None:
     fresh = await world.key(Role.ADMIN)
     told = await world.ask("DELETE", f"/v1/api-keys/{fresh.key.id}", fresh.word)
