@@ -84,10 +84,9 @@ async def test_a_stretch_ends_and_says_where_it_goes_on(
         first = await made.stretch(1)
         assert first.certificates == 4
         assert first.after is not None
-        total, after = first, first.after
-        while after is not None:
-            step = await made.stretch(1, after=after)
-            total, after = total + step, step.after
+        total = first
+        while total.after is not None:
+            total += await made.stretch(1, after=total.after)
         assert (total.certificates, total.redemptions) == (5, 5)
 
 
