@@ -11,7 +11,6 @@ from pathlib import Path
 
 from bench.support import fleet
 from bench.support.driver import Driver, Plan
-from bench.support.load import process_cpu
 from bench.support.requests import make_device
 from bench.support.system import Target
 from bench.support.systems import Keyborn
@@ -22,7 +21,7 @@ _SECONDS = {1: 1.0, 32: 2.0}
 """How long so many clients enroll, in each round."""
 _MOST = {1: 400, 32: 1_500}
 """Enrolments a second that there are devices for."""
-_CALLS = 25
+_CALLS = 60
 _STARTS = 3
 
 
@@ -143,12 +142,10 @@ def _name(one: Served, number: int) -> str:
 
 
 def _timed(one: Served, name: str, call: Callable[[Served, int], object]) -> None:
-    cpu = process_cpu(one.target.pid)
     for each in range(_CALLS):
         begun = time.perf_counter()
         call(one, each)
         one.note(name, (time.perf_counter() - begun) * 1e3)
-    one.note(name.replace("p50 ms", "server CPU µs"), (process_cpu(one.target.pid) - cpu) * 1e6 / _CALLS)
 
 
 def _resident(pid: int) -> float:

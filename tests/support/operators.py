@@ -24,7 +24,7 @@ from keyborn.service.audit import AuditOffice, AuditPorts
 from keyborn.service.operators import OperatorDoor
 from keyborn.service.roots import RootNames, RootsPorts
 from keyborn.service.sealing import RandomSecrets
-from keyborn.wiring.use_cases import Grouping, Offices
+from keyborn.wiring.use_cases import Grouping, Offices, Retention
 from support.exports import NOTARY
 from support.office import TurnedClock
 
@@ -77,6 +77,7 @@ class OperatorWorld:
             grouping=Grouping(registry, entropy),
             keys=registry,
             entropy=entropy,
+            retention=Retention(registry),
         )
         names = RootNames(RootSet("0" * 64), "root")
         ports = RootsPorts(registry, registry, cast("RootKeeper", None), registry, self.clock, lambda: names)

@@ -34,49 +34,60 @@ CREATE INDEX things_of_group ON things (grp, status, name) WHERE grp IS NOT NULL
 -- What pruning goes by; new certificates end last, so that it grows at its end.
 CREATE INDEX certificates_by_end ON certificates (not_after);
 
--- How many there are, so that nobody counts.
+-- How many there are, so that nobody counts. What an enrolment passes through is not counted here, and costs it
+-- nothing: claimed things are few and indexed above, inactive certificates are those of open intents and of
+-- suspended things. An enrolment writes one row of each table, when it becomes active.
 CREATE TABLE thing_counts (
-    status TEXT NOT NULL PRIMARY KEY,
+    status TEXT NOT NULL PRIMARY KEY CHECK (status <> 'claimed'),
     things INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO thing_counts (status, things) SELECT status, count(*) FROM things GROUP BY status;
 INSERT INTO thing_counts (status, things)
-VALUES ('claimed', 0), ('active', 0), ('suspended', 0), ('revoked', 0), ('retired', 0) ON CONFLICT (status) DO NOTHING;
+SELECT status, count(*) FROM things WHERE status <> 'claimed' GROUP BY status;
+INSERT INTO thing_counts (status, things)
+VALUES ('active', 0), ('suspended', 0), ('revoked', 0), ('retired', 0) ON CONFLICT (status) DO NOTHING;
 
-CREATE TRIGGER thing_counted AFTER INSERT ON things BEGIN
+CREATE TRIGGER thing_counted AFTER INSERT ON things WHEN NEW.status <> 'claimed' BEGIN
     UPDATE thing_counts SET things = things + 1 WHERE status = NEW.status;
 END;
-CREATE TRIGGER thing_moved AFTER UPDATE OF status ON things WHEN NEW.status <> OLD.status BEGIN
-    UPDATE thing_counts SET things = things + CASE status WHEN NEW.status THEN 1 ELSE -1 END
-    WHERE status IN (NEW.status, OLD.status);
+CREATE TRIGGER thing_came AFTER UPDATE OF status ON things
+WHEN NEW.status <> OLD.status AND NEW.status <> 'claimed' BEGIN
+    UPDATE thing_counts SET things = things + 1 WHERE status = NEW.status;
 END;
-CREATE TRIGGER thing_uncounted AFTER DELETE ON things BEGIN
+CREATE TRIGGER thing_went AFTER UPDATE OF status ON things
+WHEN NEW.status <> OLD.status AND OLD.status <> 'claimed' BEGIN
+    UPDATE thing_counts SET things = things - 1 WHERE status = OLD.status;
+END;
+CREATE TRIGGER thing_uncounted AFTER DELETE ON things WHEN OLD.status <> 'claimed' BEGIN
     UPDATE thing_counts SET things = things - 1 WHERE status = OLD.status;
 END;
 
 -- Certificates by status and by the day they end on, in days since 1970-01-01 UTC.
 CREATE TABLE certificate_counts (
-    status       TEXT NOT NULL,
+    status       TEXT NOT NULL CHECK (status <> 'inactive'),
     day          INTEGER NOT NULL,
     certificates INTEGER NOT NULL,
     PRIMARY KEY (status, day)
 ) STRICT, WITHOUT ROWID;
 
 INSERT INTO certificate_counts (status, day, certificates)
-SELECT status, not_after / 86400000, count(*) FROM certificates GROUP BY 1, 2;
+SELECT status, not_after / 86400000, count(*) FROM certificates WHERE status <> 'inactive' GROUP BY 1, 2;
 
-CREATE TRIGGER certificate_counted AFTER INSERT ON certificates BEGIN
+CREATE TRIGGER certificate_counted AFTER INSERT ON certificates WHEN NEW.status <> 'inactive' BEGIN
     INSERT INTO certificate_counts (status, day, certificates) VALUES (NEW.status, NEW.not_after / 86400000, 1)
     ON CONFLICT (status, day) DO UPDATE SET certificates = certificates + 1;
 END;
-CREATE TRIGGER certificate_moved AFTER UPDATE OF status ON certificates WHEN NEW.status <> OLD.status BEGIN
+CREATE TRIGGER certificate_came AFTER UPDATE OF status ON certificates
+WHEN NEW.status <> OLD.status AND NEW.status <> 'inactive' BEGIN
+    INSERT INTO certificate_counts (status, day, certificates) VALUES (NEW.status, NEW.not_after / 86400000, 1)
+    ON CONFLICT (status, day) DO UPDATE SET certificates = certificates + 1;
+END;
+CREATE TRIGGER certificate_went AFTER UPDATE OF status ON certificates
+WHEN NEW.status <> OLD.status AND OLD.status <> 'inactive' BEGIN
     UPDATE certificate_counts SET certificates = certificates - 1
     WHERE status = OLD.status AND day = OLD.not_after / 86400000;
-    INSERT INTO certificate_counts (status, day, certificates) VALUES (NEW.status, NEW.not_after / 86400000, 1)
-    ON CONFLICT (status, day) DO UPDATE SET certificates = certificates + 1;
 END;
-CREATE TRIGGER certificate_uncounted AFTER DELETE ON certificates BEGIN
+CREATE TRIGGER certificate_uncounted AFTER DELETE ON certificates WHEN OLD.status <> 'inactive' BEGIN
     UPDATE certificate_counts SET certificates = certificates - 1
     WHERE status = OLD.status AND day = OLD.not_after / 86400000;
     DELETE FROM certificate_counts
