@@ -137,7 +137,8 @@ def _text(options: argparse.Namespace, facts: Sequence[str], outcome: Outcome, b
     tries = sorted(outcome.counted("tries").items(), key=str)
     each = [int(str(number)) for number, count in tries for _ in range(count)]
     client = sum(tally.cpu for tally in outcome.tallies)
-    done = max(1, len(enrolled))
+    shares = [outcome.cpu, client]
+    each_took = [f"{cpu / len(enrolled) * 1e6:,.0f} µs" if enrolled else "—" for cpu in shares]
     rows = [
         ("devices, powered on within", f"{options.devices:,}, {options.within:g} s"),
         ("the last one's first connection was begun after", f"{started[-1]:.1f} s"),
@@ -147,8 +148,8 @@ def _text(options: argparse.Namespace, facts: Sequence[str], outcome: Outcome, b
         ("connections that failed", failures),
         ("tries of a device: median, 99 %, most", _spread(each)),
         ("server: memory at the peak (PSS of all its processes)", f"{outcome.peak.most / tree.MIB:.0f} MiB"),
-        ("server: CPU for each enrolment", f"{outcome.cpu / done * 1e6:,.0f} µs"),
-        ("devices' side: CPU for each enrolment, on the same cores", f"{client / done * 1e6:,.0f} µs"),
+        ("server: CPU for each enrolment", each_took[0]),
+        ("devices' side: CPU for each enrolment, on the same cores", each_took[1]),
         ("certificates given and not in the registry", str(outcome.lost)),
     ]
     table = ["| what | measured |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows)]

@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bench.support.load import Load, machine_cpu, process_cpu
@@ -152,7 +153,9 @@ def _joined(data: bytes, at: int) -> bytes | None:
 class Driver:
     """Runs one plan."""
 
-    def __init__(self, plan: Plan, requests: list[bytes]) -> None:
+    def __init__(self, plan: Plan, requests: list[bytes], told: Callable[[], bool] | None = None) -> None:
+        """``told`` says whether to close the window before its time; it is asked after every answer."""
+        self._told = told
         self._plan = plan
         self._requests = requests
         self.begun = 0
@@ -190,7 +193,10 @@ class Driver:
         return Load(process_cpu(self._plan.pid), time.process_time(), machine_cpu())
 
     def _until(self, deadline: float) -> None:
-        while self._clients and (left := deadline - time.monotonic()) > 0:
+        while self._clients and (left := deadline - (now := time.monotonic())) > 0:
+            if self._told is not None and now < self._ends and self._told():
+                self._ends = now
+                return
             for descriptor, _ in self._poll.poll(left):
                 self._turn(descriptor)
 

@@ -236,7 +236,8 @@ class _Crowd:
 
     def _hang_up(self, now: float) -> None:
         for caller in [each for each in self._open.values() if each.over <= now]:
-            what = "no handshake" if caller.shaking else "no answer"
+            shaken = "no handshake" if isinstance(caller.sock, ssl.SSLSocket) else "no connection"
+            what = shaken if caller.shaking else "no answer"
             limit = CONNECT_TIMEOUT if caller.shaking else EXCHANGE_TIMEOUT
             self._again(caller, None, f"{what} within {limit:.0f} s")
 
