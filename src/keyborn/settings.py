@@ -19,6 +19,7 @@ from keyborn.domain.token import require_service_url
 LOOPBACK_NAMES = ("127.0.0.1", "::1")
 """In every service certificate; ``localhost`` is not: linters rightly refuse host names of one label."""
 _MAX_PORT = 65535
+MAX_WORKERS = 64
 _MAX_FILE = 64 * 1024
 
 
@@ -74,6 +75,8 @@ class ServerSettings:
     device_certificate_days: int = DEFAULT_DEVICE_LIFETIME.days
     remote_admin: bool = True
     """Whether operators elsewhere reach their routes on the HTTPS listener, with an API key."""
+    workers: int | None = None
+    """Processes that answer HTTPS beside the one that keeps everything; 0: that one does; None: a processor each."""
 
     @property
     def profile(self) -> CertificateProfile:
@@ -96,9 +99,17 @@ def read_settings(path: Path) -> ServerSettings:
     """Read ``server.toml``; raises InvalidSetting for what is unknown or makes no sense."""
     try:
         with path.open("rb") as file:
-            table = tomllib.loads(file.read(_MAX_FILE).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            return read_settings_text(file.read(_MAX_FILE).decode(), path.name)
+    except UnicodeDecodeError as error:
         raise InvalidSetting(setting=path.name, detail=f"it is not TOML ({error})") from None
+
+
+def read_settings_text(text: str, name: str = "server.toml") -> ServerSettings:
+    """Read what ``write_settings`` wrote, or a person did; raises InvalidSetting, which says ``name``."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSetting(setting=name, detail=f"it is not TOML ({error})") from None
     return parse_settings(table)
 
 
@@ -119,6 +130,7 @@ def write_settings(settings: ServerSettings) -> str:
     lines += [f"topic_prefix = {_quoted(settings.topic_prefix)}"]
     lines += [f"device_certificate_days = {settings.device_certificate_days}"]
     lines += [f"remote_admin = {_quoted(settings.remote_admin)}"]
+    lines += [] if settings.workers is None else [f"workers = {settings.workers}"]
     return "\n".join(["# Settings of keyborn serve; options on the command line win.", *lines, ""])
 
 
@@ -160,6 +172,12 @@ def _days(value: object, name: str) -> int:
     return value
 
 
+def _workers(value: object, name: str) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_WORKERS:
+        raise InvalidSetting(setting=name, detail=f"it takes 0 to {MAX_WORKERS} processes")
+    return value
+
+
 def _truth(value: object, name: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidSetting(setting=name, detail="it takes true or false")
@@ -183,4 +201,5 @@ _READERS = {
     "topic_prefix": _prefix,
     "device_certificate_days": _days,
     "remote_admin": _truth,
+    "workers": _workers,
 }

@@ -49,6 +49,11 @@ _log = logging.getLogger("keyborn.serve")
     default=None,
     help="Whether operators elsewhere are answered, who have an API key.  [default: yes]",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 64),
+    help="Processes that answer HTTPS; 0: everything in one.  [default: one for each processor]",
+)
 @click.option("--open-enrollment", is_flag=True, help="Ask no credential: loopback, an hour, 100 things.")
 @click.option(
     "--passphrase-file",
@@ -64,6 +69,7 @@ def serve(
     mqtt_alpn: str | None,
     names: tuple[str, ...],
     remote_admin: bool | None,
+    workers: int | None,
     open_enrollment: bool,
     passphrase_file: Path | None,
     verbose: bool,
@@ -87,8 +93,12 @@ def serve(
         settings = _settings(folder, https, mqtt, mqtt_alpn, names)
         if remote_admin is not None:
             settings = replace(settings, remote_admin=remote_admin)
+        if workers is not None:
+            settings = replace(settings, workers=workers)
         passphrase = read_passphrase(os.environ, passphrase_file)
-        asyncio.run(_serve(folder, settings, ServeOptions(open_enrollment, passphrase)))
+        asyncio.run(
+            _serve(folder, settings, ServeOptions(open_enrollment, passphrase, workers=_workers(settings)))
+        )
 
 
 def _settings(
@@ -114,6 +124,15 @@ def _settings(
     if names:
         settings = replace(settings, names=tuple(dict.fromkeys((*names, *settings.names))))
     return settings
+
+
+def _workers(settings: "ServerSettings") -> int:
+    """As many as there are processors to use, if nothing else is said."""
+    from keyborn.settings import MAX_WORKERS
+
+    if settings.workers is not None:
+        return settings.workers
+    return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
 
 
 async def _serve(folder: "DataFolder", settings: "ServerSettings", options: "ServeOptions") -> None:

@@ -51,6 +51,7 @@ class GuardedProtocol(HttpToolsProtocol):
     """One HTTP/1.1 connection under HttpLimits."""
 
     limits: ClassVar[HttpLimits] = HttpLimits()
+    counted: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own signature
         super().__init__(*args, **kwargs)
@@ -158,6 +159,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if not self.pipeline and self.cycle is not None and self.cycle.more_body:
             self._close_after_answer()
         super().on_response_complete()
+        self.counted()
         idle = not self.pipeline and not self._in_message and self._lingered is None
         if idle and not self.transport.is_closing():
             self._header_bytes = 0

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import socket
 import ssl
+from collections.abc import Callable
 from email.utils import formatdate
 
 from starlette.applications import Starlette
@@ -21,10 +22,17 @@ _log = logging.getLogger("keyborn.http")
 class HttpServer:
     """Serves one ASGI application on one or more listeners, and drains cleanly."""
 
-    def __init__(self, app: Starlette, *, limits: HttpLimits | None = None) -> None:
+    def __init__(
+        self, app: Starlette, *, limits: HttpLimits | None = None, count: Callable[[], None] | None = None
+    ) -> None:
+        """``count`` is called once for each answer."""
         self._limits = limits or HttpLimits()
         app.router.redirect_slashes = False  # it would send a caller where its own Host header says
-        self._protocol = type("BoundProtocol", (GuardedProtocol,), {"limits": self._limits})
+        self._protocol = type(
+            "BoundProtocol",
+            (GuardedProtocol,),
+            {"limits": self._limits, "counted": staticmethod(count or _nothing)},
+        )
         self._config = Config(
             _contained(app),
             http=self._protocol,
@@ -54,6 +62,23 @@ class HttpServer:
         self._add(listener)
         bound = listener.sockets[0].getsockname()
         return bound[0], bound[1]
+
+    async def listen_shared(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        """Serve HTTPS on a listening socket that other processes have, too.
+
+        One connection is taken at each turn of the loop, so that the others get theirs: asyncio takes as many
+        as the backlog has. It also tells the kernel of that number, which is told the right one again.
+        """
+        listener = await asyncio.get_running_loop().create_server(
+            self._connection,
+            sock=sock,
+            ssl=context,
+            backlog=1,
+            ssl_handshake_timeout=self._limits.handshake,
+            ssl_shutdown_timeout=self._limits.handshake,
+        )
+        sock.listen(_BACKLOG)
+        self._add(listener)
 
     @property
     def requests(self) -> int:
@@ -99,6 +124,10 @@ class HttpServer:
         while True:
             self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
             await asyncio.sleep(1)
+
+
+def _nothing() -> None:
+    """Nobody counts."""
 
 
 def _contained(app: ASGIApp) -> ASGIApp:

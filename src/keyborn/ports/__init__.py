@@ -17,6 +17,7 @@ from keyborn.ports.around import (
     Request,
     RootKeeper,
     Sessions,
+    StrangerBook,
 )
 from keyborn.ports.groups import (
     ApprovalList,
@@ -106,6 +107,7 @@ __all__ = [
     "RootKeeper",
     "SealKeys",
     "Sessions",
+    "StrangerBook",
     "Successors",
     "TokenList",
     "Tokens",
