@@ -1,17 +1,20 @@
 """``keyborn serve`` without TLS on its HTTPS address, so that plain HTTP can be compared like with like.
 
 Everything else is the product: the same composition, the same application, the same limits. There is no such
-option in the product, because an enrolment token must not travel in the clear.
+option in the product, because an enrolment token must not travel in the clear. Its workers are this file, too.
 """
 
 import asyncio
+import socket
 import ssl
+import sys
 
 from keyborn.cli.main import main
 from keyborn.http.server import HttpServer
-from keyborn.wiring import service
+from keyborn.wiring import crew, service, worker
 
 _BACKLOG = 4096
+_AS_WORKER = "--as-worker"
 
 
 class PlainServer(HttpServer):
@@ -25,7 +28,17 @@ class PlainServer(HttpServer):
         bound = listener.sockets[0].getsockname()
         return bound[0], bound[1]
 
+    async def listen_shared(self, sock: socket.socket, context: ssl.SSLContext) -> None:  # noqa: ARG002
+        listener = await asyncio.get_running_loop().create_server(self._connection, sock=sock, backlog=1)
+        sock.listen(_BACKLOG)
+        self._add(listener)
+
 
 if __name__ == "__main__":
-    vars(service)["HttpServer"] = PlainServer  # the one part that is exchanged
-    main()
+    for module in (service, worker):
+        vars(module)["HttpServer"] = PlainServer  # the one part that is exchanged
+    if sys.argv[1:2] == [_AS_WORKER]:
+        worker.main(sys.argv[2:])
+    else:
+        vars(crew)["COMMAND"] = (sys.executable, __file__, _AS_WORKER)
+        main()

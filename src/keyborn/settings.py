@@ -76,7 +76,7 @@ class ServerSettings:
     remote_admin: bool = True
     """Whether operators elsewhere reach their routes on the HTTPS listener, with an API key."""
     workers: int | None = None
-    """Processes that answer HTTPS beside the one that keeps everything; 0: that one does; None: a processor each."""
+    """Processes that answer HTTPS beside the core; 0: the core does; None: one for each processor."""
 
     @property
     def profile(self) -> CertificateProfile:

@@ -96,9 +96,8 @@ def serve(
         if workers is not None:
             settings = replace(settings, workers=workers)
         passphrase = read_passphrase(os.environ, passphrase_file)
-        asyncio.run(
-            _serve(folder, settings, ServeOptions(open_enrollment, passphrase, workers=_workers(settings)))
-        )
+        options = ServeOptions(open_enrollment, passphrase, workers=_workers(settings))
+        asyncio.run(_serve(folder, settings, options))
 
 
 def _settings(

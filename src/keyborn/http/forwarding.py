@@ -1,8 +1,8 @@
 """Requests that a worker took in and the core answers: everything but the devices' own routes.
 
-The worker sends head and facts of the connection; the core runs its application on that, and is asked for each
-step of the answer. The body of a request is read once the application asks for it, so that whoever is refused
-before is not listened to any longer here than there.
+The worker sends head and facts of the connection; the core runs its application on that, and is asked for
+each step of the answer. The body of a request is read once the application asks for it, so that whoever is
+refused before that is listened to no longer here than there.
 """
 
 import asyncio
@@ -200,10 +200,8 @@ class _Stream:
         """Run the application; whatever becomes of it, there is a last step."""
 
         async def _run() -> None:
-            try:
+            with contextlib.suppress(Exception):  # problems.on_fault has logged and answered it
                 await app(scope, self._receive, self._send)
-            except Exception:  # noqa: BLE001, S110 - problems.on_fault has logged and answered it
-                pass
             await self._steps.put(ForwardedStep(self.number))
 
         self._task = asyncio.ensure_future(_run())

@@ -51,7 +51,6 @@ class GuardedProtocol(HttpToolsProtocol):
     """One HTTP/1.1 connection under HttpLimits."""
 
     limits: ClassVar[HttpLimits] = HttpLimits()
-    counted: ClassVar[Callable[[], None]] = staticmethod(lambda: None)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's own signature
         super().__init__(*args, **kwargs)
@@ -64,6 +63,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_message = False
         self._lingered: int | None = None
         """Bytes dropped since the answer, once the connection only waits for its sender to finish."""
+
+    @staticmethod
+    def counted() -> None:
+        """Called once for each answer."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn
         """Start the clock; a connection over the limit is told so and closed."""

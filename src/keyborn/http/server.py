@@ -28,11 +28,8 @@ class HttpServer:
         """``count`` is called once for each answer."""
         self._limits = limits or HttpLimits()
         app.router.redirect_slashes = False  # it would send a caller where its own Host header says
-        self._protocol = type(
-            "BoundProtocol",
-            (GuardedProtocol,),
-            {"limits": self._limits, "counted": staticmethod(count or _nothing)},
-        )
+        bounds = {"limits": self._limits, "counted": staticmethod(count or _nothing)}
+        self._protocol = type("BoundProtocol", (GuardedProtocol,), bounds)
         self._config = Config(
             _contained(app),
             http=self._protocol,

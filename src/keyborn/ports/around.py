@@ -163,7 +163,7 @@ class Nonces(Protocol):
 
 
 class StrangerBook(Protocol):
-    """Callers who prove nothing: each neighborhood may fail so often, and the trail takes a trickle of them."""
+    """Callers who prove nothing: each address may fail so often, and the trail takes a trickle of them."""
 
     async def refused(
         self,

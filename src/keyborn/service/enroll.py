@@ -125,8 +125,8 @@ class RegistrationAuthority:
         ``quota``: whose turn it is where a quota of somebody else bounds enrolments; None: nobody waits.
         ``leases``: where claims have one. ``late``: where an authenticator leaves the look-up to the claim.
         ``conditions``: what groups demand beside credentials; None: there are no groups. ``slow``: how those
-        are told to wait who fail too often; None: at once. ``strangers``: where they are counted and recorded;
-        None: here, with ``failures`` and ``slow``.
+        are told to wait who fail too often; None: at once. ``strangers``: where they are counted and
+        recorded; None: here, with ``failures`` and ``slow``.
         """
         self._authenticator = authenticator
         self._enrollments = enrollments

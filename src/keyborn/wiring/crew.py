@@ -125,7 +125,10 @@ class Crew:
 
     @asynccontextmanager
     async def working(self, core: Core) -> AsyncIterator[None]:
-        """Have them work, with ``core`` behind them, for as long as the context lasts; raises SystemTrouble if they do not begin."""
+        """Have them work, with ``core`` behind them, for as long as the context lasts.
+
+        Raises SystemTrouble if they do not begin.
+        """
         self._core = core
         try:
             await self._nursery.start()

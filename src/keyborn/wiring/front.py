@@ -1,4 +1,4 @@
-"""The application of devices, composed of ports: alike in the one process of a small service, and in a worker."""
+"""The application of devices, composed of ports: alike in a service of one process, and in a worker."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """A running service: everything meets here, and nowhere else.
 
-One process, the core, holds a data folder: certificate authority, registry writer and broker. HTTPS is answered
-by workers beside it, or by the core itself (docs/adr/0028): the parts know one another through ports alone.
+One process, the core, holds a data folder: certificate authority, registry writer and broker. HTTPS is
+answered by workers beside it, or by the core itself (docs/adr/0028): they know one another by ports alone.
 """
 
 import asyncio

@@ -23,12 +23,13 @@ class UnreadableError(Exception):
 
 
 def _plain(value: object) -> object:
-    """What msgspec does not know; raises NotImplementedError for what must not cross."""
+    """What msgspec does not know; raises TypeError for what must not cross."""
     if isinstance(value, MappingProxyType):
         return dict(value)
-    raise NotImplementedError(f"{type(value).__name__} does not cross")
+    raise TypeError(f"{type(value).__name__} does not cross")
 
 
+_tagged = msgspec.json.Decoder(tuple[str, msgspec.Raw])
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
 
 
@@ -55,9 +56,10 @@ class OneOf(Form[T]):
     """One of several dataclasses, told apart by the names of their classes."""
 
     def __init__(self, kinds: Sequence[type]) -> None:
-        super().__init__(tuple[str, msgspec.Raw])
         self._names = {kind: kind.__name__ for kind in kinds}
-        self._readers = {kind.__name__: msgspec.json.Decoder(kind) for kind in kinds}
+        self._readers: dict[str, msgspec.json.Decoder[Any]] = {
+            kind.__name__: msgspec.json.Decoder(kind) for kind in kinds
+        }
 
     def write(self, value: T) -> bytes:
         """See ``Form.write``. Raises KeyError for another class."""
@@ -65,13 +67,10 @@ class OneOf(Form[T]):
 
     def read(self, body: bytes) -> T:
         """See ``Form.read``."""
-        name, raw = super().read(body)  # type: ignore[misc]  # what the frame holds, not yet the value
-        reader = self._readers.get(name)
-        if reader is None:
-            raise UnreadableError
         try:
-            value: T = reader.decode(raw)
-        except (msgspec.MsgspecError, KeybornError, ValueError):
+            name, raw = _tagged.decode(body)
+            value: T = self._readers[name].decode(raw)
+        except (KeyError, msgspec.MsgspecError, KeybornError, ValueError):
             raise UnreadableError from None
         return value
 
@@ -97,9 +96,8 @@ _refusal: Form[tuple[str, Facts]] = Form(tuple[str, Facts])
 
 def write_refusal(refusal: KeybornError) -> bytes:
     """Class and facts; facts that are no plain values as the sentence shows them."""
-    facts = {
-        name: value if isinstance(value, _PLAIN) else str(value) for name, value in refusal.facts.items()
-    }
+    told = refusal.facts.items()
+    facts: Facts = {name: value if isinstance(value, _PLAIN) else str(value) for name, value in told}
     return _refusal.write((type(refusal).__name__, facts))
 
 
@@ -110,6 +108,6 @@ def read_refusal(body: bytes) -> KeybornError:
     """
     name, facts = _refusal.read(body)
     try:
-        return REFUSALS[name](**facts)  # type: ignore[arg-type]  # each leaf knows its own
+        return REFUSALS[name](**facts)
     except (KeyError, TypeError, ValueError, IndexError):
         return Unavailable()

@@ -1,8 +1,8 @@
 """The core's end of a line: each call of a worker is made on the real part.
 
-A worker decides nothing that the core's own transaction does not decide again, but for what it alone has seen:
-who proved what, and that a CSR is in order. It has no key. What it asks to have signed must be an intent that
-the registry has recorded at a claim or renewal of this same line.
+A worker decides nothing that the core's own transaction does not decide again, but for what it alone has
+seen: who proved what, and that a CSR is in order. It has no key. What it asks to have signed must be an
+intent that the registry has recorded at a claim or renewal of this same line.
 """
 
 from collections import OrderedDict
@@ -54,7 +54,10 @@ class Handover:
     def __init__(
         self, core: Core, desk: ForwardingDesk, greeted: Callable[[], None], ready: Callable[[], None]
     ) -> None:
-        """``desk`` answers what is not for devices; ``greeted`` and ``ready`` hear that the worker has asked for its orders, and that it serves."""
+        """``desk`` answers what is not for devices.
+
+        ``greeted`` and ``ready`` hear that the worker has asked for its orders, and that it serves.
+        """
         self._core = core
         self._greeted = greeted
         self._ready = ready

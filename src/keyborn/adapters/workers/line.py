@@ -27,7 +27,7 @@ Serve = Callable[..., Awaitable[Any]]
 
 
 class Line(asyncio.Protocol):
-    """One end. ``serves`` answers the other end's calls, by their names; ``ended`` hears once that it is over."""
+    """One end. ``serves`` answers the other end's calls by their names; ``ended`` hears that it is over."""
 
     def __init__(
         self,
@@ -164,13 +164,15 @@ class Line(asyncio.Protocol):
         trouble = asyncio.CancelledError() if work.cancelled() else work.exception()
         if self._transport is None:
             return
-        if trouble is None:
-            try:
-                self._send(_ANSWER, number, call.gives.write(work.result()))
-                return
-            except Exception as fault:  # noqa: BLE001 - whoever asked has to hear something
-                trouble = fault
-        self._send(_REFUSAL, number, write_refusal(_told(call, trouble)))
+        if trouble is not None:
+            self._send(_REFUSAL, number, write_refusal(_told(call, trouble)))
+            return
+        try:
+            answer = call.gives.write(work.result())
+        except Exception as fault:  # noqa: BLE001 - whoever asked has to hear something
+            self._send(_REFUSAL, number, write_refusal(_told(call, fault)))
+        else:
+            self._send(_ANSWER, number, answer)
 
 
 def _told(call: Call, trouble: BaseException) -> KeybornError:

@@ -130,8 +130,8 @@ class Nursery:
             theirs.close()
         place.began, place.greeted, place.ready = loop.time(), False, False
         self._watch(place, place.process)
-        place.line = self._attend(place)
-        await loop.connect_accepted_socket(lambda: place.line, ours)  # type: ignore[arg-type, return-value]
+        place.line = line = self._attend(place)
+        await loop.connect_accepted_socket(lambda: line, ours)
 
     def _spawn(self, line: int, tally: int) -> "subprocess.Popen[bytes]":
         listening = [each.fileno() for each in self._sockets]
@@ -176,8 +176,8 @@ class Nursery:
 
     def _later(self, pause: float, place: Place) -> None:
         loop = asyncio.get_running_loop()
-        handle = loop.call_later(pause, lambda: (self._again.discard(handle), self._replace(place)))
-        self._again.add(handle)
+        self._again = {handle for handle in self._again if handle.when() > loop.time()}
+        self._again.add(loop.call_later(pause, self._replace, place))
 
     def _replace(self, place: Place) -> None:
         task = asyncio.ensure_future(self._start(place))

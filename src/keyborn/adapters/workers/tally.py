@@ -29,4 +29,5 @@ class Tally:
 
     @value.setter
     def value(self, number: int) -> None:
+        """Count."""
         _NUMBER.pack_into(self._memory, 0, number)
