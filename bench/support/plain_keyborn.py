@@ -1,7 +1,8 @@
 """``keyborn serve`` without TLS on its HTTPS address, so that plain HTTP can be compared like with like.
 
 Everything else is the product: the same composition, the same application, the same limits. There is no such
-option in the product, because an enrolment token must not travel in the clear. Its workers are this file, too.
+option in the product, because an enrolment token must not travel in the clear. Its workers are
+this file, too.
 """
 
 import asyncio

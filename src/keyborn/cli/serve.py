@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import resource
@@ -10,7 +9,7 @@ import signal
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,10 +23,6 @@ if TYPE_CHECKING:
 
 _PATIENCE = 5.0
 """Seconds to outlast a command that holds the data folder for a moment."""
-_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_TELL_AGAIN = 10.0
-"""Seconds between two warnings that no descriptor is left."""
-_log = logging.getLogger("keyborn.serve")
 
 
 @click.command()
@@ -135,6 +130,7 @@ def _workers(settings: "ServerSettings") -> int:
 
 
 async def _serve(folder: "DataFolder", settings: "ServerSettings", options: "ServeOptions") -> None:
+    from keyborn.http.descriptors import OutOfDescriptors
     from keyborn.settings import write_settings
     from keyborn.wiring.service import LocalService
 
@@ -142,7 +138,7 @@ async def _serve(folder: "DataFolder", settings: "ServerSettings", options: "Ser
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    loop.set_exception_handler(_OutOfDescriptors())
+    loop.set_exception_handler(OutOfDescriptors())
     async with LocalService(folder, settings, options).run() as running:
         folder.write_once(folder.settings, write_settings(settings))  # kept only once they have worked
         _announce(running, folder)
@@ -169,22 +165,6 @@ def _take_descriptors() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems allow less than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-class _OutOfDescriptors:
-    """The event loop's handler of troubles: asyncio would log thousands of traces a second for this one."""
-
-    def __init__(self) -> None:
-        self._told = float("-inf")
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log ``EMFILE`` and its like once in ten seconds, everything else as asyncio does."""
-        trouble = context.get("exception")
-        if not isinstance(trouble, OSError) or trouble.errno not in _NO_DESCRIPTORS:
-            loop.default_exception_handler(context)
-        elif loop.time() - self._told > _TELL_AGAIN:
-            self._told = loop.time()
-            _log.error("too many open files: new connections wait. Raise the limit (ulimit -n, LimitNOFILE=)")
 
 
 def _log_to_stderr(level: int) -> None:

@@ -33,6 +33,7 @@ from keyborn.adapters.workers.remote import (
 )
 from keyborn.adapters.workers.tally import Tally
 from keyborn.http.app import Service, build_app
+from keyborn.http.descriptors import OutOfDescriptors
 from keyborn.http.forwarding import forwarding
 from keyborn.http.server import HttpServer, quiet_uvicorn
 from keyborn.ports import GroupingRegistry, Sessions
@@ -170,6 +171,7 @@ def main(words: Sequence[str]) -> None:
 
 
 async def _run(line: int, tally: int, listeners: Sequence[int]) -> None:
+    asyncio.get_running_loop().set_exception_handler(OutOfDescriptors())
     counted = Tally(tally)
     os.close(tally)
     worker = Worker([socket.socket(fileno=each) for each in listeners], counted)

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from keyborn.domain import errors
-from keyborn.domain.errors import KeybornError, Unavailable
+from keyborn.domain.errors import DeviceError, KeybornError, Unavailable
 
 T = TypeVar("T")
 _PLAIN = (str, int, float, bool, type(None))
@@ -37,6 +37,7 @@ class Form(Generic[T]):
     """How values of one type are written; ``Form(int)``, or ``Form(tuple[Attempt])`` for arguments."""
 
     def __init__(self, kind: Any) -> None:  # noqa: ANN401 - any type expression
+        self.kinds: tuple[Any, ...] = (kind,)
         self._decoder = msgspec.json.Decoder(kind)
 
     def write(self, value: T) -> bytes:
@@ -56,6 +57,7 @@ class OneOf(Form[T]):
     """One of several dataclasses, told apart by the names of their classes."""
 
     def __init__(self, kinds: Sequence[type]) -> None:
+        self.kinds = tuple(kinds)
         self._names = {kind: kind.__name__ for kind in kinds}
         self._readers: dict[str, msgspec.json.Decoder[Any]] = {
             kind.__name__: msgspec.json.Decoder(kind) for kind in kinds
@@ -86,9 +88,11 @@ def _leaves(branch: type[KeybornError]) -> dict[str, type[KeybornError]]:
 
 
 REFUSALS: Mapping[str, type[KeybornError]] = {
-    name: kind for name, kind in _leaves(KeybornError).items() if getattr(errors, name, None) is kind
+    name: kind
+    for name, kind in _leaves(KeybornError).items()
+    if getattr(errors, name, None) is kind and not issubclass(kind, DeviceError)
 }
-"""The whole public tree by name: classes of the package ``domain.errors``, and no others."""
+"""The public tree of a service by name: classes of the package ``domain.errors``, and no others."""
 
 Facts = dict[str, str | int | float | bool | None]
 _refusal: Form[tuple[str, Facts]] = Form(tuple[str, Facts])

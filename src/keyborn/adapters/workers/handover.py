@@ -15,7 +15,6 @@ from keyborn.adapters.workers.calls import Orders, Stranger
 from keyborn.adapters.workers.forms import REFUSALS
 from keyborn.adapters.workers.line import Serve
 from keyborn.domain.audit import AuditEvent
-from keyborn.domain.certificate import Certificate
 from keyborn.domain.enrollment import Attempt, Issue, Verdict
 from keyborn.domain.errors import EnrollmentInterrupted
 from keyborn.domain.intent import Intent, IntentId
@@ -25,7 +24,9 @@ from keyborn.ports import Approvals, AuditTrail, Enrollments, Nonces, Renewals, 
 from keyborn.ports.forwarding import ForwardedCall, ForwardedStep, ForwardingDesk
 
 _RECORDED = 4096
-"""Intents of one line that wait for their certificate; whoever comes back finds a forgotten one again."""
+"""Intents of one line, the last ones: several attempts may be at one, so being done forgets none.
+
+Whoever comes back finds a forgotten one again."""
 
 
 class Sides(Enrollments, Renewals, AuditTrail, Approvals, TrustReports, Protocol):
@@ -68,6 +69,7 @@ class Handover:
         """What answers the call of this name."""
         direct: dict[str, Serve] = {
             "store": self._core.registry.store,
+            "activate": self._core.registry.activate,
             "confirm": self._core.registry.confirm,
             "note_roots": self._core.registry.note_roots,
             "append": self._core.registry.append,
@@ -96,6 +98,7 @@ class Handover:
     def _record(self, verdict: Verdict) -> Verdict:
         if isinstance(verdict, Issue):
             self._recorded[verdict.intent.id] = verdict.intent
+            self._recorded.move_to_end(verdict.intent.id)
             if len(self._recorded) > _RECORDED:
                 self._recorded.popitem(last=False)
         return verdict
@@ -105,11 +108,6 @@ class Handover:
         if known is None:
             raise EnrollmentInterrupted
         return await self._core.sign(known, public_key_der, csr_pem)
-
-    async def _activate_(self, intent: IntentId, event: AuditEvent) -> Certificate:
-        active = await self._core.registry.activate(intent, event)
-        self._recorded.pop(intent, None)
-        return active
 
     async def _stranger_refused_(self, stranger: Stranger) -> None:
         books, kind = self._core.strangers[stranger.door], REFUSALS[stranger.refusal[0]]
