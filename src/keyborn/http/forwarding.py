@@ -172,6 +172,11 @@ class AnsweringDesk:
         if known is not None:
             await known.end()
 
+    @property
+    def under_way(self) -> int:
+        """How many answers are."""
+        return len(self._open)
+
     async def close_all(self) -> None:
         """The worker has gone, or is to go."""
         for stream in list(self._open):
@@ -195,6 +200,7 @@ class _Stream:
         self._head: Message | None = None
         self._wanting = False
         self._all_read = False
+        self._is_over = False
 
     def begin(self, app: ASGIApp, scope: Scope) -> None:
         """Run the application; whatever becomes of it, there is a last step."""
@@ -202,7 +208,8 @@ class _Stream:
         async def _run() -> None:
             with contextlib.suppress(Exception):  # problems.on_fault has logged and answered it
                 await app(scope, self._receive, self._send)
-            await self._steps.put(ForwardedStep(self.number))
+            if not self._is_over:  # else nobody takes it, and the queue may be full
+                await self._steps.put(ForwardedStep(self.number))
 
         self._task = asyncio.ensure_future(_run())
 
@@ -218,6 +225,7 @@ class _Stream:
 
     async def end(self) -> None:
         """Nobody waits any more."""
+        self._is_over = True
         self._parts.put_nowait({"type": "http.disconnect"})
         if self._task is not None and not self._task.done():
             self._task.cancel()
@@ -230,6 +238,8 @@ class _Stream:
         return await self._parts.get()
 
     async def _send(self, message: Message) -> None:
+        if self._is_over:
+            raise OSError("nobody reads this answer")
         if message["type"] == "http.response.start":
             self._head = message
             return

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from keyborn.adapters.workers.forms import Facts, Form, OneOf
+from keyborn.adapters.workers.forms import Form, OneOf
 from keyborn.domain.approval import Approval
 from keyborn.domain.audit import AuditEvent
 from keyborn.domain.certificate import Certificate
@@ -63,8 +63,8 @@ class Stranger:
     """``enroll`` or ``renew``: each has budgets of its own."""
     action: str
     source: str
-    refusal: tuple[str, Facts] = ("CredentialRefused", {})
-    """Class and facts of what it was told."""
+    refusal: str
+    """The class of what it was told."""
     subject: str = ""
     why: Mapping[str, str] = field(default_factory=dict)
 

@@ -110,7 +110,7 @@ class Handover:
         return await self._core.sign(known, public_key_der, csr_pem)
 
     async def _stranger_refused_(self, stranger: Stranger) -> None:
-        books, kind = self._core.strangers[stranger.door], REFUSALS[stranger.refusal[0]]
+        books, kind = self._core.strangers[stranger.door], REFUSALS[stranger.refusal]
         refusal = kind.__new__(kind)  # its code is what is recorded; its sentence nobody reads here
         await books.refused(stranger.action, stranger.source, refusal, stranger.subject, stranger.why)
 

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from cryptography import x509
 
 from keyborn.adapters.workers.calls import BY_NAME, Published, Stranger
-from keyborn.adapters.workers.forms import Facts
 from keyborn.adapters.workers.line import Line
 from keyborn.domain.approval import Approval
 from keyborn.domain.audit import AuditEvent
@@ -155,9 +154,8 @@ class RemoteStrangers:
         why: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """See ``service.strangers.Strangers.refused``."""
-        nothing: Facts = {}
-        told = (type(refusal).__name__, nothing)
-        await self._charged("stranger_refused", Stranger(self._door, action, source, told, subject, why))
+        told = Stranger(self._door, action, source, type(refusal).__name__, subject, why)
+        await self._charged("stranger_refused", told)
 
     async def troubled(self, event: AuditEvent) -> None:
         """See ``service.strangers.Strangers.troubled``."""
