@@ -95,9 +95,9 @@ class _Forward:
         going = asyncio.ensure_future(_gone(receive))
         try:
             await asyncio.wait({coming, going}, return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                return coming.result()
-            raise _GoneError
+            if going.done():
+                raise _GoneError
+            return coming.result()
         finally:
             for each in (coming, going):
                 each.cancel()

@@ -1,4 +1,4 @@
-"""The core's end: what a worker asks for is done by the real parts; what it must not have, it does not get."""
+"""The core's end: what a worker asks for, the real parts do; what it must not have, it does not get."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
