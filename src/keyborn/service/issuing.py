@@ -57,7 +57,7 @@ def propose(
     )
 
 
-class Signer:
+class RecordedSigner:
     """Signs for those who decide in other processes; that an intent was recorded, its caller has seen to."""
 
     def __init__(self, authority: CertificateAuthority) -> None:

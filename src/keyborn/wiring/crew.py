@@ -19,7 +19,7 @@ from keyborn.adapters.workers.nursery import Nursery, Place
 from keyborn.domain.errors import KeybornError, SystemTrouble
 from keyborn.http.forwarding import AnsweringDesk
 from keyborn.http.server import HttpServer
-from keyborn.service.issuing import Signer
+from keyborn.service.issuing import RecordedSigner
 from keyborn.service.strangers import Strangers
 from keyborn.settings import Address
 from keyborn.wiring.front import Parts
@@ -48,7 +48,7 @@ def core_of(parts: Parts, registry: Sides, orders: Callable[[], Orders]) -> Core
     return Core(
         registry=registry,
         prove_writable=parts.prove_writable,
-        sign=Signer(parts.authority).sign,
+        sign=RecordedSigner(parts.authority).sign,
         nonces=parts.nonces,
         review=parts.sessions.review,
         strangers=books,
