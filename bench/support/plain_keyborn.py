@@ -2,17 +2,20 @@
 
 Everything else is the product: the same composition, the same application, the same limits. There is no such
 option in the product, because an enrolment token must not travel in the clear: its ``plain_http`` answers
-proxies alone.
+proxies alone. Its workers are this file, too.
 """
 
 import asyncio
+import socket
 import ssl
+import sys
 
 from keyborn.cli.main import main
 from keyborn.http.server import HttpServer
-from keyborn.wiring import service
+from keyborn.wiring import crew, service, worker
 
 _BACKLOG = 4096
+_AS_WORKER = "--as-worker"
 
 
 class PlainServer(HttpServer):
@@ -26,8 +29,16 @@ class PlainServer(HttpServer):
         bound = listener.sockets[0].getsockname()
         return bound[0], bound[1]
 
+    def listen_shared(self, sock: socket.socket, context: ssl.SSLContext) -> None:  # noqa: ARG002
+        self._listening = asyncio.ensure_future(self.listen_shared_plain(sock))
 
-vars(service)["HttpServer"] = PlainServer  # the one part that is exchanged, in spawned processes too
+
+for module in (service, worker):
+    vars(module)["HttpServer"] = PlainServer  # the one part that is exchanged, in spawned processes too
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == [_AS_WORKER]:
+        worker.main(sys.argv[2:])
+    else:
+        vars(crew)["COMMAND"] = (sys.executable, __file__, _AS_WORKER)
+        main()

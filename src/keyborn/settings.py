@@ -25,6 +25,7 @@ _LOOPBACK_ALONE = (
     "it takes an address of this machine alone, such as 127.0.0.1:9464, for whoever asks is told. To "
     "read them from elsewhere, put a scraper, or a proxy with TLS and a password, on this machine"
 )
+MAX_WORKERS = 64
 _MAX_FILE = 64 * 1024
 _UNIX = "unix:"
 _MAX_SOCKET_PATH = 107
@@ -92,6 +93,8 @@ class ServerSettings:
 
     retention_days: int = 0
     """What ended longer ago is forgotten (``domain.pruning``); 0: nothing is."""
+    workers: int | None = None
+    """Processes that answer HTTPS beside the core; 0: the core does; None: one for each processor."""
 
     @property
     def profile(self) -> CertificateProfile:
@@ -114,9 +117,17 @@ def read_settings(path: Path) -> ServerSettings:
     """Read ``server.toml``; raises InvalidSetting for what is unknown or makes no sense."""
     try:
         with path.open("rb") as file:
-            table = tomllib.loads(file.read(_MAX_FILE).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            return read_settings_text(file.read(_MAX_FILE).decode(), path.name)
+    except UnicodeDecodeError as error:
         raise InvalidSetting(setting=path.name, detail=f"it is not TOML ({error})") from None
+
+
+def read_settings_text(text: str, name: str = "server.toml") -> ServerSettings:
+    """Read what ``write_settings`` wrote, or a person did; raises InvalidSetting, which says ``name``."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSetting(setting=name, detail=f"it is not TOML ({error})") from None
     return parse_settings(table)
 
 
@@ -141,6 +152,7 @@ def write_settings(settings: ServerSettings) -> str:
     lines += [f"plain_http = {_quoted(shown_place(settings.plain_http))}"]
     lines += [f"trusted_proxies = {_quoted(list(settings.trusted_proxies))}"]
     lines += [f"retention_days = {settings.retention_days}"]
+    lines += [] if settings.workers is None else [f"workers = {settings.workers}"]
     return "\n".join(["# Settings of keyborn serve; options on the command line win.", *lines, ""])
 
 
@@ -236,6 +248,12 @@ def _retention(value: object, name: str) -> int:
     return value
 
 
+def _workers(value: object, name: str) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_WORKERS:
+        raise InvalidSetting(setting=name, detail=f"it takes 0 to {MAX_WORKERS} processes")
+    return value
+
+
 def _truth(value: object, name: str) -> bool:
     if not isinstance(value, bool):
         raise InvalidSetting(setting=name, detail="it takes true or false")
@@ -263,4 +281,5 @@ _READERS = {
     "plain_http": _maybe_place,
     "trusted_proxies": _proxies,
     "retention_days": _retention,
+    "workers": _workers,
 }

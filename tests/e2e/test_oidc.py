@@ -154,4 +154,4 @@ def test_keys_that_change_in_the_middle_of_traffic_refuse_no_valid_caller(
     refused = [answer.json["code"] for answer in answers if answer.status != 201]
     figure(f"OIDC: 80 callers over a change of the issuer's key, eight at a time: {len(refused)} refused")
     assert refused == []
-    assert issuer.fetched == 2
+    assert issuer.fetched <= 2 * max(1, server.about["workers"])  # each process remembers keys of its own

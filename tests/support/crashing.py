@@ -2,14 +2,14 @@
 
 ``KILL_AT`` names the step; or ``KILLS`` is a folder, in whose file ``death`` the step and its turn stand as
 long as it is to die there, and where ``passed`` lists the steps that were announced. The composition is the
-product's own, with a listener in the place made for it.
+product's own, with a listener in the place made for it, and without workers: it hears of one process alone.
 """
 
 import json
 import os
 import signal
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keyborn.wiring.service
 from keyborn.cli.main import main
@@ -35,6 +35,10 @@ def die_in(folder: Path, step: SagaStep) -> None:
 
 
 if __name__ == "__main__":
-    options = partial(keyborn.wiring.service.ServeOptions, on_step=die_at)
-    keyborn.wiring.service.ServeOptions = options  # type: ignore[assignment,misc]
+    whole = keyborn.wiring.service.ServeOptions
+
+    def listening(*words: Any, **options: Any) -> Any:  # noqa: ANN401 - as it takes
+        return whole(*words, **{**options, "on_step": die_at, "workers": 0})
+
+    keyborn.wiring.service.ServeOptions = listening  # type: ignore[assignment, misc]
     main()

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, strategies as st
 
 from keyborn.domain.errors import InvalidSetting
-from keyborn.settings import Address, ServerSettings, parse_settings, read_settings, write_settings
+from keyborn.settings import (
+    Address,
+    ServerSettings,
+    parse_settings,
+    read_settings,
+    read_settings_text,
+    write_settings,
+)
 
 
 @pytest.mark.parametrize(
@@ -147,3 +154,17 @@ def test_the_service_s_own_names_are_reserved() -> None:
 
 def test_the_profile_lives_as_long_as_the_setting_says() -> None:
     assert ServerSettings(device_certificate_days=7).profile.lifetime == timedelta(days=7)
+
+
+@pytest.mark.parametrize("number", [0, 1, 64])
+def test_the_number_of_workers_is_kept_where_it_is_said(number: int) -> None:
+    settings = parse_settings({"workers": number})
+    assert settings.workers == number
+    assert read_settings_text(write_settings(settings)) == settings
+    assert "workers" not in write_settings(ServerSettings())
+
+
+@pytest.mark.parametrize("number", [-1, 65, 1.0, True, "2"])
+def test_a_number_of_workers_that_makes_no_sense_is_refused(number: object) -> None:
+    with pytest.raises(InvalidSetting, match="0 to 64 processes"):
+        parse_settings({"workers": number})

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import resource
@@ -10,12 +9,12 @@ import signal
 import socket
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from keyborn.cli.console import data_option
-from keyborn.cli.log_lines import FORMATS, log_to_stderr
+from keyborn.wiring.log_lines import FORMATS, log_to_stderr
 
 if TYPE_CHECKING:
     from keyborn.adapters.data_folder import DataFolder
@@ -25,10 +24,6 @@ if TYPE_CHECKING:
 
 _PATIENCE = 5.0
 """Seconds to outlast a command that holds the data folder for a moment."""
-_NO_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-_TELL_AGAIN = 10.0
-"""Seconds between two warnings that no descriptor is left."""
-_log = logging.getLogger("keyborn.serve")
 
 
 @click.command()
@@ -62,6 +57,11 @@ _log = logging.getLogger("keyborn.serve")
     metavar="ADDRESS",
     help="A proxy, or network of proxies, that is believed who calls; repeatable.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 64),
+    help="Processes that answer HTTPS; 0: everything in one.  [default: one for each processor]",
+)
 @click.option("--open-enrollment", is_flag=True, help="Ask no credential: loopback, an hour, 100 things.")
 @click.option(
     "--passphrase-file",
@@ -92,6 +92,7 @@ def serve(
     remote_admin: bool | None,
     plain_http: str | None,
     proxies: tuple[str, ...],
+    workers: int | None,
     open_enrollment: bool,
     passphrase_file: Path | None,
     metrics: str | None,
@@ -122,8 +123,16 @@ def serve(
         settings = _in_front(settings, plain_http, proxies)
         if metrics is not None:
             settings = replace(settings, metrics=maybe_loopback(metrics, "--metrics"))
+        if workers is not None:
+            settings = replace(settings, workers=workers)
         passphrase = read_passphrase(os.environ, passphrase_file)
-        options = ServeOptions(open_enrollment, passphrase, access_log=access_log)
+        options = ServeOptions(
+            open_enrollment,
+            passphrase,
+            workers=_workers(settings),
+            access_log=access_log,
+            log_format=log_format,
+        )
         asyncio.run(_serve(folder, settings, options))
 
 
@@ -165,7 +174,17 @@ def _in_front(
     return settings
 
 
+def _workers(settings: "ServerSettings") -> int:
+    """As many as there are processors to use, if nothing else is said."""
+    from keyborn.settings import MAX_WORKERS
+
+    if settings.workers is not None:
+        return settings.workers
+    return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+
+
 async def _serve(folder: "DataFolder", settings: "ServerSettings", options: "ServeOptions") -> None:
+    from keyborn.http.descriptors import OutOfDescriptors
     from keyborn.settings import write_settings
     from keyborn.wiring.service import LocalService
 
@@ -173,7 +192,7 @@ async def _serve(folder: "DataFolder", settings: "ServerSettings", options: "Ser
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    loop.set_exception_handler(_OutOfDescriptors())
+    loop.set_exception_handler(OutOfDescriptors())
     async with LocalService(folder, settings, options).run() as running:
         folder.write_once(folder.settings, write_settings(settings))  # kept only once they have worked
         _announce(running, folder)
@@ -204,19 +223,3 @@ def _take_descriptors() -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems allow less than they say
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-class _OutOfDescriptors:
-    """The event loop's handler of troubles: asyncio would log thousands of traces a second for this one."""
-
-    def __init__(self) -> None:
-        self._told = float("-inf")
-
-    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log ``EMFILE`` and its like once in ten seconds, everything else as asyncio does."""
-        trouble = context.get("exception")
-        if not isinstance(trouble, OSError) or trouble.errno not in _NO_DESCRIPTORS:
-            loop.default_exception_handler(context)
-        elif loop.time() - self._told > _TELL_AGAIN:
-            self._told = loop.time()
-            _log.error("too many open files: new connections wait. Raise the limit (ulimit -n, LimitNOFILE=)")

@@ -20,8 +20,12 @@ class Connections:
     numbers twice a second costs a thousandth of a processor.
     """
 
-    def __init__(self, shortest: float) -> None:
-        """``shortest`` of the limits, in seconds: the looks are frequent enough for it."""
+    def __init__(self, shortest: float, count: Callable[[], None] | None = None) -> None:
+        """``shortest`` of the limits, in seconds: the looks are frequent enough for it.
+
+        ``count`` is called for each answer.
+        """
+        self._count = count
         self.open: set[GuardedProtocol] = set()
         self.tasks: set[asyncio.Task[None]] = set()
         self.accepted = self.made = 0
@@ -35,6 +39,12 @@ class Connections:
         self._every = min(_OFTEN, shortest / 8)
         self._told = 0
         self.tell_date()
+
+    def answered(self) -> None:
+        """One more has been answered."""
+        self.requests += 1
+        if self._count is not None:
+            self._count()
 
     @property
     def stopping(self) -> bool:

@@ -36,6 +36,10 @@ class Dispatch:
         """Answer these too; where a door has the same path and method, the door is first."""
         self._rest.router.routes.extend(routes)
 
+    def answers(self, path: str, method: str) -> bool:
+        """Whether a door does."""
+        return method in self._doors.get(path, {})
+
     @property
     def routes(self) -> list[BaseRoute]:
         """What has been added."""

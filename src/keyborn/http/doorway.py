@@ -59,11 +59,15 @@ class Doorway:
         context: ssl.SSLContext,
         limits: HttpLimits,
         protocol: Callable[[], asyncio.Protocol],
+        *,
+        burst: int = _BURST,
     ) -> None:
+        """``burst``: connections accepted before others get the processor."""
         self._listener = listener
         self._context = context
         self._limits = limits
         self._protocol = protocol
+        self._burst = burst
         self._loop = asyncio.get_running_loop()
         self._silent: dict[socket.socket, float] = {}
         """Who has not said anything yet, and until when it may; the oldest first."""
@@ -98,7 +102,7 @@ class Doorway:
         since_others = 0
         while True:
             since_others += 1
-            if since_others % _BURST == 0:
+            if since_others % self._burst == 0:
                 await asyncio.sleep(0)
             try:
                 sock, _ = await self._loop.sock_accept(self._listener)

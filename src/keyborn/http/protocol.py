@@ -261,7 +261,7 @@ class GuardedProtocol(asyncio.Protocol):
 
     def answered(self, cycle: Cycle) -> None:
         """The answer is out: the next request is due; a body nobody read ends the connection."""
-        self._connections.requests += 1
+        self._connections.answered()
         if not cycle.keep_alive or cycle.more_body:
             self._close_after_answer(cycle)
         if self._lost or self._transport.is_closing() or self._lingered is not None:

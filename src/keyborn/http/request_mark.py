@@ -11,8 +11,9 @@ class Mark:
 
     __slots__ = ("code", "id")
 
-    def __init__(self) -> None:
-        self.id = os.urandom(8).hex()
+    def __init__(self, known: str = "") -> None:
+        """``known``: the id that another process of ours gave it."""
+        self.id = known or os.urandom(8).hex()
         self.code = ""
         """Of the problem document that answers it; empty where none does."""
 

@@ -27,14 +27,22 @@ class HttpServer:
     """Serves one ASGI application on one or more listeners, and drains cleanly."""
 
     def __init__(
-        self, app: ASGIApp, *, limits: HttpLimits | None = None, around: Around | None = None
+        self,
+        app: ASGIApp,
+        *,
+        limits: HttpLimits | None = None,
+        around: Around | None = None,
+        count: Callable[[], None] | None = None,
     ) -> None:
-        """``around``: what each request passes before it comes to ``app``."""
+        """``around``: what each request passes before it comes to ``app``.
+
+        ``count`` is called for each answer.
+        """
         self._app = app if around is None else around(app)
         self._limits = limits = limits or HttpLimits()
         if isinstance(app, Starlette):
             app.router.redirect_slashes = False  # it would send a caller where its own Host header says
-        self._connections = Connections(min(limits.headers, limits.body, limits.idle, limits.linger))
+        self._connections = Connections(min(limits.headers, limits.body, limits.idle, limits.linger), count)
         self._listeners: list[asyncio.Server] = []
         self.doorways: list[Doorway] = []
         """Of the addresses with TLS."""
@@ -84,6 +92,28 @@ class HttpServer:
             "requests_total": self._connections.requests,
         }
         return {f"keyborn_http_{name}": {"": number} for name, number in numbers.items()}
+
+    def listen_shared(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        """Serve HTTPS on a listening socket that other processes have, too.
+
+        One connection is taken at each turn of the loop, so that the others get theirs.
+        """
+        _read_less_at_once()
+        sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
+        self.doorways.append(Doorway(sock, context, self._limits, self._connection, burst=1))
+        self._keep_time()
+
+    async def listen_shared_plain(self, sock: socket.socket) -> None:
+        """Serve HTTP without TLS, for proxies, on a listening socket that other processes have, too.
+
+        asyncio takes as many connections in a row as the backlog that it is told, and tells the kernel of
+        that number, which is told the right one again.
+        """
+        loop = asyncio.get_running_loop()
+        make = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
+        listener = await make(self._connection, sock=sock, backlog=1)
+        sock.listen(BACKLOG)
+        self._add(listener)
 
     @property
     def requests(self) -> int:

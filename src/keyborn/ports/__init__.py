@@ -18,6 +18,7 @@ from keyborn.ports.around import (
     RootKeeper,
     Sessions,
     Signer,
+    StrangerBook,
 )
 from keyborn.ports.groups import (
     ApprovalList,
@@ -112,6 +113,7 @@ __all__ = [
     "Searches",
     "Sessions",
     "Signer",
+    "StrangerBook",
     "Successors",
     "TokenList",
     "Tokens",

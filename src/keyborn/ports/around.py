@@ -3,10 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Protocol
 
 from keyborn.domain.applicant import Applicant
+from keyborn.domain.audit import AuditEvent
 from keyborn.domain.checkpoint import Signed
+from keyborn.domain.errors import KeybornError
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.jws_enroll import SignedEnrollment
 from keyborn.domain.names import KeyHash, ThingName
@@ -164,6 +167,32 @@ class Nonces(Protocol):
 
     async def spend(self, nonce: str) -> None:
         """Take one for the only time. Raises BadNonce."""
+        ...
+
+
+class StrangerBook(Protocol):
+    """Callers who prove nothing: each address may fail so often, and the trail takes a trickle of them."""
+
+    async def refused(
+        self,
+        action: str,
+        source: str,
+        refusal: KeybornError,
+        subject: str = "",
+        why: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Charge and record one; ``subject`` and ``why`` are what it said of itself, cut and cleaned.
+
+        As long as there is room for it; the next record says how many had none. Raises Throttled.
+        """
+        ...
+
+    async def troubled(self, event: AuditEvent) -> None:
+        """Record a trouble that is not the caller's, as long as there is room for it; charge nobody."""
+        ...
+
+    async def failed(self, source: str) -> None:
+        """Count a failure that is not worth a record. Raises Throttled."""
         ...
 
 

@@ -48,6 +48,7 @@ from keyborn.ports import (
     Entropy,
     Leases,
     Request,
+    StrangerBook,
 )
 from keyborn.service.admission import Admission, FailureBudget, LateRefusals
 from keyborn.service.gate import told
@@ -117,6 +118,7 @@ class RegistrationAuthority:
         late: LateProof | None = None,
         conditions: Conditions | None = None,
         slow: LateRefusals | None = None,
+        strangers: StrangerBook | None = None,
         on_step: StepListener = ignore,
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each token asks for.
@@ -124,7 +126,8 @@ class RegistrationAuthority:
         ``quota``: whose turn it is where a quota of somebody else bounds enrolments; None: nobody waits.
         ``leases``: where claims have one. ``late``: where an authenticator leaves the look-up to the claim.
         ``conditions``: what groups demand beside credentials; None: there are no groups. ``slow``: how those
-        are told to wait who fail too often; None: at once.
+        are told to wait who fail too often; None: at once. ``strangers``: where they are counted and
+        recorded; None: here, with ``failures`` and ``slow``.
         """
         self._authenticator = authenticator
         self._enrollments = enrollments
@@ -138,7 +141,7 @@ class RegistrationAuthority:
         self._late = late or NothingLate()
         self._conditions = conditions or Unconditional()
         self._refusals = refusals or FailureBudget(burst=100, per_minute=60)
-        self._strangers = Strangers(audit, clock, failures, slow)
+        self._strangers = strangers or Strangers(audit, clock, failures, slow)
         self._issuing = Issuing(enrollments, authority, on_step)
         self._on_step = on_step
 

@@ -14,7 +14,7 @@ from keyborn.domain.enrollment import Issue
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.issuance import approve
 from keyborn.domain.issued import read_issued
-from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.names import CertificateId, ThingName, key_hash
 from keyborn.domain.profile import CertificateProfile
 from keyborn.domain.token import TokenId
 from keyborn.ports import CertificateAuthority, Enrollments, Entropy
@@ -65,6 +65,19 @@ def propose(
         slot=Slot.CURRENT if permission.renews is None else Slot.SUCCESSOR,
         renews=permission.renews,
     )
+
+
+class RecordedSigner:
+    """Signs for those who decide in other processes; that an intent was recorded, its caller has seen to."""
+
+    def __init__(self, authority: CertificateAuthority) -> None:
+        self._authority = authority
+
+    async def sign(self, intent: Intent, public_key_der: bytes, csr_pem: str) -> bytes:
+        """A leaf's DER for the key whose possession the CSR proved; raises WeakKey for another key."""
+        hashed = key_hash(public_key_der)
+        proved = CertificateRequest(intent.thing, public_key_der, hashed, "", csr_pem, frozenset())
+        return await self._authority.issue(approve(intent, proved))
 
 
 class Issuing:

@@ -44,6 +44,7 @@ from keyborn.ports import (
     Nonces,
     Renewals,
     Sessions,
+    StrangerBook,
     TrustReports,
 )
 from keyborn.service.admission import Admission, FailureBudget, LateRefusals
@@ -101,6 +102,7 @@ class RenewalAuthority:
         pace: FailureBudget | None = None,
         lifetimes: Lifetimes | None = None,
         late: LateRefusals | None = None,
+        strangers: StrangerBook | None = None,
         on_step: StepListener = ignore,
     ) -> None:
         """``failures`` of each address to prove itself; ``refusals`` of what each certificate asks for.
@@ -109,7 +111,8 @@ class RenewalAuthority:
         ``pace``: how often one thing may ask for a successor; each new key stays known for ever.
         ``sessions`` is None where no broker runs beside: then nothing is open. ``quota`` and ``leases`` as
         in ``RegistrationAuthority``: a renewal is signed under the same quota. ``lifetimes`` is None where
-        every thing has the profile's. ``late`` as in ``Strangers``.
+        every thing has the profile's. ``late`` as in ``Strangers``; ``strangers`` as in
+        ``RegistrationAuthority``.
         """
         self._ports = ports
         self._nonces = nonces
@@ -122,7 +125,7 @@ class RenewalAuthority:
         self._refusals = refusals or FailureBudget(burst=60, per_minute=1)
         self._pace = pace or FailureBudget(burst=60, per_minute=1)
         self._lifetimes = lifetimes
-        self._strangers = Strangers(ports.audit, clock, failures, late)
+        self._strangers = strangers or Strangers(ports.audit, clock, failures, late)
         self._issuing = Issuing(ports.enrollments, authority, on_step)
         self._on_step = on_step
 

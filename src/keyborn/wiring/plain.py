@@ -5,12 +5,14 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from keyborn.adapters.ca import EmbeddedAuthority, ShownCertificates
+from keyborn.adapters.ca import ShownCertificates
 from keyborn.domain.errors import AddressUnavailable, InvalidSetting
+from keyborn.http.doorway import BACKLOG, bound
 from keyborn.http.proxies import BehindProxies, Proxies
 from keyborn.http.server import Around, HttpServer
 from keyborn.ports import Clock
@@ -29,9 +31,9 @@ class Front:
         self._place = settings.plain_http
         self._proxies = proxies_of(settings)
 
-    def around(self, authority: EmbeddedAuthority, clock: Clock) -> Around:
+    def around(self, client_ca_pem: Callable[[], str], clock: Clock) -> Around:
         """What lets trusted proxies' word on the caller count for an application, and nobody else's."""
-        verify = ShownCertificates(authority.client_ca_pem, clock).verify
+        verify = ShownCertificates(client_ca_pem, clock).verify
         return lambda app: BehindProxies(app, self._proxies, verify)
 
     async def listen(self, stack: AsyncExitStack, server: HttpServer) -> str:
@@ -41,6 +43,34 @@ class Front:
         where, forget = await listen_plain(server, self._place)
         stack.callback(forget)
         return where
+
+    async def bind(self, stack: AsyncExitStack) -> "BoundPlace | None":
+        """Listen for workers until ``stack`` ends, if that is wanted. Raises AddressUnavailable."""
+        place = self._place
+        if place is None:
+            return None
+        try:
+            if isinstance(place, Path):
+                sockets, shown = [_bind(place)], shown_place(place)
+                stack.callback(_remove, place)
+                sockets[0].listen(BACKLOG)
+            else:
+                sockets = await bound(place.host, place.port)
+                shown = str(Address(*sockets[0].getsockname()[:2]))
+        except OSError as error:
+            detail = error.strerror or str(error)
+            raise AddressUnavailable(address=shown_place(place), detail=detail) from None
+        for each in sockets:
+            stack.callback(each.close)
+        return BoundPlace(sockets, shown)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPlace:
+    """Listening sockets without TLS, and where they are, as settings write it."""
+
+    sockets: Sequence[socket.socket]
+    shown: str
 
 
 def proxies_of(settings: ServerSettings) -> Proxies:

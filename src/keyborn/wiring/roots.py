@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,15 @@ class Listening:
     def certificate(self) -> Path:
         """The file of the service's key and chain."""
         return self._identity.server_chain_path
+
+    def client_ca_pem(self) -> str:
+        """What listeners trust for clients, PEM."""
+        return self._authority.client_ca_pem()
+
+    @property
+    def authority(self) -> EmbeddedAuthority:
+        """As it is now, whatever it was."""
+        return self._authority
 
     def context(self, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
         """A listener's context, whose certificate and trust follow; ``make`` may raise OSError."""
@@ -82,7 +91,7 @@ class FolderRoots:
         entropy: Entropy,
         *,
         passphrase: bytes | None = None,
-        adopt: Callable[[Material], None] = lambda _material: None,
+        adopt: Callable[[Material], Awaitable[None]] | None = None,
     ) -> None:
         """``adopt`` takes over what has changed."""
         self._folder = folder.authority
@@ -109,7 +118,8 @@ class FolderRoots:
         async with self._turn:
             now, passphrase = self._clock.now(), self._passphrase
             material = await asyncio.to_thread(change, self._folder, now=now, passphrase=passphrase)
-            self._adopt(material)
+            if self._adopt is not None:
+                await self._adopt(material)
 
 
 def root_names(rows: Rows) -> Callable[[], RootNames]:

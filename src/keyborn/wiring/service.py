@@ -1,7 +1,7 @@
 """A running service: everything meets here, and nowhere else.
 
-One process holds a data folder: HTTP, certificate authority, registry writer and broker (docs/adr/0008). The
-parts know one another through ports alone, so that workers can move to processes of their own.
+One process, the core, holds a data folder: certificate authority, registry writer and broker. HTTPS is
+answered by workers beside it, or by the core itself (docs/adr/0028): they know one another by ports alone.
 """
 
 import asyncio
@@ -10,64 +10,59 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
-
-from starlette.types import ASGIApp
 
 from keyborn.adapters.broker.gateway import Gateway
 from keyborn.adapters.broker.journal import Journal
-from keyborn.adapters.broker.tls import AWS_ALPN, server_context
+from keyborn.adapters.broker.tls import server_context
 from keyborn.adapters.ca import (
     EmbeddedAuthority,
     FolderNotary,
-    Material,
     ServiceIdentity,
     https_context,
     open_authority,
     service_names,
 )
 from keyborn.adapters.data_folder import DataFolder
-from keyborn.adapters.outbound import HttpsOutbound
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.adapters.system import SystemClock, SystemEntropy
+from keyborn.adapters.workers.calls import Orders
 from keyborn.domain.access_policy.document import DEFAULT_POLICY
 from keyborn.domain.errors import InvalidSetting, KeybornError
 from keyborn.domain.names import NameScope
+from keyborn.domain.token import TokenId
 from keyborn.http.admin import Office, build_admin
-from keyborn.http.app import Service, build_app
-from keyborn.http.bodies import BrokerAddress, MqttFallback, fingerprint_text
+from keyborn.http.app import build_app
+from keyborn.http.bodies import fingerprint_text
+from keyborn.http.dispatch import Dispatch
 from keyborn.http.observing import Observing
 from keyborn.http.protocol import HttpLimits
 from keyborn.http.remote import remote_routes
-from keyborn.http.server import HttpServer
+from keyborn.http.server import Around, HttpServer
 from keyborn.policies import device_policy
-from keyborn.ports import Authenticator, Clock, Entropy, Sessions
+from keyborn.ports import Clock, Entropy, Sessions
 from keyborn.service.admission import LateRefusals
 from keyborn.service.approvals import ApprovalSweeper
 from keyborn.service.audit import AuditOffice
-from keyborn.service.authenticate import OpenEnrollment, TokenAuthenticator
-from keyborn.service.counting import CountingRegistration, CountingRenewal
-from keyborn.service.figures import ENROLL, RENEW
-from keyborn.service.lifetimes import GroupLifetimes
 from keyborn.service.meter import Meter
 from keyborn.service.nonces import MemoryNonces
 from keyborn.service.operators import OperatorDoor
-from keyborn.service.readiness import Readiness
-from keyborn.service.renew import RenewalAuthority, RenewalPorts
 from keyborn.service.saga import StepListener, ignore
 from keyborn.service.sealing import RandomSecrets
 from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.service.watching import Watching
-from keyborn.settings import Address, ServerSettings
+from keyborn.settings import Address, ServerSettings, write_settings
+from keyborn.wiring.crew import Alone, Crew, Listener, core_of, published
+from keyborn.wiring.front import Parts, Place, build_service, new_lines
 from keyborn.wiring.listening import listening as _listening
-from keyborn.wiring.methods import Around, every_method
 from keyborn.wiring.offices import audit_ports, authority_rows, public_url, roots_ports
 from keyborn.wiring.plain import Front
 from keyborn.wiring.roots import FolderRoots, Listening
 from keyborn.wiring.signing import SigningInPlace
 from keyborn.wiring.use_cases import Grouping, Offices, Retention
-from keyborn.wiring.watching import new_lines, new_meter, scraped, watch
+from keyborn.wiring.watching import Here, new_meter, scraped, watch
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
 SWEEP_EVERY = 60.0
@@ -82,10 +77,15 @@ class ServeOptions:
     open_enrollment: bool = False
     passphrase: bytes | None = None
     on_step: StepListener = ignore
+    """Hears nothing of what workers do."""
+    workers: int = 0
+    """Processes that answer HTTPS; 0: this one does."""
     meter: Meter | None = None
     """Where this process counts; None: one of its own."""
     access_log: bool = False
     """Whether each request on the HTTPS listener is a line of the log."""
+    log_format: str = "text"
+    """How workers write theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,112 +216,116 @@ class LocalService:
         gateway: Gateway,
         brokers: _Brokers,
     ) -> Running:
-        path = live.certificate
-        context = live.context(lambda: https_context(path, path, authority.client_ca_pem()))
-        app = build_app(await self._service(authority, brokers, gateway))
-        front = self._front.around(authority, self._clock)
-        server = HttpServer(app, around=lambda inner: front(self._observing(inner)))
-        watching = watch(
-            self._meter, self._registry, self._lines, [server.readings, gateway.readings], self._clock
-        )
+        place = Place(lambda: self._url, self._endpoint(brokers.plain), _fallback(self._settings, brokers))
+        parts = await self._parts(authority, gateway)
+        app = build_app(build_service(parts, self._settings, place))
         stack.push_async_callback(self._tell_calls)  # after the last of them
-        stack.push_async_callback(server.stop)
-        wanted = self._settings.https
-        with _listening(wanted):
-            host, port = await server.listen_tls(wanted.host, wanted.port, context)
-        plain = await self._front.listen(stack, server)
-        self._url = url = public_url(self._settings, Address(host, port))
+        around = self._around(authority)
+        front = await self._listen(stack, app, live, around)
+        self._url = url = public_url(self._settings, front.address)
+        here = Here(self._meter, self._lines, [*front.readers, gateway.readings])
+        watching = watch(here, self._registry, self._clock, front.told)
         metrics = await scraped(stack, watching, self._settings.metrics)
         running = Running(
-            url, authority.root_fingerprint, Address(host, port), brokers.plain, brokers.alpn, plain, metrics
+            url, authority.root_fingerprint, front.address, brokers.plain, brokers.alpn, front.plain, metrics
         )
-        office = self._office(running, gateway, lambda: server.requests, live.adopt, watching)
+        office = self._office(running, gateway, front, watching)
         if self._settings.remote_admin:  # only now is known what the office tells of the listener
             app.add(remote_routes(office, self._door))
+        if isinstance(front, Crew):
+            orders = partial(self._orders, place, parts, front)
+            await stack.enter_async_context(front.working(core_of(parts, self._registry, orders)))
         control = HttpServer(build_admin(office), limits=HttpLimits(send=None))  # a watcher may pause
         stack.push_async_callback(control.stop, 0.5)
         await control.listen_unix(self._folder.bind_control())
         return running
 
-    def _observing(self, app: ASGIApp) -> ASGIApp:
-        return Observing(app, self._meter, access_log=self._options.access_log)
+    def _around(self, authority: EmbeddedAuthority) -> Around:
+        """What each request passes first: proxies are settled, then it is counted."""
+        front = self._front.around(authority.client_ca_pem, self._clock)
+        meter, access_log = self._meter, self._options.access_log
+        return lambda app: front(Observing(app, meter, access_log=access_log))
 
-    async def _service(self, authority: EmbeddedAuthority, brokers: _Brokers, sessions: Sessions) -> Service:
-        around = Around(self._clock, self._nonces, HttpsOutbound())
-        gate, conditions = every_method(self._registry, await self._tokens(), around)
-        registration = CountingRegistration(
-            self._meter,
-            authenticator=gate,
-            enrollments=self._registry,
-            authority=authority,
-            audit=self._registry,
-            clock=self._clock,
-            entropy=self._entropy,
-            profile=self._settings.profile,
-            reserved_names=self._settings.reserved_names,
-            conditions=conditions,
-            admission=self._lines[ENROLL],
-            slow=self._late,
-            on_step=self._options.on_step,
-        )
-        broker = BrokerAddress(
-            endpoint=self._settings.public_host(brokers.plain),
-            port=brokers.plain.port,
-            topic_prefix=self._settings.topic_prefix,
-            roots_pem=authority.roots_pem,
-            chain_pem=authority.chain_pem,
-            fallback=_fallback(self._settings, brokers),
-        )
-        readiness = Readiness(self._registry.prove_writable, self._clock)
-        renewal = self._renewal(authority, sessions)
-        return Service(registration, broker, readiness.check, renewal, lambda: self._url, self._nonces)
+    async def _listen(
+        self, stack: AsyncExitStack, app: Dispatch, live: Listening, around: Around
+    ) -> "Crew | Alone":
+        """Bind the addresses; with workers nobody answers there before they do."""
+        wanted, path = self._settings.https, live.certificate
+        if self._options.workers:
+            with _listening(wanted):
+                listener = await Listener.bind(wanted.host, wanted.port)
+            stack.callback(listener.close)
+            plain = await self._front.bind(stack)
+            return Crew(app, listener, live, self._options.workers, plain)
+        server = HttpServer(app, around=around)
+        context = live.context(lambda: https_context(path, path, live.client_ca_pem()))
+        stack.push_async_callback(server.stop)
+        with _listening(wanted):
+            bound = await server.listen_tls(wanted.host, wanted.port, context)
+        return Alone(server, Address(*bound), live, await self._front.listen(stack, server))
 
-    def _renewal(self, authority: EmbeddedAuthority, sessions: Sessions) -> RenewalAuthority:
-        """Renewals have slots of their own: a crowd of newcomers keeps no device from renewing."""
-        registry = self._registry
-        return CountingRenewal(
-            self._meter,
-            RenewalPorts(registry, registry, registry, registry, registry),
+    def _orders(self, place: Place, parts: Parts, crew: Crew) -> Orders:
+        """What a worker that begins now is told."""
+        assert isinstance(parts.authority, EmbeddedAuthority)
+        return Orders(
+            data=str(self._folder.path.absolute()),
+            settings=write_settings(self._settings),
+            url=self._url,
+            broker=place.broker,
+            fallback=place.fallback,
+            published=published(parts.authority),
+            share=self._options.workers,
+            shared_token=parts.shared_token,
+            verbose=_log.isEnabledFor(logging.INFO),
+            log_format=self._options.log_format,
+            access_log=self._options.access_log,
+            plain=crew.plain_count,
+        )
+
+    def _endpoint(self, broker: Address) -> tuple[str, int]:
+        return self._settings.public_host(broker), broker.port
+
+    async def _parts(self, authority: EmbeddedAuthority, sessions: Sessions) -> Parts:
+        return Parts(
+            registry=self._registry,
+            reports=self._registry,
             authority=authority,
             nonces=self._nonces,
+            sessions=sessions,
             clock=self._clock,
             entropy=self._entropy,
-            profile=self._settings.profile,
-            sessions=sessions,
-            admission=self._lines[RENEW],
-            lifetimes=GroupLifetimes(registry, registry),
+            prove_writable=self._registry.prove_writable,
             late=self._late,
+            meter=self._meter,
+            lines=self._lines,
+            shared_token=await self._shared_token(),
             on_step=self._options.on_step,
         )
 
-    async def _tokens(self) -> Authenticator:
-        tokens = TokenAuthenticator(self._registry)
+    async def _shared_token(self) -> TokenId | None:
         if not self._options.open_enrollment:
-            return tokens
+            return None
         if not self._settings.https.is_loopback:
             raise InvalidSetting(setting="--open-enrollment", detail="it goes with a loopback address only")
         shared = await self._offices.tokens(lambda: ("", b"")).create(
             OPEN_ENROLLMENT, actor="open-enrollment"
         )
         _log.warning("open enrolment for an hour: anybody on this machine may enrol up to 100 things")
-        return OpenEnrollment(self._registry, shared.token.id, tokens)
+        return shared.token.id
 
     def _office(
-        self,
-        running: Running,
-        sessions: Sessions,
-        requests: Callable[[], int],
-        adopt: Callable[[Material], None],
-        watching: Watching,
+        self, running: Running, sessions: Sessions, front: "Crew | Alone", watching: Watching
     ) -> Office:
         folder, passphrase = self._folder, self._options.passphrase
-        keeper = FolderRoots(folder, self._clock, self._entropy, passphrase=passphrase, adopt=adopt)
+        keeper = FolderRoots(folder, self._clock, self._entropy, passphrase=passphrase, adopt=front.adopt)
         return self._offices.office(
             sessions,
             trust=lambda: (running.url, running.fingerprint()),
             authorities=lambda: authority_rows(folder),
             about=lambda: (
-                about_row(running) | {"remoteAdmin": self._settings.remote_admin, "requests": requests()}
+                about_row(running)
+                | {"remoteAdmin": self._settings.remote_admin, "workers": self._options.workers}
+                | {"requests": front.requests}
             ),
             roots=roots_ports(folder, self._registry, keeper, self._clock),
             audit=self._audit,
@@ -382,12 +386,12 @@ class LocalService:
             await asyncio.sleep(SWEEP_EVERY)
 
 
-def _fallback(settings: ServerSettings, brokers: _Brokers) -> MqttFallback | None:
+def _fallback(settings: ServerSettings, brokers: _Brokers) -> int | None:
     """The second port, as devices are told; nothing for one that the endpoint's name does not lead to."""
     plain, second = brokers.plain, brokers.alpn
     if second is None or settings.public_host(second) != settings.public_host(plain):
         return None
-    return MqttFallback(second.port, AWS_ALPN)
+    return second.port
 
 
 def about_row(running: Running) -> dict[str, Any]:

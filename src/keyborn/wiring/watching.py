@@ -1,16 +1,18 @@
 """What a running service tells of itself, and where it is told."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 
 from keyborn.adapters.process import process_readings
 from keyborn.adapters.sql import SqliteRegistry
+from keyborn.adapters.workers.calls import Told
 from keyborn.http.metrics import build_metrics
 from keyborn.http.protocol import HttpLimits
 from keyborn.http.server import HttpServer
 from keyborn.ports import Clock
 from keyborn.service.admission import Admission
-from keyborn.service.figures import COUNTED, ENROLL, RENEW, Readings
+from keyborn.service.figures import COUNTED, Readings
 from keyborn.service.meter import Meter, Snapshot
 from keyborn.service.watching import Reader, Watching
 from keyborn.settings import Address
@@ -24,30 +26,44 @@ def new_meter() -> Meter:
     return Meter(COUNTED)
 
 
-def new_lines() -> dict[str, Admission]:
-    """Where enrolments and renewals wait, by ``keyborn_admission_waiting``'s label."""
-    return {ENROLL: Admission(), RENEW: Admission()}
+@dataclass(frozen=True, slots=True)
+class Here:
+    """What this process counts by itself."""
+
+    meter: Meter
+    lines: Mapping[str, Admission]
+    readers: Sequence[Reader]
+    """Of its listeners."""
 
 
 def watch(
-    meter: Meter,
-    registry: SqliteRegistry,
-    lines: Mapping[str, Admission],
-    readers: Sequence[Reader],
-    clock: Clock,
+    here: Here, registry: SqliteRegistry, clock: Clock, others: Callable[[], Awaitable[Sequence[Told]]]
 ) -> Watching:
-    """All figures of one process; ``readers``: of its listeners."""
+    """All figures of a service; ``others``: what its workers have counted."""
+    heard: list[Told] = []
 
     async def _snapshots() -> Iterable[Snapshot]:
-        return [meter.snapshot()]
+        heard[:] = await others()
+        return [here.meter.snapshot(), *(each.snapshot for each in heard)]
 
-    sources = [
-        lambda: _registry_readings(registry),
-        lambda: _line_readings(lines),
-        *readers,
-        process_readings,
-    ]
-    return Watching(_snapshots, sources, registry, clock)
+    def _added() -> Readings:
+        own = [line_readings(here.lines), *(read() for read in here.readers)]
+        return _sum([*own, *(each.readings for each in heard)])
+
+    return Watching(
+        _snapshots, [lambda: _registry_readings(registry), _added, process_readings], registry, clock
+    )
+
+
+def _sum(readings: Iterable[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """What several processes say of the same figures, added up."""
+    total: dict[str, dict[str, float]] = {}
+    for reading in readings:
+        for name, numbers in reading.items():
+            cells = total.setdefault(name, {})
+            for label, number in numbers.items():
+                cells[label] = cells.get(label, 0) + number
+    return total
 
 
 async def scraped(stack: AsyncExitStack, watching: Watching, wanted: Address | None) -> Address | None:
@@ -63,7 +79,8 @@ async def scraped(stack: AsyncExitStack, watching: Watching, wanted: Address | N
         return Address(*await server.listen_loopback(wanted.host, wanted.port))
 
 
-def _line_readings(lines: Mapping[str, Admission]) -> Readings:
+def line_readings(lines: Mapping[str, Admission]) -> dict[str, dict[str, float]]:
+    """How many wait in each line."""
     return {"keyborn_admission_waiting": {name: line.waiting for name, line in lines.items()}}
 
 

@@ -16,7 +16,6 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 import reference
-from keyborn.cli.log_lines import JsonLines, TextLines
 from keyborn.domain.errors import CredentialRefused
 from keyborn.http import openapi, problems
 from keyborn.http.admin import build_admin
@@ -25,6 +24,7 @@ from keyborn.http.request_mark import current
 from keyborn.service import figures
 from keyborn.service.figures import COUNTED
 from keyborn.service.meter import Meter
+from keyborn.wiring.log_lines import JsonLines, TextLines
 
 ID = re.compile(r"[0-9a-f]{16}")
 CANARY = "canary-0815"

@@ -45,6 +45,7 @@ _NOT_OURS_TO_RUN = (
     "adapters/data_folder.py",
     "adapters/memory",
     "adapters/sql",
+    "adapters/workers",
     "adapters/aws/bytecode.py",
     "adapters/aws/function.lock",
     "adapters/aws/models.py",
@@ -55,14 +56,20 @@ _NOT_OURS_TO_RUN = (
     "cli",
     "device",
     "http/admin",
+    "http/descriptors.py",
+    "http/forwarding.py",
     "http/protocol.py",
     "http/server.py",
     "settings.py",
     "testing",
     "wiring/aws_office.py",
     "wiring/aws_stack.py",
+    "wiring/crew.py",
+    "wiring/front.py",
     "wiring/offices.py",
+    "wiring/roots.py",
     "wiring/service.py",
+    "wiring/worker.py",
 )
 """Parts of Keyborn that no function runs, by how their paths begin."""
 _SERVICES = frozenset({"dynamodb", "iot", "iot-data"})

@@ -92,6 +92,10 @@ class EmbeddedAuthority:
         """Roots and device intermediates, PEM: what a server trusts for clients, chain sent or not."""
         return self.roots_pem() + "".join(map(_pem, self._intermediates()))
 
+    def intermediates_pem(self) -> tuple[str, ...]:
+        """The device intermediates, each as PEM; the one that issues first."""
+        return tuple(map(_pem, self._intermediates()))
+
     def _intermediates(self) -> list[x509.Certificate]:
         """The device intermediates, the one that issues first."""
         others = (self._introduced, self._outgoing)

@@ -15,7 +15,7 @@ def log_to_stderr(form: str, level: int, *, access: bool) -> None:
     handler.setFormatter(JsonLines() if form == "json" else TextLines())
     logging.basicConfig(handlers=[handler], level=level)
     if access:
-        from keyborn.http.observing import ACCESS
+        from keyborn.http.observing import ACCESS  # noqa: PLC0415 - for help alone nothing of it is needed
 
         logging.getLogger(ACCESS).setLevel(logging.INFO)
 
@@ -56,7 +56,7 @@ class JsonLines(logging.Formatter):
 
 def _request() -> str:
     """The id of the request in whose course something is logged; empty outside of one."""
-    from keyborn.http.request_mark import current
+    from keyborn.http.request_mark import current  # noqa: PLC0415 - as above
 
     mark = current.get()
     return "" if mark is None else mark.id

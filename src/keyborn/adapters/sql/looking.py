@@ -1,0 +1,57 @@
+"""The registry as another process reads it: look-ups by key, past the writer, and nothing that writes.
+
+SQLite's write-ahead log lets any number of processes read what has been committed while one writes.
+"""
+
+from pathlib import Path
+
+from keyborn.adapters.sql import grouping, rows
+from keyborn.adapters.sql.reads import Reader
+from keyborn.domain.approval import Approval, ApprovalId
+from keyborn.domain.certificate import Certificate
+from keyborn.domain.group import GroupDocument
+from keyborn.domain.names import CertificateId, GroupName, KeyHash, ThingName
+from keyborn.domain.registered import RegisteredKey
+from keyborn.domain.thing import Thing
+from keyborn.domain.token import EnrollmentToken, TokenId
+
+
+class LookingRegistry:
+    """What requests of devices read of a registry that somebody else keeps; its connection cannot write."""
+
+    def __init__(self, path: Path) -> None:
+        """Touches no file yet."""
+        self._lookups = Reader(path)
+
+    def open(self) -> None:
+        """Connect; raises sqlite3.Error. Whoever keeps the registry has opened it before."""
+        self._lookups.open()
+
+    def close(self) -> None:
+        """Disconnect. Repeating is harmless."""
+        self._lookups.close()
+
+    async def find(self, token: TokenId) -> EnrollmentToken | None:
+        """See ``Tokens.find``."""
+        found = self._lookups.one(rows.token_use, rows.TOKENS + "WHERE id = ?", token)
+        return None if found is None else found.token
+
+    async def thing(self, name: ThingName) -> Thing | None:
+        """See ``Fleet.thing``."""
+        return self._lookups.one(rows.thing, rows.THINGS + "WHERE name = ?", name)
+
+    async def certificate(self, certificate: CertificateId) -> Certificate | None:
+        """See ``DeviceDirectory.certificate``."""
+        return self._lookups.one(rows.certificate, rows.CERTIFICATES + "WHERE id = ?", certificate)
+
+    async def group(self, name: GroupName) -> GroupDocument | None:
+        """See ``Groups.group``."""
+        return self._lookups.one(grouping.group, grouping.GROUPS + "WHERE name = ?", name)
+
+    async def registered(self, key: KeyHash) -> RegisteredKey | None:
+        """See ``RegisteredKeys.registered``."""
+        return self._lookups.one(grouping.registered, grouping.REGISTERED + "WHERE key_hash = ?", key)
+
+    async def approval(self, approval: ApprovalId) -> Approval | None:
+        """See ``Approvals.approval``."""
+        return self._lookups.one(grouping.read_approval, grouping.APPROVALS + "WHERE id = ?", approval)

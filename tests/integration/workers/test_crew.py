@@ -1,0 +1,138 @@
+"""A served crew of two: what holds when one of them, or the core, goes in whatever way."""
+
+import json
+import os
+import signal
+import socket
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from keyborn.cli.console import ask
+from support.crew import Load, is_worker, loaded, sockets_of, until, worker_pids
+from support.csr_make import make_csr
+from support.server import Server, running
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with running(tmp_path, "--workers", "2") as server:
+        yield server
+
+
+def active_ids(server: Server) -> set[str]:
+    with closing(sqlite3.connect(f"file:{server.data / 'registry.db'}?mode=ro", uri=True)) as database:
+        return {row[0] for row in database.execute("SELECT id FROM certificates WHERE status = 'active'")}
+
+
+def given_ids(load: Load) -> set[str]:
+    return {json.loads(body)["certificateId"] for body in load.given.values()}
+
+
+def test_two_workers_answer_and_share_a_burst_of_connections(server: Server) -> None:
+    workers = worker_pids(server)
+    assert len(workers) == 2
+    before = [sockets_of(pid) for pid in workers]
+    context, held = server.context(), []
+    for _ in range(60):
+        plain = socket.create_connection(server.address, 10)
+        held.append(context.wrap_socket(plain, server_hostname=server.address[0]))
+    taken = [sockets_of(pid) - old for pid, old in zip(workers, before, strict=True)]
+    for each in held:
+        each.close()
+    assert sum(taken) == 60
+    assert min(taken) >= 60 * 0.2, taken  # one after the other: nobody is left out
+
+
+def test_the_row_of_the_service_tells_of_workers_and_of_all_their_answers(server: Server) -> None:
+    assert server.about["workers"] == 2
+    before = ask(server.data, "GET", "/v1/about")["requests"]
+    for _ in range(10):
+        assert server.request("GET", "/healthz").status == 200
+    assert ask(server.data, "GET", "/v1/about")["requests"] == before + 10
+
+
+def test_the_passphrase_of_the_authority_never_reaches_a_worker(tmp_path: Path) -> None:
+    environment = {"KEYBORN_CA_PASSPHRASE": "open sesame"}
+    server = Server(tmp_path / "data", tmp_path / "log", ("--workers", "1"), environment=environment)
+    try:
+        server.start()
+        (worker,) = worker_pids(server)
+        assert server.request("GET", "/readyz").status == 200
+        assert b"sesame" not in Path(f"/proc/{worker}/environ").read_bytes()
+        names = [str(each.readlink()) for each in Path(f"/proc/{worker}/fd").iterdir()]
+        assert not [name for name in names if "/ca/" in name]
+    finally:
+        server.stop()
+
+
+def test_a_worker_that_is_killed_under_load_is_replaced_and_nothing_is_lost(server: Server) -> None:
+    victim, other = worker_pids(server)
+    with loaded(server) as load:
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: len(worker_pids(server)) == 2 and victim not in worker_pids(server))
+        known = len(load.given)
+        until(lambda: len(load.given) > known + 10)
+    assert other in worker_pids(server)
+    assert load.half == 0
+    assert set(load.refused) <= {503}
+    assert given_ids(load) <= active_ids(server)
+    until(lambda: _readable(server))
+
+
+def _readable(server: Server) -> bool:
+    return server.request("GET", "/readyz").status == 200
+
+
+def test_when_the_core_is_killed_its_workers_go(server: Server) -> None:
+    workers = worker_pids(server)
+    with loaded(server) as load:
+        server.kill()
+        took = until(lambda: not any(map(is_worker, workers)))
+    assert took < 2
+    assert load.half == 0
+    assert given_ids(load) <= active_ids(server)
+    server.start()
+    assert len(worker_pids(server)) == 2
+    assert given_ids(load) <= active_ids(server)
+
+
+def test_a_stop_under_load_gives_whole_answers_or_none(server: Server) -> None:
+    workers = worker_pids(server)
+    with loaded(server) as load:
+        assert server.stop() == 0
+        assert not any(map(is_worker, workers))
+    assert load.half == 0
+    assert given_ids(load) <= active_ids(server)
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_everybody_is_for_the_core(server: Server, number: int) -> None:
+    assert server.process is not None
+    for worker in worker_pids(server):
+        os.kill(worker, number)
+    secret, (_, csr) = server.token(thing="lamp")["secret"], make_csr("lamp")
+    assert server.enroll("lamp", csr, secret).status == 201
+    assert all(map(is_worker, worker_pids(server)))
+    server.process.send_signal(number)
+    assert server.process.wait(10) == 0
+
+
+def test_a_worker_that_stands_still_is_replaced_when_the_root_changes(server: Server) -> None:
+    victim, _ = worker_pids(server)
+    os.kill(victim, signal.SIGSTOP)
+    ask(server.data, "POST", "/v1/roots/next")
+    until(lambda: victim not in worker_pids(server) and len(worker_pids(server)) == 2)
+    bundles = {server.request("GET", "/v1/trust-bundle").body for _ in range(8)}
+    assert [body.count(b"BEGIN CERTIFICATE") for body in bundles] == [2]
+
+
+def test_everything_in_one_process(tmp_path: Path) -> None:
+    with running(tmp_path, "--workers", "0") as server:
+        assert worker_pids(server) == []
+        assert server.request("GET", "/readyz").status == 200
+        assert server.about["workers"] == 0
