@@ -32,6 +32,8 @@ class Server:
     """Beside this process's own."""
     about: dict[str, Any] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    workers: int | None = 1
+    """One crosses every line between processes, at half the start of two; None: as the service has it."""
     _context: ssl.SSLContext | None = None
 
     def start(self) -> "Server":
@@ -52,6 +54,8 @@ class Server:
             "--verbose",
             *self.words,
         ]
+        if self.workers is not None and "--workers" not in self.words:
+            words += ["--workers", str(self.workers)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 words,

@@ -11,6 +11,7 @@ import logging
 import os
 import signal
 import socket
+import sqlite3
 import ssl
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ from keyborn.adapters.workers.remote import (
     RemoteStrangers,
 )
 from keyborn.adapters.workers.tally import Tally
+from keyborn.domain.errors import KeybornError
 from keyborn.http.app import build_app
 from keyborn.http.descriptors import OutOfDescriptors
 from keyborn.http.forwarding import forwarding
@@ -194,7 +196,11 @@ async def _run(line: int, tally: int, listeners: Sequence[int]) -> None:
     counted = Tally(tally)
     os.close(tally)
     worker = Worker([socket.socket(fileno=each) for each in listeners], counted)
-    await worker.run(socket.socket(fileno=line))
+    try:
+        await worker.run(socket.socket(fileno=line))
+    except (KeybornError, OSError, sqlite3.Error) as trouble:
+        _log.error("a worker cannot begin: %s", trouble)
+        os._exit(1)
     os._exit(0)  # the core is gone or has said so: nothing here is worth finishing
 
 
