@@ -22,8 +22,8 @@ _SUSPENDED = (
     " CROSS JOIN certificates c ON c.id = a.certificate"
     " WHERE t.status = 'suspended' AND t.status <> 'active' AND c.status = 'inactive'"
 )
-"""Inactive certificates are those of open intents, and those of suspended things. CROSS JOIN begins with these:
-SQLite would begin with the certificates, of whose number it knows nothing."""
+"""Inactive certificates are those of open intents, and those of suspended things. CROSS JOIN begins with
+these: SQLite would begin with the certificates, of whose number it knows nothing."""
 _DAYS_LEFT = (
     "SELECT day - ?, certificates FROM certificate_counts "
     "WHERE status = 'active' AND day >= ? AND certificates > 0 ORDER BY day"
