@@ -18,7 +18,8 @@ from keyborn.cli.console import ask
 
 _SECONDS = {1: 1.0, 32: 2.0}
 """How long so many clients enroll, in each round."""
-_MOST = {1: 400, 32: 1_500}
+_MOST = {1: 1_000, 32: 3_000}
+_WARMUP = 0.2
 """Enrolments a second that there are devices for."""
 _CALLS = 60
 _STARTS = 3
@@ -93,7 +94,7 @@ def _starts(folder: Path) -> list[float]:
 
 def _round(running: Sequence[Served], number: int) -> None:
     for clients, seconds in _SECONDS.items():
-        count = int(_MOST[clients] * seconds)
+        count = int(_MOST[clients] * (seconds + _WARMUP))
         first = (number * len(_SECONDS) + list(_SECONDS).index(clients)) * 10_000
         devices = [make_device(first + each) for each in range(count)]
         for one in running if number % 2 else [*running][::-1]:
@@ -104,7 +105,7 @@ def _round(running: Sequence[Served], number: int) -> None:
                 tls=True,
                 fresh=False,
                 clients=clients,
-                warmup=0.2,
+                warmup=_WARMUP,
                 seconds=seconds,
             )
             raw = Driver(plan, requests).run()
