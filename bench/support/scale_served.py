@@ -114,8 +114,11 @@ def _round(running: Sequence[Served], number: int) -> None:
             one.note(f"enrolment, {who}: p50 ms", statistics.median(inside) * 1e3)
             one.note(f"enrolment, {who}: server CPU µs each", raw.load.server * 1e6 / len(inside))
     for name, call in _calls(number).items():
-        for one in running:
-            _timed(one, name, call)
+        for each in range(_CALLS):
+            for one in running:
+                begun = time.perf_counter()
+                call(one, each)
+                one.note(name, (time.perf_counter() - begun) * 1e3)
 
 
 def _calls(number: int) -> dict[str, Callable[[Served, int], object]]:
@@ -139,13 +142,6 @@ def _calls(number: int) -> dict[str, Callable[[Served, int], object]]:
 def _name(one: Served, number: int) -> str:
     """Names spread over the whole registry."""
     return fleet.record(number * (one.size // 1000) % one.size).name
-
-
-def _timed(one: Served, name: str, call: Callable[[Served, int], object]) -> None:
-    for each in range(_CALLS):
-        begun = time.perf_counter()
-        call(one, each)
-        one.note(name, (time.perf_counter() - begun) * 1e3)
 
 
 def _resident(pid: int) -> float:
