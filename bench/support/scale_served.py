@@ -19,7 +19,8 @@ from keyborn.cli.console import ask
 
 _SECONDS = {1: 1.0, 32: 2.0}
 """How long so many clients enroll, in each round."""
-_MOST = {1: 400, 32: 1_500}
+_MOST = {1: 1_000, 32: 3_000}
+_WARMUP = 0.2
 """Enrolments a second that there are devices for."""
 _CALLS = 60
 _STARTS = 3
@@ -94,7 +95,7 @@ def _starts(folder: Path) -> list[float]:
 
 def _round(running: Sequence[Served], number: int) -> None:
     for clients, seconds in _SECONDS.items():
-        count = int(_MOST[clients] * seconds)
+        count = int(_MOST[clients] * (seconds + _WARMUP))
         first = (number * len(_SECONDS) + list(_SECONDS).index(clients)) * 10_000
         devices = [make_device(first + each) for each in range(count)]
         for one in running if number % 2 else [*running][::-1]:
@@ -105,7 +106,7 @@ def _round(running: Sequence[Served], number: int) -> None:
                 tls=True,
                 fresh=False,
                 clients=clients,
-                warmup=0.2,
+                warmup=_WARMUP,
                 seconds=seconds,
             )
             raw = Driver(plan, requests).run()
@@ -114,8 +115,11 @@ def _round(running: Sequence[Served], number: int) -> None:
             one.note(f"enrolment, {who}: p50 ms", statistics.median(inside) * 1e3)
             one.note(f"enrolment, {who}: server CPU µs each", raw.load.server * 1e6 / len(inside))
     for name, call in _calls(number).items():
-        for one in running:
-            _timed(one, name, call)
+        for each in range(_CALLS):
+            for one in running:
+                begun = time.perf_counter()
+                call(one, each)
+                one.note(name, (time.perf_counter() - begun) * 1e3)
 
 
 def _calls(number: int) -> dict[str, Callable[[Served, int], object]]:
@@ -139,13 +143,6 @@ def _calls(number: int) -> dict[str, Callable[[Served, int], object]]:
 def _name(one: Served, number: int) -> str:
     """Names spread over the whole registry."""
     return fleet.record(number * (one.size // 1000) % one.size).name
-
-
-def _timed(one: Served, name: str, call: Callable[[Served, int], object]) -> None:
-    for each in range(_CALLS):
-        begun = time.perf_counter()
-        call(one, each)
-        one.note(name, (time.perf_counter() - begun) * 1e3)
 
 
 def _resident(pid: int) -> float:

@@ -2,7 +2,7 @@
 
 import click
 
-from keyborn.cli.desk import Desk, desk_options
+from keyborn.cli.desk import Desk, service_options
 from keyborn.cli.output import json_option, show
 
 _KINDS = ("certificates", "redemptions", "approvals")
@@ -17,7 +17,7 @@ _KINDS = ("certificates", "redemptions", "approvals")
     help="What ended more than so many days ago.  [default: retention_days of server.toml]",
 )
 @click.option("--dry-run", is_flag=True, help="Remove nothing: say how much it would be.")
-@desk_options
+@service_options
 @json_option
 def prune(*, days: int | None, dry_run: bool, desk: Desk, as_json: bool) -> None:
     """Forget expired certificates that no thing holds, redemptions of expired tokens, expired requests.

@@ -84,7 +84,7 @@ def list_things(  # one parameter per option
 @desk_options
 @json_option
 def show_thing(*, name: str, desk: Desk, as_json: bool) -> None:
-    """Show one thing and every certificate it ever had.
+    """Show one thing and every certificate of it that is kept.
 
     Example: keyborn thing show sensor-1
     """

@@ -16,7 +16,7 @@ EVERYTHING = Search()
 
 @dataclass(frozen=True, slots=True)
 class ThingReport:
-    """A thing with every certificate it ever had."""
+    """A thing with every certificate of it that is kept."""
 
     thing: Thing
     certificates: Sequence[Certificate]

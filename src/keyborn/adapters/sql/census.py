@@ -14,14 +14,16 @@ _THINGS = (
     "SELECT 'claimed', count(*) FROM things WHERE status = 'claimed' AND status <> 'active'"
 )
 _CERTIFICATES = "SELECT status, sum(certificates) FROM certificate_counts GROUP BY status"
-INACTIVE = (
-    "SELECT (SELECT count(*) FROM intents i"
-    " JOIN certificates c ON c.intent = i.id WHERE c.status = 'inactive')"
-    " + (SELECT count(*) FROM things t JOIN attachments a ON a.thing = t.name"
-    " JOIN certificates c ON c.id = a.certificate"
-    " WHERE t.status = 'suspended' AND t.status <> 'active' AND c.status = 'inactive')"
+_STAGED = (
+    "SELECT count(*) FROM intents i CROSS JOIN certificates c ON c.intent = i.id WHERE c.status = 'inactive'"
 )
-"""Those of open intents, and those of suspended things; there are no others."""
+_SUSPENDED = (
+    "SELECT count(*) FROM things t CROSS JOIN attachments a ON a.thing = t.name"
+    " CROSS JOIN certificates c ON c.id = a.certificate"
+    " WHERE t.status = 'suspended' AND t.status <> 'active' AND c.status = 'inactive'"
+)
+"""Inactive certificates are those of open intents, and those of suspended things. CROSS JOIN begins with
+these: SQLite would begin with the certificates, of whose number it knows nothing."""
 _DAYS_LEFT = (
     "SELECT day - ?, certificates FROM certificate_counts "
     "WHERE status = 'active' AND day >= ? AND certificates > 0 ORDER BY day"
@@ -33,10 +35,10 @@ _DAY = 86_400_000
 def take(ask: Ask, at: int) -> Census:
     """See ``Censuses.census``; every answer of ``ask`` is of the same moment. ``at`` in milliseconds."""
     today = at // _DAY
-    ((inactive,),) = ask(INACTIVE)
+    ((staged,),), ((suspended,),) = ask(_STAGED), ask(_SUSPENDED)
     return Census(
         {ThingStatus(status): count for status, count in ask(_THINGS)},
         {CertificateStatus(status): count for status, count in ask(_CERTIFICATES)}
-        | {CertificateStatus.INACTIVE: inactive},
+        | {CertificateStatus.INACTIVE: staged + suspended},
         {int(days): count for days, count in ask(_DAYS_LEFT, today, today)},
     )
