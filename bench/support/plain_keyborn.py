@@ -11,8 +11,9 @@ import ssl
 import sys
 
 from keyborn.cli.main import main
-from keyborn.http.server import HttpServer
-from keyborn.wiring import crew, service, worker
+from keyborn.http.server import Around, HttpServer
+from keyborn.wiring import crew, plain, service, worker
+from keyborn.wiring.plain import Front
 
 _BACKLOG = 4096
 _AS_WORKER = "--as-worker"
@@ -33,6 +34,12 @@ class PlainServer(HttpServer):
         self._listening = asyncio.ensure_future(self.listen_shared_plain(sock))
 
 
+def _nothing_before(_front: Front, *_parts: object) -> Around:
+    """Without TLS nobody but a proxy would be answered; here everybody is."""
+    return lambda app: app
+
+
+vars(plain)["Front"].around = _nothing_before
 for module in (service, worker):
     vars(module)["HttpServer"] = PlainServer  # the one part that is exchanged, in spawned processes too
 
