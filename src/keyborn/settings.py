@@ -74,6 +74,8 @@ class ServerSettings:
     device_certificate_days: int = DEFAULT_DEVICE_LIFETIME.days
     remote_admin: bool = True
     """Whether operators elsewhere reach their routes on the HTTPS listener, with an API key."""
+    revocation_mirror: str = ""
+    """A second copy of what was revoked, beside ``revocations.log``: a file on another disk."""
 
     @property
     def profile(self) -> CertificateProfile:
@@ -119,6 +121,7 @@ def write_settings(settings: ServerSettings) -> str:
     lines += [f"topic_prefix = {_quoted(settings.topic_prefix)}"]
     lines += [f"device_certificate_days = {settings.device_certificate_days}"]
     lines += [f"remote_admin = {_quoted(settings.remote_admin)}"]
+    lines += [f"revocation_mirror = {_quoted(settings.revocation_mirror)}"]
     return "\n".join(["# Settings of keyborn serve; options on the command line win.", *lines, ""])
 
 
@@ -174,6 +177,13 @@ def _url(value: object, name: str) -> str:
         raise InvalidSetting(setting=name, detail="it takes https://host[:port]") from None
 
 
+def _place(value: object, name: str) -> str:
+    text = _text(value, name)
+    if text and (not Path(text).is_absolute() or "\0" in text):
+        raise InvalidSetting(setting=name, detail="it takes the absolute path of a file")
+    return text
+
+
 _READERS = {
     "https": _address,
     "mqtt": _address,
@@ -183,4 +193,5 @@ _READERS = {
     "topic_prefix": _prefix,
     "device_certificate_days": _days,
     "remote_admin": _truth,
+    "revocation_mirror": _place,
 }

@@ -9,7 +9,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -56,7 +56,13 @@ from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.settings import Address, ServerSettings
 from keyborn.wiring.methods import Around, every_method
-from keyborn.wiring.offices import audit_ports, authority_rows, public_url, roots_ports
+from keyborn.wiring.offices import (
+    audit_ports,
+    authority_rows,
+    public_url,
+    revocation_mirror,
+    roots_ports,
+)
 from keyborn.wiring.roots import FolderRoots, Listening
 from keyborn.wiring.use_cases import Grouping, Offices
 
@@ -106,6 +112,7 @@ class LocalService:
         self._clock: Clock = SystemClock()
         self._entropy: Entropy = SystemEntropy()
         self._registry = SqliteRegistry(folder.registry)
+        self._mirror = revocation_mirror(folder, settings)
         self._nonces = MemoryNonces(self._clock, self._entropy)
         self._late = LateRefusals()
         self._offices = Offices(
@@ -136,6 +143,7 @@ class LocalService:
         async with AsyncExitStack() as stack:
             await self._registry.open()
             stack.push_async_callback(self._registry.close)
+            await self._mirror.open()
             await self._offices.policies(None).ship(
                 DEFAULT_POLICY, device_policy(self._settings.topic_prefix)
             )
@@ -277,7 +285,7 @@ class LocalService:
     ) -> Office:
         folder, passphrase = self._folder, self._options.passphrase
         keeper = FolderRoots(folder, self._clock, self._entropy, passphrase=passphrase, adopt=adopt)
-        return self._offices.office(
+        office = self._offices.office(
             sessions,
             trust=lambda: (running.url, running.fingerprint()),
             authorities=lambda: authority_rows(folder),
@@ -287,6 +295,7 @@ class LocalService:
             roots=roots_ports(folder, self._registry, keeper, self._clock),
             audit=self._audit,
         )
+        return replace(office, mirror=self._mirror)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         self._tasks.append(asyncio.ensure_future(work))
@@ -324,6 +333,7 @@ class LocalService:
                 if forgotten := await approvals.sweep():
                     _log.info("forgot %d requests that had expired", forgotten)
                 await self._door.book.tell(self._clock.now())
+                await self._mirror.keep()  # what no operator waits for: keys that renewals have retired
             except KeybornError as trouble:
                 _log.warning("the sweeper will try again: %s", trouble)
             await self._vouch()
