@@ -224,6 +224,22 @@ def folder_option(name: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
     return _decorate
 
 
+def no_stack(refusal: Callable[[], KeybornError]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """For a command with ``--data``: it refuses where a stack on AWS is meant."""
+
+    def _decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @wraps(command)
+        def _here(*, stack: str | None, **more: Any) -> R:  # noqa: ANN401 - click's
+            if stack is not None and _source("stack") >= _source("data"):
+                raise refusal()
+            return command(**more)
+
+        hidden = click.option("--aws", "stack", hidden=True, envvar="KEYBORN_AWS_STACK")
+        return hidden(_here)
+
+    return _decorate
+
+
 @dataclass(frozen=True, slots=True)
 class Elsewhere:
     """What the command line says of a service elsewhere."""

@@ -1,8 +1,8 @@
 """What must never be undone: the acts, and the lines of the copy that is kept of them outside the registry.
 
-A copy is text. The first line names the registry, each later one is one act, and each ends in a SHA-256 over the
-line before it and its own words: so a line that was torn, changed, left out or put elsewhere does not fit. What a
-crash leaves is the acts up to the tear, and never an act that was none.
+A copy is text. The first line names the registry, each later one is one act, and each ends in a SHA-256 over
+that of the line before it and its own words: so a line that was torn, changed, left out or put elsewhere does
+not fit. What a crash leaves is the acts up to the tear, and never an act that was none.
 """
 
 import hashlib
@@ -103,7 +103,7 @@ class MirrorReader:
         self._line = 0
 
     def read(self, lines: Iterable[bytes]) -> Iterable[Act]:
-        """Every act up to a tear at the end. Raises MirrorDamaged for a line that does not fit, and is no tear.
+        """Every act up to a tear at the end. Raises MirrorDamaged for a line that does not fit.
 
         A tear is an unfinished last line: whoever ordered what it tells has never had an answer.
         """

@@ -1,7 +1,7 @@
 """Orders that take something away for good are answered once their copy outside the registry is durable.
 
-The order itself is in force by then, and what it ends has ended: a copy that cannot be written undoes nothing, and
-the operator is told (docs/adr/0033).
+The order itself is in force by then, and what it ends has ended: a copy that cannot be written undoes
+nothing, and the operator is told (docs/adr/0033).
 """
 
 from starlette.requests import Request

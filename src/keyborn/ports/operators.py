@@ -38,7 +38,7 @@ class Mirror(Protocol):
     """The copy, outside the registry, of what must never be undone."""
 
     async def keep(self) -> None:
-        """Have in it all that the registry knows at the time of the call, durably; raises MirrorUnwritable."""
+        """Have in it, durably, all that the registry knows now; raises MirrorUnwritable."""
         ...
 
 

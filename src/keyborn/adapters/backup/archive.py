@@ -1,8 +1,8 @@
-"""The file that a backup is: a tar archive of a few known members, the last of which says what the others are.
+"""The file that a backup is: a tar archive of a few known members; the last one says what the others are.
 
-POSIX ustar (IEEE Std 1003.1, pax, "ustar Interchange Format") with plain files and nothing else, so that any tar
-lists it. It is read here by hand: no links, no folders, no extended headers, no name that is not on the list, each
-name once, each size bounded, every byte accounted for.
+POSIX ustar (IEEE Std 1003.1, pax, "ustar Interchange Format") with plain files and nothing else, so that any
+tar lists it. It is read here by hand: no links, no folders, no extended headers, no name that is not on the
+list, each name once, each size bounded, every byte accounted for.
 """
 
 import hashlib
@@ -55,19 +55,21 @@ def limit_of(name: str) -> int:
         return _REGISTRY_LIMIT
     if name in (SETTINGS, MANIFEST) or is_authority(name):
         return _SMALL
-    raise ArchiveDamagedError(f"it has a member that no backup has ({ascii(name[:64])})")
+    raise ArchiveDamagedError(f"it has a member that no backup has ({name[:64]!a})")
 
 
 class ArchiveWriter:
     """Writes members one after the other into an empty file."""
 
-    def __init__(self, out: BinaryIO) -> None:
+    def __init__(self, out: BinaryIO, at: int) -> None:
+        """``at``: when, in seconds since 1970, for who lists the archive."""
         self._out = out
+        self._at = at
         self.members: dict[str, Written] = {}
 
-    def add(self, name: str, source: BinaryIO, size: int, at: int, passed: Progress = lambda _: None) -> None:
-        """Add ``size`` bytes of ``source``; ``at`` is in seconds since 1970. Raises OSError."""
-        self._out.write(_header(name, size, at))
+    def add(self, name: str, source: BinaryIO, size: int, passed: Progress = lambda _: None) -> None:
+        """Add ``size`` bytes of ``source``. Raises OSError."""
+        self._out.write(_header(name, size, self._at))
         digest, left = hashlib.sha256(), size
         while left:
             chunk = source.read(min(CHUNK, left))

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from keyborn import __version__
-from keyborn.adapters.backup.archive import ArchiveDamagedError, Written
+from keyborn.adapters.backup.archive import REGISTRY, ArchiveDamagedError, Written
 from keyborn.domain.audit import ChainHead
 from keyborn.domain.revocation import LINEAGE
 
@@ -74,6 +74,12 @@ def parse_manifest(text: bytes) -> Manifest:
     if manifest.encode() != text:
         raise ArchiveDamagedError("its manifest is not as it was written")
     return manifest
+
+
+def require_members(manifest: Manifest, found: Mapping[str, Written]) -> None:
+    """Raise ArchiveDamagedError unless a manifest tells of what was found, digests and all."""
+    if found != manifest.members or REGISTRY not in found:
+        raise ArchiveDamagedError("its members are not those that it says")
 
 
 def _read(said: Mapping[str, Any]) -> Manifest:

@@ -1,7 +1,8 @@
 """The copy of revocations: text beside the registry, and wherever else the operator wants it (docs/adr/0033).
 
-The registry's table comes first, in the transaction of each act; copies are brought up to it before the operator
-is answered, at every start, and each minute. A copy that cannot be written holds up nothing but that answer.
+The registry's table comes first, in the transaction of each act; copies are brought up to it before the
+operator is answered, at every start, and each minute. A copy that cannot be written holds up nothing but that
+answer.
 """
 
 import asyncio
@@ -51,14 +52,13 @@ class MirrorFile:
         Raises OSError, sqlite3.Error, MirrorForeign, MirrorDamaged, and RegistryRolledBack where the copy
         knows what the registry does not.
         """
-        lineage, known = revocations.standing(connection)
         with _opened(self.path) as file:
             end, size = _end_of(file)
             if end is None:
-                end, header = begin_mirror(lineage)
+                end, header = begin_mirror(revocations.standing(connection)[0])
                 self._require_ours(file, header)
                 size = _write(file, 0, header)
-            self._require_same(connection, lineage, end, known, file, size)
+            self._require_same(connection, end, file)
             while acts := revocations.acts(connection, after=end.sequence, limit=_PAGE):
                 end, lines = _lines(end, acts)
                 size = _write(file, size, lines)
@@ -69,21 +69,13 @@ class MirrorFile:
         if not header.encode().startswith(begun):
             raise MirrorForeign(path=self.path, detail="it begins with something else")
 
-    def _require_same(
-        self,
-        connection: sqlite3.Connection,
-        lineage: str,
-        end: MirrorEnd,
-        known: int,
-        file: BinaryIO,
-        size: int,
-    ) -> None:
+    def _require_same(self, connection: sqlite3.Connection, end: MirrorEnd, file: BinaryIO) -> None:
+        lineage, known = revocations.standing(connection)
         if end.lineage != lineage:
             raise MirrorForeign(path=self.path, detail=f"it says {end.lineage}, and this one is {lineage}")
         if not end.sequence:
             return
-        [*_, last] = _last_lines(file, size)
-        found = read_act(last)
+        found = read_act(_last_lines(file)[-1])
         here = revocations.acts(connection, after=end.sequence - 1, limit=1)
         if found is None or here != [found[0]]:
             raise RegistryRolledBack(path=self.path, known=known, copied=end.sequence)
@@ -217,19 +209,18 @@ def _end_of(file: BinaryIO) -> tuple[MirrorEnd | None, int]:
     The last two lines prove one another, so that a start does not read the copy of years; where they do not,
     everything is read.
     """
-    size = os.fstat(file.fileno()).st_size
     file.seek(0)
     first = file.read(MAX_LINE)
     header = read_header(first[: first.find(b"\n") + 1])
-    before, last = (*(b"", b""), *_last_lines(file, size))[-2:]
+    before, last = (*(b"", b""), *_last_lines(file))[-2:]
     earlier, later = read_act(before), read_act(last)
     if header is None or earlier is None or later is None:
         return _read_through(file)
     end, exact = MirrorEnd(header.lineage, earlier[1], earlier[0].sequence).after(later[0])
     if exact.encode() != last or later[0].sequence != earlier[0].sequence + 1:
         return _read_through(file)
-    tail = _tail(file, size)
-    return end, size - len(tail) + tail.rfind(b"\n") + 1
+    begin, tail = _tail(file)
+    return end, begin + tail.rfind(b"\n") + 1
 
 
 def _read_through(file: BinaryIO) -> tuple[MirrorEnd | None, int]:
@@ -241,11 +232,13 @@ def _read_through(file: BinaryIO) -> tuple[MirrorEnd | None, int]:
     return reader.end, reader.size
 
 
-def _last_lines(file: BinaryIO, size: int) -> list[bytes]:
-    tail = _tail(file, size)
+def _last_lines(file: BinaryIO) -> list[bytes]:
+    _, tail = _tail(file)
     return tail[: tail.rfind(b"\n") + 1].splitlines(keepends=True)[-2:]
 
 
-def _tail(file: BinaryIO, size: int) -> bytes:
+def _tail(file: BinaryIO) -> tuple[int, bytes]:
+    """The file's last bytes, and where they begin."""
+    size = os.fstat(file.fileno()).st_size
     begin = max(0, size - 4 * MAX_LINE)
-    return os.pread(file.fileno(), size - begin, begin)
+    return begin, os.pread(file.fileno(), size - begin, begin)

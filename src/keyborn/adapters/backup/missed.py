@@ -1,4 +1,4 @@
-"""What was taken away after a backup: found in copies of revocations, and in the registry that is still there."""
+"""What was taken away after a backup: in copies of revocations, and in the registry that is still there."""
 
 import sqlite3
 from collections.abc import Iterator, Sequence

@@ -3,13 +3,13 @@
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from keyborn.adapters.backup.archive import REGISTRY, ArchiveDamagedError, unpack
-from keyborn.adapters.backup.manifest import LaterFormatError, Manifest, parse_manifest
+from keyborn.adapters.backup.archive import REGISTRY, SETTINGS, ArchiveDamagedError, unpack
+from keyborn.adapters.backup.manifest import LaterFormatError, Manifest, parse_manifest, require_members
 from keyborn.adapters.backup.missed import MIRROR, Missed, find_missed
 from keyborn.adapters.backup.placing import put_in_place, staging
 from keyborn.adapters.backup.taking import Told, read_standing
@@ -22,15 +22,20 @@ from keyborn.domain.errors import (
     AuditBroken,
     BackupDamaged,
     BackupTooNew,
+    InvalidSetting,
     KeybornError,
     RegistryTooNew,
     RestoreOccupied,
 )
 from keyborn.domain.revocation import Act
 from keyborn.ports import Entropy
+from keyborn.settings import read_settings
 
 _PAGE = 5000
-_TABLES = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%' ORDER BY type, name"
+_TABLES = (
+    "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%' "
+    "ORDER BY type, name"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,6 @@ class RestoreWish:
     """Whether what is in the folder now is to be moved aside."""
     named: tuple[Path, ...] = ()
     """Copies of revocations."""
-    places: tuple[Path, ...] = ()
-    """Where else one may be, beside the data folder and the one that the backup was taken of."""
     without: bool = False
     """Whether to restore although nobody knows what was revoked since."""
     keep_tokens: bool = False
@@ -80,7 +83,7 @@ class Restorer:
         with self._held(), staging(self._target) as made:
             manifest = self._unpacked(made)
             known = self._checked(made / REGISTRY, manifest)
-            missed = self._missed(manifest, known)
+            missed = self._missed(made, manifest, known)
             withdrawn = self._made_good(made / REGISTRY, manifest, missed)
             aside = put_in_place(made, self._target, self._now)
         return Restored(manifest, missed, withdrawn, aside)
@@ -111,8 +114,7 @@ class Restorer:
             with self._wish.file.open("rb") as source:
                 members, said = unpack(source, made, passed=_passed)
             manifest = parse_manifest(said)
-            if members != manifest.members or REGISTRY not in members:
-                raise ArchiveDamagedError("its members are not those that it says")
+            require_members(manifest, members)
         except ArchiveDamagedError as damage:
             raise self._damaged(damage) from None
         except LaterFormatError as later:
@@ -159,12 +161,14 @@ class Restorer:
         if head != wanted:
             raise self._damaged("its audit trail does not end where it says")
 
-    def _missed(self, manifest: Manifest, known: Sequence[Act]) -> Missed:
+    def _missed(self, made: Path, manifest: Manifest, known: Sequence[Act]) -> Missed:
+        """What came after the backup; looked for beside the old registry and where settings keep a copy."""
         if self._wish.without:
             return Missed((), None)
         folders = (self._target, Path(manifest.folder))
         places = [folder / name for folder in folders for name in (MIRROR, REGISTRY)]
-        return find_missed(manifest, known, self._wish.named, (*self._wish.places, *places))
+        places += _elsewhere(self._target / SETTINGS, made / SETTINGS)
+        return find_missed(manifest, known, self._wish.named, places)
 
     # ── changes, in the folder beside ─────────────────────────────────────────────────────────────────
 
@@ -191,6 +195,15 @@ class Restorer:
             "tokensWithdrawn": str(withdrawn),
         }
         return AuditEvent(self._now, "restore", "done", "registry", "operator", details=details)
+
+
+def _elsewhere(*settings: Path) -> list[Path]:
+    """Where settings keep a copy of revocations; settings that cannot be read keep none."""
+    found = []
+    for path in settings:
+        with suppress(OSError, InvalidSetting):
+            found.append(read_settings(path).revocation_mirror)
+    return [Path(each) for each in found if each]
 
 
 def _tables_of(version: int) -> list[tuple[object, ...]]:

@@ -1,8 +1,8 @@
 """Taking a backup: one file, from a data folder that may be in full use.
 
-The registry is copied with SQLite's backup interface from inside one read transaction: in WAL mode that is one
-moment of it, whatever is written meanwhile, and no writer waits. Steps are small and followed by a pause, so that
-enrolments have most of the disk.
+The registry is copied with SQLite's backup interface from inside one read transaction: in WAL mode that is
+one moment of it, whatever is written meanwhile, and no writer waits. Steps are small and followed by a pause,
+so that enrolments have most of the disk.
 """
 
 import contextlib
@@ -55,7 +55,8 @@ def take(
     with _new(file) as (out, snapshot):
         with _source(folder, patience) as connection:
             standing = _copy(connection, snapshot, told)
-        manifest = _pack(folder, out, snapshot, standing, now, told)
+        _add_registry(writer := ArchiveWriter(out, int(now.timestamp())), snapshot, told)
+        manifest = _finish(folder, writer, standing, now)
         size = out.tell()
     return manifest, size
 
@@ -181,11 +182,8 @@ class _Pace:
 # ── the members ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _pack(
-    folder: DataFolder, out: BinaryIO, snapshot: Path, standing: Standing, now: datetime, told: Told
-) -> Manifest:
-    at, writer, done = int(now.timestamp()), ArchiveWriter(out), 0
-    size = snapshot.stat().st_size
+def _add_registry(writer: ArchiveWriter, snapshot: Path, told: Told) -> None:
+    size, done = snapshot.stat().st_size, 0
 
     def _passed(count: int) -> None:
         nonlocal done
@@ -193,11 +191,14 @@ def _pack(
         told("archive", done, size)
 
     with snapshot.open("rb") as source:
-        writer.add(REGISTRY, source, size, at, _passed)
+        writer.add(REGISTRY, source, size, _passed)
+
+
+def _finish(folder: DataFolder, writer: ArchiveWriter, standing: Standing, now: datetime) -> Manifest:
     authority = _authority(folder)
     settings = {SETTINGS: folder.settings.read_bytes()} if folder.settings.exists() else {}
     for name, content in (settings | authority).items():
-        writer.add(name, BytesIO(content), len(content), at)
+        writer.add(name, BytesIO(content), len(content))
     manifest = Manifest(
         taken=shown(now),
         folder=os.path.realpath(folder.path),
@@ -206,7 +207,7 @@ def _pack(
         members=dict(writer.members),
     )
     encoded = manifest.encode()
-    writer.add(MANIFEST, BytesIO(encoded), len(encoded), at)
+    writer.add(MANIFEST, BytesIO(encoded), len(encoded))
     writer.end()
     return manifest
 

@@ -10,7 +10,10 @@ from keyborn.domain.names import ThingName, fold_name
 from keyborn.domain.revocation import ENDS, Act
 from keyborn.domain.thing import ThingStatus
 
-_ACTS = "SELECT sequence, at, what, id, coalesce(of, '') FROM revocations WHERE sequence > ? ORDER BY sequence LIMIT ?"
+_ACTS = (
+    "SELECT sequence, at, what, id, coalesce(of, '') FROM revocations WHERE sequence > ? "
+    "ORDER BY sequence LIMIT ?"
+)
 _UNKNOWN = (
     "INSERT OR IGNORE INTO things (name, folded, status, key_hash, created_at, attributes, kind) "
     "VALUES (?, ?, ?, ?, ?, '{}', ?)"

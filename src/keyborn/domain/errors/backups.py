@@ -35,7 +35,7 @@ class BackupElsewhere(OperatorError):
     code = "backup_elsewhere"
     sentence = (
         "A stack on AWS is not backed up with this command: DynamoDB keeps every second of its table for 35 "
-        "days (point-in-time recovery), and AWS IoT keeps the certificates. For a data folder, say --data DIR."
+        "days (point-in-time recovery), AWS IoT keeps the certificates. For a data folder, say --data DIR."
     )
 
 
@@ -54,7 +54,7 @@ class RevocationsMissing(OperatorError):
     code = "revocations_missing"
     sentence = (
         "What was revoked after this backup is not known: {detail}. Name the copy of it with --revocations "
-        "FILE. With --without-revocations everything that was revoked or withdrawn since {taken} is good again."
+        "FILE. With --without-revocations whatever was revoked or withdrawn since {taken} is good again."
     )
 
 
