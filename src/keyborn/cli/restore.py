@@ -50,8 +50,8 @@ def restore(
     """Make a data folder of FILE; what was revoked or withdrawn since the backup stays so.
 
     Everything is checked and made ready beside the folder, then put in place in one step: all or nothing. No
-    service may run there. Enrolment tokens that were open are withdrawn: how often they were used since is not
-    known. Devices that enrolled or renewed since the backup are not known either, and are refused.
+    service may run there. Enrolment tokens that were open are withdrawn: how often they were used since is
+    not known. Devices that enrolled or renewed since the backup are not known either, and are refused.
 
     Example: keyborn restore keyborn-1.backup --data new-folder
     """
