@@ -1,10 +1,10 @@
-"""The copy of revocations: whatever happens to its bytes, it tells a beginning of what was told, or nothing."""
+"""The copy of revocations: whatever happens to its bytes, it tells a beginning of what was told."""
 
 import io
+from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from keyborn.domain.errors import MirrorDamaged
 from keyborn.domain.revocation import MAX_LINE, Act, MirrorReader, begin_mirror, read_header
@@ -38,12 +38,9 @@ def read(content: bytes) -> list[Act]:
 
 def read_as_far(content: bytes) -> list[Act]:
     """What is told until the copy is found damaged, if it is."""
-    source, told = io.BytesIO(content), []
-    try:
-        for act in MirrorReader().read(iter(lambda: source.readline(MAX_LINE + 1), b"")):
-            told.append(act)
-    except MirrorDamaged:
-        pass
+    source, told = io.BytesIO(content), list[Act]()
+    with suppress(MirrorDamaged):
+        told.extend(MirrorReader().read(iter(lambda: source.readline(MAX_LINE + 1), b"")))
     return told
 
 

@@ -1,4 +1,4 @@
-"""The archive of a backup: what was written comes back, and hostile bytes put nothing where it does not belong."""
+"""The archive of a backup: what was written comes back, and hostile bytes put nothing elsewhere."""
 
 import io
 import tarfile
@@ -7,8 +7,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from keyborn.adapters.backup.archive import (
     BLOCK,
@@ -116,7 +115,9 @@ def test_a_size_that_is_not_there_costs_no_memory(tmp_path: Path) -> None:
         unpack(io.BytesIO(bytes(header) + b"x" * 1000), tmp_path)
 
 
-@pytest.mark.parametrize("name", ["", "ca", "ca/", "registry.db/", "CA/root.key", "ca/root-0/root.key", "ca/root.key\n"])
+@pytest.mark.parametrize(
+    "name", ["", "ca", "ca/", "registry.db/", "CA/root.key", "ca/root-0/root.key", "ca/root.key\n"]
+)
 def test_names_that_look_like_members_are_none(name: str) -> None:
     with pytest.raises(ArchiveDamagedError):
         limit_of(name)

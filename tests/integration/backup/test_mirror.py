@@ -1,4 +1,4 @@
-"""The copy of revocations follows the registry: through crashes, full disks, foreign files, rolled-back registries."""
+"""The copy of revocations follows the registry: crashes, full disks, foreign files, older registries."""
 
 import asyncio
 import logging
@@ -90,7 +90,9 @@ def test_a_registry_that_was_put_back_by_hand_does_not_open(place: Place, tmp_pa
         asyncio.run(place.mirror.open())
 
 
-@pytest.mark.parametrize("content", [b"somebody's notes", b"root:x:0:0\n", begin_mirror("f" * 32)[1].encode()])
+@pytest.mark.parametrize(
+    "content", [b"somebody's notes", b"root:x:0:0\n", begin_mirror("f" * 32)[1].encode()]
+)
 def test_a_foreign_file_is_left_alone(place: Place, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     assert place.elsewhere is not None
     place.elsewhere.write_bytes(content)
