@@ -117,7 +117,7 @@ class LocalDesk:
         fetch(self._folder, read_passphrase(os.environ, passphrase_file), target, sink)
 
     def services(self) -> Path:
-        """See ``Desk.services``: one backup and one set of permissions cover both."""
+        """See ``Desk.services``: one set of permissions covers both."""
         return self._folder / "services"
 
     def require_open(self) -> None:
