@@ -25,7 +25,7 @@ def staging(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     for left in target.parent.glob(f".{target.name}.*.restoring"):
-        with suppress(OSError), (left / "lock").open("rb") as held:
+        with suppress(OSError), (left / "lock").open("ab") as held:  # killed before it had one, or after
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(left)
     folder = target.with_name(f".{target.name}.{os.getpid()}.restoring")

@@ -78,7 +78,7 @@ def _new(file: Path) -> Iterator[tuple[BinaryIO, Path]]:
             os.fsync(out.fileno())
             _publish(beside, file)
     finally:
-        for each in (beside, *_files_of(snapshot)):
+        for each in (*_files_of(snapshot), beside):  # by that one the others are found, if this is cut short
             with suppress(FileNotFoundError):
                 each.unlink()
     sync_folder(file.parent)
