@@ -14,7 +14,7 @@ from keyborn.settings import ServerSettings, write_settings
 from support.csr_make import make_csr
 from support.device import enroll, keyborn, keyborn_json
 from support.server import Server
-from support.talker import V5, V311, Identity, Party, enroll_device
+from support.talker import V5, V311, Identity, Party, enroll_device, until
 
 NAMES = ("kept", "revoked", "retired")
 
@@ -161,6 +161,29 @@ def test_a_backup_during_enrolments_is_one_moment_of_them(tmp_path: Path, server
         stop.set()
         for lane in lanes:
             lane.join()
+
+
+def test_where_the_copy_cannot_be_written_the_order_holds_and_says_so(tmp_path: Path) -> None:
+    folder, away = DataFolder(tmp_path / "server"), tmp_path / "other-disk"
+    folder.create()
+    settings = ServerSettings(revocation_mirror=str(away / "revocations.log"))
+    folder.write_once(folder.settings, write_settings(settings))
+    with serving(Server(folder.path, tmp_path / "server.log")) as server:
+        party = Party(server, tmp_path)
+        talker = party.talker(party.device("lamp")).connect()
+        assert talker.is_in
+        told = keyborn("thing", "revoke", "lamp", "--data", server.data, expect=1).stderr
+        assert "What was ordered is in force" in told
+        assert "mirror_unwritable" in told
+        until(talker.closed.is_set, "the session is closed all the same")
+        token = server.token(thing="other")  # what takes nothing away is not held up
+        assert "the copy of revocations is not written" in server.log.read_text()
+        away.mkdir()
+        keyborn("token", "withdraw", token["id"], "--data", server.data)
+        copied = (away / "revocations.log").read_text()
+        assert copied == folder.revocations.read_text()
+        assert " device-revoked lamp " in copied
+        party.end()
 
 
 def test_a_stack_and_a_service_elsewhere_are_not_backed_up_by_mistake(tmp_path: Path) -> None:

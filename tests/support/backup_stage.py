@@ -36,10 +36,12 @@ class Place:
         self.folder = DataFolder(path)
         self.elsewhere = elsewhere
 
-    def make(self) -> "Place":
+    def make(self, passphrase: bytes | None = None) -> "Place":
         """Authority, registry and settings."""
         self.folder.create()
-        open_authority(self.folder.authority, clock=SystemClock(), entropy=SystemEntropy())
+        open_authority(
+            self.folder.authority, clock=SystemClock(), entropy=SystemEntropy(), passphrase=passphrase
+        )
         mirror = "" if self.elsewhere is None else str(self.elsewhere)
         self.folder.write_once(self.folder.settings, write_settings(ServerSettings(revocation_mirror=mirror)))
         self.do(_nothing)

@@ -12,7 +12,9 @@ import pytest
 
 from keyborn.adapters.backup.archive import ArchiveWriter, unpack
 from keyborn.adapters.backup.mirror import read_mirror
+from keyborn.adapters.ca import open_authority
 from keyborn.adapters.sql import SqliteRegistry
+from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.domain.audit import verify
 from keyborn.domain.errors import (
     BackupDamaged,
@@ -207,6 +209,20 @@ def test_the_trail_says_so_and_holds(place: Place, file: Path) -> None:
         )
 
     place.do(_look)
+
+
+@pytest.mark.parametrize("passphrase", [None, b"correct horse"])
+def test_keys_are_in_it_as_they_lie(tmp_path: Path, passphrase: bytes | None) -> None:
+    made = Place(tmp_path / "data").make(passphrase)
+    assert made.backup(tmp_path / "one.backup").protected == (passphrase is not None)
+    new = Place(tmp_path / "new")
+    restore(new, tmp_path / "one.backup")
+    names = {each.name for each in made.folder.authority.iterdir()}
+    assert names == {each.name for each in new.folder.authority.iterdir()}
+    for name in names:
+        assert (new.folder.authority / name).read_bytes() == (made.folder.authority / name).read_bytes()
+    new_clock, entropy = SystemClock(), SystemEntropy()
+    open_authority(new.folder.authority, clock=new_clock, entropy=entropy, passphrase=passphrase)
 
 
 # ── all or nothing ────────────────────────────────────────────────────────────────────────────────────
