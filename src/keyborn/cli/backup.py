@@ -1,5 +1,6 @@
 """``keyborn backup``: the data folder in one file, from a service that runs or not."""
 
+import os
 from pathlib import Path
 
 import click
@@ -8,6 +9,8 @@ from keyborn.cli.desk import folder_option, no_stack
 from keyborn.cli.output import json_option, show
 from keyborn.cli.progress import Progress
 from keyborn.domain.errors import BackupElsewhere
+
+_BEHIND = 10
 
 
 @click.command()
@@ -27,6 +30,7 @@ def backup(*, file: Path, data: Path, as_json: bool) -> None:
     from keyborn.adapters.data_folder import DataFolder
     from keyborn.adapters.system import SystemClock
 
+    os.nice(_BEHIND)  # the service comes first
     progress = Progress(quiet=as_json, unit="bytes")
     try:
         manifest, size = take(DataFolder(data), file, SystemClock().now(), progress.say)

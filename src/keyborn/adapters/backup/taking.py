@@ -35,8 +35,8 @@ from keyborn.domain.moment import shown
 Told = Callable[[str, int, int], None]
 """What goes on, and how many bytes of how many are done."""
 
-_STEP = 512
-"""Pages of 4 KiB between two pauses."""
+_STEP = 256
+"""Pages of 4 KiB between two pauses; the archive is written in steps of as many bytes."""
 _TRIES = 5
 _PRIVATE = 0o600
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -55,7 +55,8 @@ def take(
     with _new(file) as (out, snapshot):
         with _source(folder, patience) as connection:
             standing = _copy(connection, snapshot, told)
-        _add_registry(writer := ArchiveWriter(out, int(now.timestamp())), snapshot, told)
+        pace = _Pace(out.fileno())
+        _add_registry(writer := ArchiveWriter(out, int(now.timestamp())), snapshot, told, pace)
         manifest = _finish(folder, writer, standing, now)
         size = out.tell()
     return manifest, size
@@ -139,19 +140,27 @@ def _source(folder: DataFolder, patience: float) -> Iterator[sqlite3.Connection]
 
 def _copy(source: sqlite3.Connection, path: Path, told: Told) -> Standing:
     """Copy the registry as of now; raises RegistryUnusable and OSError."""
-    os.close(os.open(path, _NEW, _PRIVATE))
+    descriptor = os.open(path, _NEW, _PRIVATE)  # closed last: closing it drops SQLite's locks
+    pace = _Pace(descriptor)
+
+    def _stepped(_status: int, remaining: int, total: int) -> None:
+        told("registry", (total - remaining) * size, total * size)
+        pace.rest()
+
     try:
         source.execute("BEGIN")
         [(size,)] = source.execute("PRAGMA page_size").fetchall()
         standing = read_standing(source)  # from here on the moment stands still
         with closing(sqlite3.connect(path, isolation_level=None)) as target:
-            source.backup(target, pages=_STEP, progress=_Pace(size, told))
+            source.backup(target, pages=_STEP, progress=_stepped)
             target.execute("PRAGMA journal_mode = DELETE")
         source.execute("COMMIT")
     except sqlite3.Error as error:
         if "full" in str(error):
             raise SystemTrouble(reason=f"No space left on device ({path.parent})") from error
         raise RegistryUnusable(path=path, detail=error) from error
+    finally:
+        os.close(descriptor)
     return standing
 
 
@@ -164,31 +173,30 @@ def read_standing(connection: sqlite3.Connection) -> Standing:
 
 
 class _Pace:
-    """After each step, a pause as long as the step was."""
+    """After each step, what was written goes to the disk; then a pause as long as all of that took."""
 
-    def __init__(self, page_size: int, told: Told) -> None:
-        self._size = page_size
-        self._told = told
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
         self._since = time.monotonic()
 
-    def __call__(self, _status: int, remaining: int, total: int) -> None:
-        """See sqlite3.Connection.backup."""
-        self._told("registry", (total - remaining) * self._size, total * self._size)
-        if remaining:
-            time.sleep(time.monotonic() - self._since)
+    def rest(self) -> None:
+        """One step is done. Without the sync the kernel would write a gigabyte in one go, and others wait."""
+        os.fdatasync(self._descriptor)
+        time.sleep(time.monotonic() - self._since)
         self._since = time.monotonic()
 
 
 # ── the members ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def _add_registry(writer: ArchiveWriter, snapshot: Path, told: Told) -> None:
+def _add_registry(writer: ArchiveWriter, snapshot: Path, told: Told, pace: _Pace) -> None:
     size, done = snapshot.stat().st_size, 0
 
     def _passed(count: int) -> None:
         nonlocal done
         done += count
         told("archive", done, size)
+        pace.rest()
 
     with snapshot.open("rb") as source:
         writer.add(REGISTRY, source, size, _passed)
