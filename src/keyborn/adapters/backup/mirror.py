@@ -6,6 +6,7 @@ answer.
 """
 
 import asyncio
+import fcntl
 import logging
 import os
 import sqlite3
@@ -170,6 +171,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     fresh = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # whoever else appends reads first what we have written
         if fresh:
             sync_folder(path.parent)
         yield file
