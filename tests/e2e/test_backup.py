@@ -111,6 +111,24 @@ def test_a_backup_from_before_a_revocation_does_not_undo_it(
         assert [row["action"] for row in records].count("restore") == 1
 
 
+def test_a_device_that_renewed_since_is_refused_and_comes_back_with_a_replacing_token(
+    tmp_path: Path, server: Server
+) -> None:
+    home, file = tmp_path / "lamp", tmp_path / "one.backup"
+    enroll(home, server.token(thing="lamp")["code"], "lamp")
+    keyborn("publish", "certtest/lamp", "hello", "--home", home)
+    keyborn("backup", file, "--data", server.data)
+    keyborn("renew", "--now", "--home", home)
+    keyborn("publish", "certtest/lamp", "renewed", "--home", home)
+    server.stop()
+    keyborn("restore", file, "--data", server.data, "--replace")
+    with serving(moved(server)) as again:
+        keyborn("publish", "certtest/lamp", "again", "--home", home, expect=1)
+        keyborn("forget", "--yes", "--home", home)
+        enroll(home, again.token(thing="lamp", replace=True)["code"], "lamp")
+        keyborn("publish", "certtest/lamp", "back", "--home", home)
+
+
 def test_without_any_copy_a_restore_is_refused_and_says_what_it_would_mean(
     tmp_path: Path, server: Server
 ) -> None:
