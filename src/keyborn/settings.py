@@ -95,6 +95,8 @@ class ServerSettings:
     """What ended longer ago is forgotten (``domain.pruning``); 0: nothing is."""
     workers: int | None = None
     """Processes that answer HTTPS beside the core; 0: the core does; None: one for each processor."""
+    revocation_mirror: str = ""
+    """A second copy of what was revoked, beside ``revocations.log``: a file on another disk."""
 
     @property
     def profile(self) -> CertificateProfile:
@@ -153,6 +155,7 @@ def write_settings(settings: ServerSettings) -> str:
     lines += [f"trusted_proxies = {_quoted(list(settings.trusted_proxies))}"]
     lines += [f"retention_days = {settings.retention_days}"]
     lines += [] if settings.workers is None else [f"workers = {settings.workers}"]
+    lines += [f"revocation_mirror = {_quoted(settings.revocation_mirror)}"]
     return "\n".join(["# Settings of keyborn serve; options on the command line win.", *lines, ""])
 
 
@@ -268,6 +271,13 @@ def _url(value: object, name: str) -> str:
         raise InvalidSetting(setting=name, detail="it takes https://host[:port]") from None
 
 
+def _place(value: object, name: str) -> str:
+    text = _text(value, name)
+    if text and (not Path(text).is_absolute() or "\0" in text):
+        raise InvalidSetting(setting=name, detail="it takes the absolute path of a file")
+    return text
+
+
 _READERS = {
     "https": _address,
     "mqtt": _address,
@@ -282,4 +292,5 @@ _READERS = {
     "trusted_proxies": _proxies,
     "retention_days": _retention,
     "workers": _workers,
+    "revocation_mirror": _place,
 }

@@ -24,6 +24,7 @@ RUN = {
     "docs/aws.md": [],
     "docs/tutorial.md": ["openssl"],
     "docs/how-to/ask-first.md": [],
+    "docs/how-to/back-up-and-restore.md": [],
     "docs/how-to/aws-run-it.md": ["curl"],
     "docs/how-to/board-without-python.md": ["openssl", "curl", "mosquitto_pub"],
     "docs/how-to/change-the-root.md": [],

@@ -31,6 +31,7 @@ class DataFolder:
         self.broker = path / "broker.db"
         self.authority = path / "ca"
         self.settings = path / "server.toml"
+        self.revocations = path / "revocations.log"
         self.control = path / _SOCKET
 
     def create(self) -> None:
@@ -70,7 +71,15 @@ class DataFolder:
                     raise DataFolderInUse(path=self.path, holder=holder) from None
                 time.sleep(_BEAT)
             else:
-                return
+                break
+        if not self._is_here(handle):  # a restore has put another folder in its place while we waited
+            raise DataFolderInUse(path=self.path, holder="A restore")
+
+    def _is_here(self, handle: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(handle), os.stat(self.path / "lock"))  # noqa: PTH116 - as os.fstat
+        except FileNotFoundError:
+            return False
 
     def _is_served(self) -> bool:
         sock = self.connect_control()

@@ -117,7 +117,7 @@ class LocalDesk:
         fetch(self._folder, read_passphrase(os.environ, passphrase_file), target, sink)
 
     def services(self) -> Path:
-        """See ``Desk.services``: one backup and one set of permissions cover both."""
+        """See ``Desk.services``: one set of permissions covers both."""
         return self._folder / "services"
 
     def require_open(self) -> None:
@@ -220,6 +220,22 @@ def folder_option(name: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
             click.option("--api-key-file", "key_file", hidden=True, envvar="KEYBORN_API_KEY_FILE"),
         )
         return data_option(hidden[0](hidden[1](_in_the_folder)))
+
+    return _decorate
+
+
+def no_stack(refusal: Callable[[], KeybornError]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """For a command with ``--data``: it refuses where a stack on AWS is meant."""
+
+    def _decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @wraps(command)
+        def _here(*, stack: str | None, **more: Any) -> R:  # noqa: ANN401 - click's
+            if stack is not None and _source("stack") >= _source("data"):
+                raise refusal()
+            return command(**more)
+
+        hidden = click.option("--aws", "stack", hidden=True, envvar="KEYBORN_AWS_STACK")
+        return hidden(_here)
 
     return _decorate
 

@@ -32,6 +32,8 @@ COMMANDS = {
     "policy": ("keyborn.cli.policy:policy", "Access policies: put, attach, lint, simulate."),
     "service": ("keyborn.cli.service:service", "Broker identities for programs."),
     "watch": ("keyborn.cli.watch:watch", "Print the messages that match a filter, with thing and time."),
+    "backup": ("keyborn.cli.backup:backup", "Write the data folder into one file, while it serves."),
+    "restore": ("keyborn.cli.restore:restore", "Put a backup back; what was revoked since stays revoked."),
     "aws": ("keyborn.cli.aws:aws", "The serverless stack on AWS: deploy, outputs, destroy."),
     "ca": ("keyborn.cli.ca:ca", "Roots and intermediates: look, and change the root."),
     "prune": ("keyborn.cli.prune:prune", "Forget what expired long ago."),

@@ -12,8 +12,11 @@ _AT_TERMINAL, _ELSEWHERE = 0.2, 5.0
 class Progress:
     """On standard error; ``say`` what is going on, as often as wanted."""
 
-    def __init__(self, *, quiet: bool = False, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, *, quiet: bool = False, unit: str = "rows", monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._quiet = quiet
+        self._unit = unit
         self._monotonic = monotonic
         self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._every = _AT_TERMINAL if self._terminal else _ELSEWHERE
@@ -31,7 +34,8 @@ class Progress:
         if self._quiet or now - self._last < self._every:
             return
         self._last = now
-        text = f"{what}: {told(done, total, done if done_rows is None else done_rows, now - self._since)}"
+        rows = done if done_rows is None else done_rows
+        text = f"{what}: {told(done, total, rows, now - self._since, self._unit)}"
         if self._terminal:
             click.echo(f"\r\x1b[K{text}", nl=False, err=True)
             self._open = True
@@ -45,10 +49,10 @@ class Progress:
             self._open = False
 
 
-def told(done: int, total: int, rows: int, seconds: float) -> str:
+def told(done: int, total: int, rows: int, seconds: float, unit: str = "rows") -> str:
     """``123,000 rows (12%), 25,000 a second, 35 s left``; a ``total`` of 0 is one that nobody knows."""
     rate = rows / seconds if seconds else 0.0
     if not total or not done:
-        return f"{rows:,} rows, {rate:,.0f} a second"
+        return f"{rows:,} {unit}, {rate:,.0f} a second"
     left = seconds * (total - done) / done
-    return f"{rows:,} rows ({done / total:.0%}), {rate:,.0f} a second, {left:.0f} s left"
+    return f"{rows:,} {unit} ({done / total:.0%}), {rate:,.0f} a second, {left:.0f} s left"

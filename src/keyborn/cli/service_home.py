@@ -1,7 +1,7 @@
 """Where services keep their identities on the operator's machine, and how they get them.
 
 ``DATA/services/NAME`` is a home like a device's, with a lock of its own: it is the program's folder, not the
-server's, though it lies in the same place so that one backup and one set of permissions cover both. The
+server's, though it lies in the same place so that one set of permissions covers both. The
 services of a stack on AWS have theirs in a folder of that stack in the operator's state.
 """
 

@@ -32,8 +32,9 @@ from keyborn.http.admin_roots import roots_routes
 from keyborn.http.admin_rows import audit_row, belief_row, certificate_row, thing_row, token_row
 from keyborn.http.answers import answer_json, page_after, page_limit, read_number, span_of
 from keyborn.http.metrics import metrics_routes
+from keyborn.http.mirrored import mirrored
 from keyborn.http.roles import change, look
-from keyborn.ports import Clock
+from keyborn.ports import Clock, Mirror
 from keyborn.service.api_keys import ApiKeyOffice
 from keyborn.service.approvals import ApprovalOffice
 from keyborn.service.audit import AuditOffice
@@ -99,6 +100,8 @@ class Office:
     """None where nothing has to be forgotten by hand, as on AWS."""
     watching: Watching | None = None
     """None where no service runs."""
+    mirror: Mirror | None = None
+    """None where a restored registry undoes nothing by itself, as on AWS."""
 
 
 class OrderBody(msgspec.Struct, rename="camel", forbid_unknown_fields=True):
@@ -123,35 +126,32 @@ _order_body = msgspec.json.Decoder(OrderBody)
 def build_admin(office: Office) -> Starlette:
     """The ASGI application of one office. Each route says who may call it from elsewhere (``roles``)."""
     routes = _Routes(office)
+    declared = [
+        look("/v1/tokens", routes.tokens),
+        change("POST", "/v1/tokens", routes.create_token, TokenBody),
+        change("DELETE", "/v1/tokens/{token:path}", routes.withdraw_token),
+        look("/v1/things", routes.things, query=["prefix", "where", "group", "status", "after", "limit"]),
+        change("POST", "/v1/things/{name:path}/status", routes.order, OrderBody),
+        *([change("POST", "/v1/things/{name:path}/grace", routes.grace, GraceBody)] if office.grace else []),
+        *(regroup_routes(office.regroup, office.actor) if office.regroup else []),
+        *(metrics_routes(office.watching) if office.watching else []),
+        *(audit_routes(office.audit) if office.audit else []),
+        *(group_key_routes(office.group_keys, office.clock, office.actor) if office.group_keys else []),
+        *(group_routes(office.groups, office.actor) if office.groups else []),
+        look("/v1/things/{name:path}", routes.thing),
+        *(roots_routes(office.roots, office.actor) if office.roots else []),
+        look("/v1/authorities", routes.authorities),
+        look("/v1/audit", routes.audit),
+        look("/v1/about", routes.about),
+        *(api_key_routes(office.keys, office.clock, office.actor) if office.keys else []),
+        *(prune_routes(office.pruning, office.actor) if office.pruning else []),
+        *policy_routes(office.policies, office.actor),
+        *service_routes(office.services, office.clock, office.actor),
+        *(approval_routes(office.approvals, office.clock, office.actor) if office.approvals else []),
+        *(registered_routes(office.registered, office.actor) if office.registered else []),
+    ]
     app = Starlette(
-        routes=[
-            look("/v1/tokens", routes.tokens),
-            change("POST", "/v1/tokens", routes.create_token, TokenBody),
-            change("DELETE", "/v1/tokens/{token:path}", routes.withdraw_token),
-            look("/v1/things", routes.things, query=["prefix", "where", "group", "status", "after", "limit"]),
-            change("POST", "/v1/things/{name:path}/status", routes.order, OrderBody),
-            *(
-                [change("POST", "/v1/things/{name:path}/grace", routes.grace, GraceBody)]
-                if office.grace
-                else []
-            ),
-            *(regroup_routes(office.regroup, office.actor) if office.regroup else []),
-            *(metrics_routes(office.watching) if office.watching else []),
-            *(audit_routes(office.audit) if office.audit else []),
-            *(group_key_routes(office.group_keys, office.clock, office.actor) if office.group_keys else []),
-            *(group_routes(office.groups, office.actor) if office.groups else []),
-            look("/v1/things/{name:path}", routes.thing),
-            *(roots_routes(office.roots, office.actor) if office.roots else []),
-            look("/v1/authorities", routes.authorities),
-            look("/v1/audit", routes.audit),
-            look("/v1/about", routes.about),
-            *(api_key_routes(office.keys, office.clock, office.actor) if office.keys else []),
-            *(prune_routes(office.pruning, office.actor) if office.pruning else []),
-            *policy_routes(office.policies, office.actor),
-            *service_routes(office.services, office.clock, office.actor),
-            *(approval_routes(office.approvals, office.clock, office.actor) if office.approvals else []),
-            *(registered_routes(office.registered, office.actor) if office.registered else []),
-        ],
+        routes=[mirrored(route, office.mirror) for route in declared],
         exception_handlers=problems.HANDLERS,
     )
     app.router.redirect_slashes = False

@@ -30,7 +30,7 @@ from keyborn.ports.groups import (
     RegisteredList,
     Regrouping,
 )
-from keyborn.ports.operators import ApiKeyList, ApiKeys, KeyRegistry
+from keyborn.ports.operators import ApiKeyList, ApiKeys, KeyRegistry, Mirror
 from keyborn.ports.outbound import NotAnswered, Outbound, OutboundAnswer, OutboundRequest
 from keyborn.ports.registry import (
     MAX_PAGE,
@@ -92,6 +92,7 @@ __all__ = [
     "Leases",
     "Leftovers",
     "Lifecycle",
+    "Mirror",
     "Nonces",
     "NotAnswered",
     "Notary",

@@ -34,5 +34,13 @@ class ApiKeyList(Protocol):
         ...
 
 
+class Mirror(Protocol):
+    """The copy, outside the registry, of what must never be undone."""
+
+    async def keep(self) -> None:
+        """Have in it, durably, all that the registry knows now; raises MirrorUnwritable."""
+        ...
+
+
 class KeyRegistry(ApiKeys, ApiKeyList, Protocol):
     """Both sides of one registry."""

@@ -2,9 +2,12 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from keyborn.adapters.backup import RevocationMirror
 from keyborn.adapters.broker.absent import AbsentBroker
 from keyborn.adapters.ca import FolderNotary, describe_authority
 from keyborn.adapters.data_folder import DataFolder
@@ -56,7 +59,9 @@ async def open_office(folder: DataFolder, passphrase: bytes | None = None) -> As
             )
             keeper = FolderRoots(folder, clock, entropy, passphrase=passphrase)
             notary = FolderNotary(folder.authority, entropy, passphrase=passphrase)
-            yield offices.office(
+            mirror = revocation_mirror(folder, settings)
+            await mirror.open()
+            office = offices.office(
                 AbsentBroker(folder.broker),
                 trust=_trust,
                 authorities=partial(authority_rows, folder),
@@ -64,6 +69,13 @@ async def open_office(folder: DataFolder, passphrase: bytes | None = None) -> As
                 roots=roots_ports(folder, registry, keeper, clock),
                 audit=AuditOffice(audit_ports(registry, notary, clock), lambda: settings.url),
             )
+            yield replace(office, mirror=mirror)
+
+
+def revocation_mirror(folder: DataFolder, settings: ServerSettings) -> RevocationMirror:
+    """The copies of a data folder's revocations: the one in it, and the one elsewhere if there is one."""
+    elsewhere = [Path(settings.revocation_mirror)] if settings.revocation_mirror else []
+    return RevocationMirror(folder.registry, [folder.revocations, *elsewhere])
 
 
 def roots_ports(folder: DataFolder, registry: SqliteRegistry, keeper: RootKeeper, clock: Clock) -> RootsPorts:

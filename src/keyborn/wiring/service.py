@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -29,7 +29,7 @@ from keyborn.adapters.sql import SqliteRegistry
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.adapters.workers.calls import Orders
 from keyborn.domain.access_policy.document import DEFAULT_POLICY
-from keyborn.domain.errors import InvalidSetting, KeybornError
+from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.names import NameScope
 from keyborn.domain.token import TokenId
 from keyborn.http.admin import Office, build_admin
@@ -43,30 +43,27 @@ from keyborn.http.server import Around, HttpServer
 from keyborn.policies import device_policy
 from keyborn.ports import Clock, Entropy, Sessions
 from keyborn.service.admission import LateRefusals
-from keyborn.service.approvals import ApprovalSweeper
 from keyborn.service.audit import AuditOffice
 from keyborn.service.meter import Meter
 from keyborn.service.nonces import MemoryNonces
 from keyborn.service.operators import OperatorDoor
 from keyborn.service.saga import StepListener, ignore
 from keyborn.service.sealing import RandomSecrets
-from keyborn.service.sweep import OverlapSweeper, Sweeper
 from keyborn.service.tokens import TokenWish
 from keyborn.service.watching import Watching
 from keyborn.settings import Address, ServerSettings, write_settings
 from keyborn.wiring.crew import Alone, Crew, Listener, core_of, published
 from keyborn.wiring.front import Parts, Place, build_service, new_lines
 from keyborn.wiring.listening import listening as _listening
-from keyborn.wiring.offices import audit_ports, authority_rows, public_url, roots_ports
+from keyborn.wiring.offices import audit_ports, authority_rows, public_url, revocation_mirror, roots_ports
 from keyborn.wiring.plain import Front
 from keyborn.wiring.roots import FolderRoots, Listening
 from keyborn.wiring.signing import SigningInPlace
+from keyborn.wiring.upkeep import Chores, Upkeep
 from keyborn.wiring.use_cases import Grouping, Offices, Retention
 from keyborn.wiring.watching import Here, new_meter, scraped, watch
 
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
-SWEEP_EVERY = 60.0
-FORGET_EVERY = 86_400.0
 _log = logging.getLogger("keyborn.serve")
 
 
@@ -126,6 +123,7 @@ class LocalService:
         self._registry = SqliteRegistry(
             folder.registry, signer=self._signing, on_grant=self._signing.telling(self._options.on_step)
         )
+        self._mirror = revocation_mirror(folder, settings)
         self._nonces = MemoryNonces(self._clock, self._entropy)
         self._late = LateRefusals()
         self._meter, self._lines = self._options.meter or new_meter(), new_lines()
@@ -147,6 +145,8 @@ class LocalService:
         self._notary = FolderNotary(folder.authority, self._entropy, passphrase=passphrase)
         ports = audit_ports(self._registry, self._notary, self._clock)
         self._audit = AuditOffice(ports, lambda: self._url)
+        chores = Chores(self._audit, self._door, self._mirror, self._offices.pruning())
+        self._upkeep = Upkeep(self._registry, self._clock, chores, is_forgetful=settings.retention_days > 0)
         self._tasks: list[asyncio.Task[None]] = []
 
     @asynccontextmanager
@@ -158,20 +158,21 @@ class LocalService:
         async with AsyncExitStack() as stack:
             await self._registry.open()
             stack.push_async_callback(self._registry.close)
+            await self._mirror.open()
             await self._offices.policies(None).ship(
                 DEFAULT_POLICY, device_policy(self._settings.topic_prefix)
             )
             authority = self._signing.authority = self._open_authority()
             await self._notary.prepare()
-            stack.push_async_callback(self._vouch)  # when nothing decides any more
+            stack.push_async_callback(self._upkeep.vouch)  # when nothing decides any more
             identity = self._open_identity(authority)
             live = Listening(authority, identity)
             gateway, brokers = await self._start_broker(stack, authority, live)
             running = await self._start_http(stack, authority, live, gateway, brokers)
             stack.push_async_callback(self._end_tasks)
             self._spawn(identity.keep_fresh())
-            self._spawn(self._sweep(gateway))
-            self._spawn(self._forget())
+            self._spawn(self._upkeep.sweep(gateway))
+            self._spawn(self._upkeep.forget())
             yield running
 
     def _open_authority(self) -> EmbeddedAuthority:
@@ -219,7 +220,7 @@ class LocalService:
         place = Place(lambda: self._url, self._endpoint(brokers.plain), _fallback(self._settings, brokers))
         parts = await self._parts(authority, gateway)
         app = build_app(build_service(parts, self._settings, place))
-        stack.push_async_callback(self._tell_calls)  # after the last of them
+        stack.push_async_callback(self._upkeep.tell_calls)  # after the last of them
         around = self._around(authority)
         front = await self._listen(stack, app, live, around)
         self._url = url = public_url(self._settings, front.address)
@@ -318,7 +319,7 @@ class LocalService:
     ) -> Office:
         folder, passphrase = self._folder, self._options.passphrase
         keeper = FolderRoots(folder, self._clock, self._entropy, passphrase=passphrase, adopt=front.adopt)
-        return self._offices.office(
+        office = self._offices.office(
             sessions,
             trust=lambda: (running.url, running.fingerprint()),
             authorities=lambda: authority_rows(folder),
@@ -331,6 +332,7 @@ class LocalService:
             audit=self._audit,
             watching=watching,
         )
+        return replace(office, mirror=self._mirror)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         self._tasks.append(asyncio.ensure_future(work))
@@ -339,51 +341,6 @@ class LocalService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _vouch(self) -> None:
-        """Sign where the audit trail ends; what keeps it from being signed is for the operator to see to."""
-        try:
-            await self._audit.vouch()
-        except KeybornError as trouble:
-            _log.error("the end of the audit trail is not signed: %s", trouble)
-
-    async def _tell_calls(self) -> None:
-        """The counts of operators' calls go into the trail before it is closed."""
-        try:
-            await self._door.book.tell()
-        except KeybornError as trouble:
-            _log.error("calls of operators could not be counted in the trail: %s", trouble)
-
-    async def _forget(self) -> None:
-        """Prune a minute after the start and every day, where there is a retention."""
-        office = self._offices.pruning()
-        while office is not None and self._settings.retention_days:
-            await asyncio.sleep(SWEEP_EVERY)
-            try:
-                if forgotten := (await office.run()).total:
-                    _log.info("forgot %d records that ended long ago", forgotten)
-            except KeybornError as trouble:
-                _log.warning("old records will be forgotten tomorrow: %s", trouble)
-            await asyncio.sleep(FORGET_EVERY - SWEEP_EVERY)
-
-    async def _sweep(self, sessions: Sessions) -> None:
-        """Settle leftovers and sign the audit trail, now and every minute."""
-        sweeper = Sweeper(leftovers=self._registry, clock=self._clock)
-        overlap = OverlapSweeper(successors=self._registry, clock=self._clock, sessions=sessions)
-        approvals = ApprovalSweeper(listing=self._registry, clock=self._clock)
-        while True:
-            try:
-                if dropped := await sweeper.sweep():
-                    _log.info("swept %d unfinished enrolments", dropped)
-                if withdrawn := await overlap.sweep():
-                    _log.warning("withdrew %d certificates that nobody confirmed in time", withdrawn)
-                if forgotten := await approvals.sweep():
-                    _log.info("forgot %d requests that had expired", forgotten)
-                await self._door.book.tell(self._clock.now())
-            except KeybornError as trouble:
-                _log.warning("the sweeper will try again: %s", trouble)
-            await self._vouch()
-            await asyncio.sleep(SWEEP_EVERY)
 
 
 def _fallback(settings: ServerSettings, brokers: _Brokers) -> int | None:

@@ -24,7 +24,7 @@ def set_status(session: Session, name: ThingName, status: ThingStatus, event: Au
         return thing
     session.chain(event)
     if status.is_gone:
-        _end(session, thing, status, event.at)
+        end(session, thing, status, event.at)
         return _settle(session, replace(thing, grace_until=None, release_until=None), status)
     if status is ThingStatus.SUSPENDED:
         _switch(session, name, "inactive")
@@ -55,7 +55,8 @@ def _switch(session: Session, name: ThingName, status: str) -> int:
     )
 
 
-def _end(session: Session, thing: Thing, status: ThingStatus, at: datetime) -> None:
+def end(session: Session, thing: Thing, status: ThingStatus, at: datetime) -> None:
+    """Take everything from a thing for good but its name, which stays as its tombstone."""
     session.run("UPDATE things SET grace_until = NULL, release_until = NULL WHERE name = ?", thing.name)
     session.run("DELETE FROM intents WHERE thing = ?", thing.name)
     session.run("DELETE FROM attachments WHERE thing = ?", thing.name)

@@ -41,6 +41,18 @@ from keyborn.domain.errors.auditing import (
     AuditKeyDiffers as AuditKeyDiffers,
     ExportBroken as ExportBroken,
 )
+from keyborn.domain.errors.backups import (
+    BackupDamaged as BackupDamaged,
+    BackupElsewhere as BackupElsewhere,
+    BackupExists as BackupExists,
+    BackupTooNew as BackupTooNew,
+    MirrorDamaged as MirrorDamaged,
+    MirrorForeign as MirrorForeign,
+    MirrorUnwritable as MirrorUnwritable,
+    RegistryRolledBack as RegistryRolledBack,
+    RestoreOccupied as RestoreOccupied,
+    RevocationsMissing as RevocationsMissing,
+)
 from keyborn.domain.errors.clouds import (
     AwsCallFailed as AwsCallFailed,
     AwsCredentialsMissing as AwsCredentialsMissing,
