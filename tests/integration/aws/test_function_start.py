@@ -21,6 +21,7 @@ NEVER = {
     "difflib",
     "email.mime",
     "h11",
+    "httptools",
     "idna",
     "jwt",
     "keyborn.adapters.asking",
@@ -55,7 +56,6 @@ NEVER = {
     "starlette.templating",
     "starlette.testclient",
     "unittest",
-    "uvicorn",
 }
 """What enrolling has no need for; each was, or would be, a part of every cold start."""
 LATE = {"encodings", "stringprep", "cryptography.hazmat.backends", "cryptography.hazmat.bindings.openssl"}
