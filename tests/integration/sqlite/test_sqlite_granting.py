@@ -386,7 +386,7 @@ COMPARED = {
     "revocations": "SELECT r.sequence, r.what, coalesce(c.number, r.id), r.of FROM revocations r"
     " LEFT JOIN certificates c ON c.id = r.id",
 }
-"""What holds a certificate's bytes differs, what a saga of tests tells of itself, and what SQLite's clock says."""
+"""What holds a certificate's bytes differs, what a saga of tests tells of itself, and what the clock says."""
 OWN = {"lineage"}
 """What is drawn for each file."""
 
