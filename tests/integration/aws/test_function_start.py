@@ -21,6 +21,7 @@ NEVER = {
     "difflib",
     "email.mime",
     "h11",
+    "httptools",
     "idna",
     "jwt",
     "keyborn.adapters.asking",
