@@ -1,9 +1,13 @@
 """Who is let in over TLS: handshakes in turn, and none for who says nothing.
 
 A handshake costs half a millisecond that no other request gets. Two thousand devices that come at once would
-hold up every answer for a second; so only a few begin at a time, each as soon as its first bytes are there.
-Whoever is silent waits in a table, where it costs a descriptor and no TLS, and must leave first when there is
-no room. The rest waits in the kernel's queue.
+hold up every answer for a second; so only a few begin at a time, each once its first bytes are there, and
+hardly any while those that are in stand in line for their answers: a handshake is lost on who gives up or is
+told to come again. Whoever waits does so in a table, where it costs a descriptor and no TLS.
+
+The newest is let in first. In a crowd that cannot all be served in time, whoever came first is the next to
+give up, and serving it would leave the others too late, too. Who must wait too long is closed, which its
+client takes better than silence.
 """
 
 import asyncio
@@ -24,7 +28,11 @@ AT_ONCE = 32
 """Handshakes under way before the next one begins."""
 PACE = 0.02
 """Seconds after which a handshake counts no more: its costly part is over, and its peer may be far away."""
-_BURST = 16
+UNFINISHED = 256
+"""Handshakes that have begun, whose peers have yet to answer, before others begin at a crawl."""
+_CRAWL = 0.01
+"""Seconds between two handshakes, then."""
+_BURST = 64
 """Connections accepted before others get the processor."""
 _RELIEF = 0.1
 """Seconds to wait where there are no descriptors left."""
@@ -60,29 +68,41 @@ class Doorway:
         limits: HttpLimits,
         protocol: Callable[[], asyncio.Protocol],
         *,
-        burst: int = _BURST,
+        shared: bool = False,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``burst``: connections accepted before others get the processor."""
+        """``shared``: other processes accept there, too, and get their part of who comes.
+
+        ``crowded``: whether those that are in stand in line.
+        """
         self._listener = listener
         self._context = context
         self._limits = limits
         self._protocol = protocol
-        self._burst = burst
+        self._shared = shared
+        self._crowded = crowded
         self._loop = asyncio.get_running_loop()
         self._silent: dict[socket.socket, float] = {}
         """Who has not said anything yet, and until when it may; the oldest first."""
         self.waiting: deque[tuple[socket.socket, float]] = deque()
-        """Whose first bytes are there, in the order they came."""
+        """Whose first bytes are there, and until when they may wait; the newest last."""
         self.handshakes = 0
         """How many have begun."""
         self._under_way = 0
+        self._pause: asyncio.TimerHandle | None = None
+        """Set while nobody is let in."""
         self._handshakes: set[asyncio.Task[None]] = set()
         self._accepting = self._loop.create_task(self._accept())
 
     def sweep(self, now: float) -> None:
-        """Close who has been silent for too long; ``now`` by the loop's clock."""
+        """Close who has been silent, or has waited, for too long; ``now`` by the loop's clock."""
         while self._silent and next(iter(self._silent.values())) <= now:
             self._drop_oldest()
+        here = [each for each in self.waiting if each[1] > now]
+        if len(here) < len(self.waiting):
+            for sock, _ in set(self.waiting).difference(here):
+                sock.close()
+            self.waiting = deque(here)
 
     def close(self) -> None:
         """Accept nobody any more, and drop whoever is not through yet."""
@@ -95,6 +115,8 @@ class Doorway:
             self._drop_oldest()
         while self.waiting:
             self.waiting.popleft()[0].close()
+        if self._pause is not None:
+            self._pause.cancel()
         for handshake in self._handshakes:
             handshake.cancel()
 
@@ -102,7 +124,8 @@ class Doorway:
         since_others = 0
         while True:
             since_others += 1
-            if since_others % self._burst == 0:
+            if since_others >= self._burst():
+                since_others = 0
                 await asyncio.sleep(0)
             try:
                 sock, _ = await self._loop.sock_accept(self._listener)
@@ -115,21 +138,44 @@ class Doorway:
                 continue
             self._arrived(sock)
 
+    def _burst(self) -> int:
+        """How many in a row: one, so that others get theirs, until there is enough to do for everybody.
+
+        Whoever is left in the kernel's queue then would grow old there unseen.
+        """
+        return 1 if self._shared and not self.waiting else _BURST
+
     def _arrived(self, sock: socket.socket) -> None:
         # An answer behind a session ticket would wait for its acknowledgement, 40 ms.
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if len(self._silent) + len(self.waiting) >= self._limits.connections:
+        if len(self._silent) + len(self.waiting) >= self._limits.arrivals:
             self._drop_oldest()
-        self._silent[sock] = self._loop.time() + self._limits.handshake
+        until = self._loop.time() + self._limits.handshake
+        if self._accepted_late(sock, until):
+            return
+        self._silent[sock] = until
         self._loop.add_reader(sock, self._spoken, sock)
 
+    def _accepted_late(self, sock: socket.socket, until: float) -> bool:
+        """Whether its first bytes came before it was accepted, as they do in a crowd."""
+        try:
+            said = sock.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            said = b""
+        self._heard(sock, said, until)
+        return True
+
     def _drop_oldest(self) -> None:
-        """Whoever comes in earnest speaks at once."""
+        """Whoever comes in earnest speaks at once: the silent go first."""
         if self._silent:
             sock = next(iter(self._silent))
             self._forget(sock)
             sock.close()
+        elif self.waiting:
+            self.waiting.popleft()[0].close()
 
     def _forget(self, sock: socket.socket) -> float:
         self._loop.remove_reader(sock)
@@ -142,6 +188,9 @@ class Doorway:
             said = sock.recv(1, socket.MSG_PEEK)
         except OSError:
             said = b""
+        self._heard(sock, said, until)
+
+    def _heard(self, sock: socket.socket, said: bytes, until: float) -> None:
         if not said:
             sock.close()
             return
@@ -149,18 +198,32 @@ class Doorway:
         self._next()
 
     def _next(self) -> None:
-        """Begin as many handshakes as may be under way; none for who has left or is late."""
-        while self.waiting and self._under_way < AT_ONCE:
-            sock, until = self.waiting.popleft()
-            if until <= self._loop.time() or _has_left(sock):
-                sock.close()
-                continue
-            self._under_way += 1
-            self.handshakes += 1
-            task = self._loop.create_task(self._handshake(sock, until - self._loop.time()))
-            self._handshakes.add(task)
-            _Turn(self._loop, self._turn_over, task)
-            task.add_done_callback(partial(self._through, sock))
+        """Begin as many handshakes as may be under way, and hardly any while others are waited for."""
+        while self.waiting and self._under_way < AT_ONCE and self._pause is None:
+            if len(self._handshakes) >= UNFINISHED or self._crowded():
+                self._pause = self._loop.call_later(_CRAWL, self._one_more)
+            else:
+                self._begin(*self.waiting.pop())
+
+    def _one_more(self) -> None:
+        """Whoever never finishes, or stands in line, locks nobody out."""
+        self._pause = None
+        if self.waiting and self._under_way < AT_ONCE:
+            self._begin(*self.waiting.pop())
+        self._next()
+
+    def _begin(self, sock: socket.socket, until: float) -> None:
+        """Begin a handshake, unless its peer has left or it is late."""
+        now = self._loop.time()
+        if until <= now or _has_left(sock):
+            sock.close()
+            return
+        self._under_way += 1
+        self.handshakes += 1
+        task = self._loop.create_task(self._handshake(sock, until - now))
+        self._handshakes.add(task)
+        _Turn(self._loop, self._turn_over, task)
+        task.add_done_callback(partial(self._through, sock))
 
     def _through(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
         self._handshakes.discard(task)

@@ -127,7 +127,7 @@ async def test_a_storm_is_let_in_one_after_another(contexts: Contexts) -> None:
 
 
 async def test_where_there_is_no_room_the_oldest_silent_one_leaves(contexts: Contexts) -> None:
-    async with open_place(contexts, HttpLimits(connections=3)) as place:
+    async with open_place(contexts, HttpLimits(arrivals=3)) as place:
         first = asyncio.create_task(place.ends(b""))
         await asyncio.sleep(0.05)
         others = [asyncio.create_task(place.ends(b"")) for _ in range(3)]
