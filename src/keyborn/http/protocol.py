@@ -60,8 +60,8 @@ class HttpLimits:
     pipeline: int = 16
     """How many requests may queue behind an answer under way."""
     connections: int = 10_000
-    arrivals: int = 28_000
-    """How many may wait for their handshake."""
+    arrivals: int = 1_000
+    """How many may wait for their handshake before nobody else is accepted."""
 
     def shared_by(self, processes: int) -> "HttpLimits":
         """What each of so many processes may take, for all of them to take as much as one."""

@@ -25,6 +25,8 @@ from support.office import OfficeWorld, folder
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 HALF_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+RECORD = b"\x16\x03\x01\x00\x05hello"
+"""Whole, and no ClientHello."""
 QUICK = HttpLimits(handshake=0.4, headers=0.4, body=0.4, idle=0.5, linger=0.2)
 
 
@@ -127,7 +129,7 @@ async def test_a_storm_is_let_in_one_after_another(contexts: Contexts) -> None:
 
 
 async def test_where_there_is_no_room_the_oldest_silent_one_leaves(contexts: Contexts) -> None:
-    async with open_place(contexts, HttpLimits(arrivals=3)) as place:
+    async with open_place(contexts, HttpLimits(connections=3)) as place:
         first = asyncio.create_task(place.ends(b""))
         await asyncio.sleep(0.05)
         others = [asyncio.create_task(place.ends(b"")) for _ in range(3)]
@@ -155,7 +157,7 @@ async def test_who_left_before_its_turn_gets_no_handshake(
     monkeypatch.setattr(doorway, "AT_ONCE", 0)
     async with open_place(contexts, HttpLimits()) as place:
         here = socket.create_connection(place.address)
-        here.send(HALF_HELLO)
+        here.send(RECORD)
         await asyncio.sleep(0.05)
         here.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         here.close()
