@@ -12,7 +12,7 @@ import math
 import socket
 import ssl
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
@@ -38,6 +38,8 @@ _ERRORS = {
     503: b"Too many connections. Try again in a few seconds.",
 }
 _NEVER = math.inf
+_LEAST = 256
+"""Connections that each of many processes may have, and wait for."""
 _random = SystemRandom()
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
@@ -50,8 +52,8 @@ class HttpLimits:
     headers: float = 8.0
     body: float = 8.0
     idle: float = 60.0
-    send: float | None = 30.0
-    """How long an answer may wait for its reader; None waits for ever."""
+    send: float | None = 6.0
+    """How long an answer may wait for its reader, beside what the kernel takes; None waits for ever."""
     linger: float = 1.0
     """How long a sender whose body nobody wants may go on, so that it can read the answer."""
     header_bytes: int = 16 * 1024
@@ -62,6 +64,14 @@ class HttpLimits:
     pipeline: int = 16
     """How many requests may queue behind an answer under way."""
     connections: int = 10_000
+    arrivals: int = 1_000
+    """How many may wait for their handshake before nobody else is accepted."""
+
+    def shared_by(self, processes: int) -> "HttpLimits":
+        """What each of so many processes may take, for all of them to take as much as one."""
+        counts = (max(_LEAST, each // processes) for each in (self.connections, self.arrivals))
+        connections, arrivals = counts
+        return replace(self, connections=connections, arrivals=arrivals)
 
 
 class GuardedProtocol(asyncio.Protocol):

@@ -17,6 +17,7 @@ from keyborn.adapters.workers.handover import Core, Handover, Sides
 from keyborn.adapters.workers.line import Line
 from keyborn.adapters.workers.nursery import Nursery, Place
 from keyborn.domain.errors import KeybornError, SystemTrouble
+from keyborn.http.doorway import BACKLOG
 from keyborn.http.forwarding import AnsweringDesk
 from keyborn.http.server import HttpServer
 from keyborn.service.issuing import RecordedSigner
@@ -30,7 +31,6 @@ from keyborn.wiring.roots import Listening
 
 COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "keyborn.wiring.worker")
 """``-P``: nothing is imported from the folder in which the service happens to be started."""
-_BACKLOG = 4096
 _START = 20.0
 """Seconds that workers may take to begin."""
 _ADOPT = 5.0
@@ -77,7 +77,7 @@ class Listener:
         finally:
             bound.close()
         for each in sockets:
-            each.listen(_BACKLOG)
+            each.listen(BACKLOG)
         return Listener(sockets)
 
     @property

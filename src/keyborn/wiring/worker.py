@@ -38,11 +38,12 @@ from keyborn.http.app import build_app
 from keyborn.http.descriptors import OutOfDescriptors
 from keyborn.http.forwarding import forwarding
 from keyborn.http.observing import Observing
+from keyborn.http.protocol import HttpLimits
 from keyborn.http.server import HttpServer
 from keyborn.ports import GroupingRegistry, Sessions
 from keyborn.service.admission import LateRefusals
 from keyborn.settings import read_settings_text
-from keyborn.wiring.front import Parts, Place, build_service, new_lines
+from keyborn.wiring.front import Parts, Place, build_service, crowded, new_lines
 from keyborn.wiring.log_lines import log_to_stderr
 from keyborn.wiring.plain import Front
 from keyborn.wiring.watching import line_readings, new_meter
@@ -136,7 +137,13 @@ class Worker:
         app = forwarding(build_app(build_service(parts, settings, place)), RemoteDesk(line))
         around = Front(settings).around(authority.client_ca_pem, parts.clock)
         observed = Observing(app, self._meter, access_log=orders.access_log)
-        self._server = server = HttpServer(observed, around=around, count=self._count)
+        self._server = server = HttpServer(
+            observed,
+            limits=HttpLimits().shared_by(orders.share),
+            around=around,
+            count=self._count,
+            crowded=lambda: crowded(self._lines),
+        )
         behind = len(self._listeners) - orders.plain
         for listener in self._listeners[:behind]:
             server.listen_shared(listener, trust.context)
