@@ -6,8 +6,7 @@ failure budget is charged only by failures, so that nobody locks out a neighbour
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 from random import SystemRandom
@@ -38,17 +37,18 @@ class Admission:
         """How many callers wait for a slot."""
         return self._waiting
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Hold one slot; raises Overloaded when the queue is full or the wait too long."""
+    def slot(self) -> "Admission":
+        """To be entered: holds one slot; raises Overloaded when the queue is full or the wait too long."""
+        return self
+
+    async def __aenter__(self) -> None:
         if self._slots.locked():
             await self._wait()
         else:
             await self._slots.acquire()
-        try:
-            yield
-        finally:
-            self._slots.release()
+
+    async def __aexit__(self, *_raised: object) -> None:
+        self._slots.release()
 
     async def _wait(self) -> None:
         """Stand in line; whoever has left by then has it called off."""
