@@ -26,6 +26,7 @@ from keyborn.service.watching import Reader
 from keyborn.settings import Address
 from keyborn.wiring.front import Parts
 from keyborn.wiring.plain import BoundPlace
+from keyborn.wiring.pulse import Pulse
 from keyborn.wiring.roots import Listening
 
 COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "keyborn.wiring.worker")
@@ -133,6 +134,7 @@ class Crew:
         behind = [] if plain is None else plain.sockets
         self.plain_count = len(behind)
         self.readers: list[Reader] = []
+        self._pulse: asyncio.Future[None] | None = None
         self._nursery = Nursery(COMMAND, [*listener.sockets, *behind], count, self._attend)
 
     @property
@@ -151,8 +153,13 @@ class Crew:
             await self._nursery.start()
             if not await self._nursery.serving(_START):
                 raise SystemTrouble(reason="the worker processes do not begin")
+            self._pulse = asyncio.ensure_future(
+                Pulse(self._nursery.places, self._nursery.kill, _START).keep()
+            )
             yield
         finally:
+            if self._pulse is not None:
+                self._pulse.cancel()
             await self._end()
 
     async def told(self) -> Sequence[Told]:

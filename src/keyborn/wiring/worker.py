@@ -117,7 +117,12 @@ class Worker:
         await self._ended.wait()
 
     def _serve(self, name: str) -> Serve:
-        serves: dict[str, Serve] = {"adopt": self._adopt, "figures": self._figures, "end": self._end}
+        serves: dict[str, Serve] = {
+            "adopt": self._adopt,
+            "figures": self._figures,
+            "alive": self._alive,
+            "end": self._end,
+        }
         return serves[name]
 
     async def _begin(self, line: Line, orders: Orders) -> None:
@@ -154,6 +159,9 @@ class Worker:
         if self._authority is not None and self._trust is not None:
             self._authority.adopt(published)
             self._trust.refresh()
+
+    async def _alive(self) -> None:
+        """The loop turns: that it answers is all that it says."""
 
     async def _figures(self) -> Told:
         """What this process has counted."""

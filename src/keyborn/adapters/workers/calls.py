@@ -131,6 +131,7 @@ OF_CORE = _numbered(
 OF_WORKER = _numbered(
     ("adopt", tuple[Published], _NOTHING),
     ("figures", tuple[()], Form(Told)),
+    ("alive", tuple[()], _NOTHING),
     ("end", tuple[float], _NOTHING),
 )
 """What the core may ask of a worker."""
