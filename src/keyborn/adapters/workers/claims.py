@@ -77,7 +77,7 @@ class _End:
         return Claim(attempt, (self, number))
 
     def flush(self) -> bool:
-        """Send what can be sent; True if some waits. Raises OSError, UnreadableError for who does not read."""
+        """Send what can be sent; True if some waits. Raises OSError, or UnreadableError for a deaf worker."""
         data, sent = b"".join((self.stuck, *self.unsent)), 0
         self.unsent.clear()
         with contextlib.suppress(BlockingIOError):
