@@ -45,8 +45,7 @@ def homes(tmp_path: Path, server: Server) -> dict[str, Path]:
     """Devices with keys of their own, which have been at the broker."""
     made = {name: tmp_path / name for name in NAMES}
     for name, home in made.items():
-        enroll(home, server.token(thing=name)["code"], name)
-        keyborn("publish", f"certtest/{name}", "hello", "--home", home)
+        enroll(home, server.token(thing=name)["code"], name, "--publish", "hello")
     return made
 
 
@@ -75,7 +74,10 @@ def require_stranger(server: Server, folder: Path, identity: Identity) -> None:
         party.end()
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["folder there", "folder lost, copy elsewhere"])
+@pytest.mark.parametrize(
+    "lost",
+    [pytest.param(False, id="folder there", marks=pytest.mark.whole), pytest.param(True, id="folder lost")],
+)
 def test_a_backup_from_before_a_revocation_does_not_undo_it(
     tmp_path: Path,
     server: Server,
@@ -115,8 +117,7 @@ def test_a_device_that_renewed_since_is_refused_and_comes_back_with_a_replacing_
     tmp_path: Path, server: Server
 ) -> None:
     home, file = tmp_path / "lamp", tmp_path / "one.backup"
-    enroll(home, server.token(thing="lamp")["code"], "lamp")
-    keyborn("publish", "certtest/lamp", "hello", "--home", home)
+    enroll(home, server.token(thing="lamp")["code"], "lamp", "--publish", "hello")
     keyborn("backup", file, "--data", server.data)
     keyborn("renew", "--now", "--home", home)
     keyborn("publish", "certtest/lamp", "renewed", "--home", home)
@@ -125,8 +126,7 @@ def test_a_device_that_renewed_since_is_refused_and_comes_back_with_a_replacing_
     with serving(moved(server)) as again:
         keyborn("publish", "certtest/lamp", "again", "--home", home, expect=1)
         keyborn("forget", "--yes", "--home", home)
-        enroll(home, again.token(thing="lamp", replace=True)["code"], "lamp")
-        keyborn("publish", "certtest/lamp", "back", "--home", home)
+        enroll(home, again.token(thing="lamp", replace=True)["code"], "lamp", "--publish", "back")
 
 
 def test_without_any_copy_a_restore_is_refused_and_says_what_it_would_mean(

@@ -1,8 +1,8 @@
 """kill -9 at full load: what was answered is in the registry, what was not is settled by the retry.
 
-A real ``keyborn serve``, 32 clients that enrol as fast as they are answered, and SIGKILL for the main process
-at a moment that nobody chose. Whatever else it has started ends by itself. Before anything is started again
-the data folder as it was left must hold every certificate that a client was given.
+A real ``keyborn serve``, 32 clients that enrol as fast as they are answered, and SIGKILL for the core at a
+moment that nobody chose. Its workers, as many as it has by default, end by themselves. Before anything is
+started again the data folder as it was left must hold every certificate that a client was given.
 """
 
 import random
@@ -105,6 +105,7 @@ class Siege:
         assert self.server.process is not None
         time.sleep(chance.uniform(EARLIEST, LATEST))
         below = offspring(self.server.process.pid)
+        assert below, "the service has workers"
         self.server.kill()
         killed = time.monotonic()
         until(lambda: all(map(has_ended, below)), "the others end by themselves")
@@ -155,7 +156,7 @@ class Siege:
 
 @pytest.fixture
 def siege(tmp_path: Path) -> Iterator[Siege]:
-    server = Server(tmp_path / "server", tmp_path / "server.log").start()
+    server = Server(tmp_path / "server", tmp_path / "server.log", workers=None).start()
     ask(server.data, "POST", "/v1/tokens", {"match": "other-*", "uses": 1})
     siege = Siege(server, tmp_path, server.token(match="bench-*", uses=0)["secret"])
     try:

@@ -90,7 +90,7 @@ def test_help_imports_nothing_heavy() -> None:
         "from click.testing import CliRunner; from keyborn.cli.main import cli; "
         "CliRunner().invoke(cli, ['--help'])"
     )
-    assert not {"cryptography", "paho", "msgspec", "starlette", "uvicorn", "asyncio", "ssl"} & loaded
+    assert not {"cryptography", "paho", "msgspec", "starlette", "httptools", "asyncio", "ssl"} & loaded
 
 
 @pytest.mark.parametrize("name", COMMANDS)

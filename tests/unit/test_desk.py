@@ -18,7 +18,7 @@ from keyborn.cli.desk import Desk, LocalDesk, desk_options, pages
 from keyborn.cli.main import cli
 from keyborn.cli.stack_desk import StackDesk
 from keyborn.device.session import Received
-from keyborn.domain.errors import ServerStopped, SessionLost
+from keyborn.domain.errors import KeybornError, NothingToPrune, ServerStopped, SessionLost
 
 OPERATORS = [
     "token create",
@@ -241,10 +241,10 @@ def test_a_stack_needs_neither_sqlite_nor_a_certificate_authority(monkeypatch: p
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     loaded = loaded_by("thing", "list", "--aws", "kb", "--region", "eu-central-1")
     assert "botocore" in loaded
-    assert not {"keyborn.adapters.sql", "keyborn.adapters.ca", "paho", "uvicorn"} & loaded
+    assert not {"keyborn.adapters.sql", "keyborn.adapters.ca", "paho", "httptools"} & loaded
 
 
-@pytest.mark.parametrize("package", ["botocore", "starlette", "msgspec", "uvicorn"])
+@pytest.mark.parametrize("package", ["botocore", "starlette", "msgspec", "httptools"])
 def test_a_service_elsewhere_is_operated_from_a_bare_installation(package: str) -> None:
     code = (
         f"import sys\nsys.modules[{package!r}] = None\nfrom keyborn.cli.main import main\n"
@@ -405,3 +405,34 @@ def test_a_message_is_one_line_of_json_either_way() -> None:
     row = watch._row(received("certtest/lamp-1", payload=b"\xff"), "certtest")
     assert json.loads(json.dumps(row))["payloadHex"] == "ff"
     assert "\n" not in watch._line(row)
+
+
+# ── what a stack does not have ──
+
+
+@pytest.mark.parametrize(
+    ("words", "environment"),
+    [
+        (["--aws", "keyborn"], {}),
+        ([], {"KEYBORN_AWS_STACK": "keyborn"}),
+        ([], {"KEYBORN_AWS_STACK": "keyborn", "KEYBORN_API_KEY_FILE": "key"}),
+    ],
+)
+def test_pruning_never_reaches_a_folder_where_a_stack_is_meant(
+    words: list[str], environment: dict[str, str]
+) -> None:
+    done = CliRunner().invoke(cli, ["prune", "--older-than", "9", *words], env=environment)
+    assert isinstance(done.exception, NothingToPrune)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--data", "nowhere"], "nowhere"), (["--api-key-file", "no-key"], "no-key")],
+)
+def test_what_is_typed_counts_more_than_a_stack_in_the_environment(words: list[str], said: str) -> None:
+    done = CliRunner().invoke(
+        cli, ["prune", "--older-than", "9", *words], env={"KEYBORN_AWS_STACK": "keyborn"}
+    )
+    assert isinstance(done.exception, KeybornError)
+    assert not isinstance(done.exception, NothingToPrune)
+    assert said in str(done.exception)

@@ -225,12 +225,13 @@ def folder_option(name: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
 
 
 def no_stack(refusal: Callable[[], KeybornError]) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """For a command with ``--data``: it refuses where a stack on AWS is meant."""
+    """For a command with ``--data``, or at a desk: it refuses where a stack on AWS is meant."""
 
     def _decorate(command: Callable[..., R]) -> Callable[..., R]:
         @wraps(command)
         def _here(*, stack: str | None, **more: Any) -> R:  # noqa: ANN401 - click's
-            if stack is not None and _source("stack") >= _source("data"):
+            elsewhere = Elsewhere(more.get("key_file"), more.get("url"))
+            if stack is not None and _source("stack") >= max(_source("data"), elsewhere.meant):
                 raise refusal()
             return command(**more)
 

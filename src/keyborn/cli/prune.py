@@ -2,8 +2,9 @@
 
 import click
 
-from keyborn.cli.desk import Desk, service_options
+from keyborn.cli.desk import Desk, no_stack, service_options
 from keyborn.cli.output import json_option, show
+from keyborn.domain.errors import NothingToPrune
 
 _KINDS = ("certificates", "redemptions", "approvals")
 
@@ -17,6 +18,7 @@ _KINDS = ("certificates", "redemptions", "approvals")
     help="What ended more than so many days ago.  [default: retention_days of server.toml]",
 )
 @click.option("--dry-run", is_flag=True, help="Remove nothing: say how much it would be.")
+@no_stack(NothingToPrune)
 @service_options
 @json_option
 def prune(*, days: int | None, dry_run: bool, desk: Desk, as_json: bool) -> None:

@@ -1,9 +1,17 @@
 """Who is let in over TLS: handshakes in turn, and none for who says nothing.
 
 A handshake costs half a millisecond that no other request gets. Two thousand devices that come at once would
-hold up every answer for a second; so only a few begin at a time, each as soon as its first bytes are there.
-Whoever is silent waits in a table, where it costs a descriptor and no TLS, and must leave first when there is
-no room. The rest waits in the kernel's queue.
+hold up every answer for a second; so only a few begin at a time, each once its first record is there, and
+hardly any while those that are in stand in line for their answers: a handshake is lost on who gives up or is
+told to come again. Whoever says nothing, or half a record, waits in a table, where it costs a descriptor and
+no TLS, and must leave first when there is no room.
+
+Beyond so many that wait nobody is accepted. The kernel has a short queue, beyond which it forgets who asks:
+TCP asks again after a second, at hardly any cost for either side, while a connection that is accepted, held
+and closed costs both a fifth of what an enrolment costs.
+
+The first come is the first served, unless it has waited for so long that it may be about to give up. Then the
+newest is: serving the oldest would make all others too late, too.
 """
 
 import asyncio
@@ -18,14 +26,23 @@ from functools import partial
 
 from keyborn.http.protocol import HttpLimits
 
-BACKLOG = 4096
-"""Connections in the kernel's queue; it cuts this at net.core.somaxconn."""
+BACKLOG = 512
+"""Connections in the kernel's queue: a second's, for they grow old there unseen, and a device whose first
+packets were forgotten has little of its time left. It cuts this at net.core.somaxconn."""
 AT_ONCE = 32
 """Handshakes under way before the next one begins."""
 PACE = 0.02
 """Seconds after which a handshake counts no more: its costly part is over, and its peer may be far away."""
-_BURST = 16
+UNFINISHED = 256
+"""Handshakes that have begun, whose peers have yet to answer, before others begin at a crawl."""
+_CRAWL = 0.01
+"""Seconds between two handshakes, then."""
+_BURST = 64
 """Connections accepted before others get the processor."""
+_RECORD_HEAD, _HANDSHAKE = 5, 22
+"""Bytes of a record's head, and its first byte where it holds a handshake (RFC 8446, 5.1)."""
+_LONGEST_HELLO = 4096
+"""Bytes of it that are waited for."""
 _RELIEF = 0.1
 """Seconds to wait where there are no descriptors left."""
 _LEFT = getattr(select, "POLLRDHUP", select.POLLHUP) | select.POLLHUP | select.POLLERR
@@ -60,29 +77,46 @@ class Doorway:
         limits: HttpLimits,
         protocol: Callable[[], asyncio.Protocol],
         *,
-        burst: int = _BURST,
+        shared: bool = False,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``burst``: connections accepted before others get the processor."""
+        """``shared``: other processes accept there, too, and get their part of who comes.
+
+        ``crowded``: whether those that are in stand in line.
+        """
         self._listener = listener
         self._context = context
         self._limits = limits
         self._protocol = protocol
-        self._burst = burst
+        self._shared = shared
+        self._crowded = crowded
         self._loop = asyncio.get_running_loop()
         self._silent: dict[socket.socket, float] = {}
         """Who has not said anything yet, and until when it may; the oldest first."""
         self.waiting: deque[tuple[socket.socket, float]] = deque()
-        """Whose first bytes are there, in the order they came."""
+        """Whose first record is there, and until when they may wait; the newest last."""
+        self._needed: dict[socket.socket, int] = {}
+        """Of the silent: how many bytes are waited for, if there is a beginning."""
+        self._room: asyncio.Future[None] | None = None
+        """Done when somebody can be accepted again; None while that is so."""
         self.handshakes = 0
         """How many have begun."""
         self._under_way = 0
+        self._pause: asyncio.TimerHandle | None = None
+        """Set while nobody is let in."""
         self._handshakes: set[asyncio.Task[None]] = set()
         self._accepting = self._loop.create_task(self._accept())
 
     def sweep(self, now: float) -> None:
-        """Close who has been silent for too long; ``now`` by the loop's clock."""
+        """Close who has been silent, or has waited, for too long; ``now`` by the loop's clock."""
         while self._silent and next(iter(self._silent.values())) <= now:
             self._drop_oldest()
+        here = [each for each in self.waiting if each[1] > now]
+        if len(here) < len(self.waiting):
+            for sock, _ in set(self.waiting).difference(here):
+                sock.close()
+            self.waiting = deque(here)
+            self._next()
 
     def close(self) -> None:
         """Accept nobody any more, and drop whoever is not through yet."""
@@ -95,14 +129,18 @@ class Doorway:
             self._drop_oldest()
         while self.waiting:
             self.waiting.popleft()[0].close()
+        if self._pause is not None:
+            self._pause.cancel()
         for handshake in self._handshakes:
             handshake.cancel()
 
     async def _accept(self) -> None:
         since_others = 0
         while True:
+            await self._has_room()
             since_others += 1
-            if since_others % self._burst == 0:
+            if since_others >= self._burst():
+                since_others = 0
                 await asyncio.sleep(0)
             try:
                 sock, _ = await self._loop.sock_accept(self._listener)
@@ -115,14 +153,27 @@ class Doorway:
                 continue
             self._arrived(sock)
 
+    async def _has_room(self) -> None:
+        while len(self.waiting) >= self._limits.arrivals:
+            self._room = self._loop.create_future()
+            await self._room
+
+    def _burst(self) -> int:
+        """How many in a row: one, so that others get theirs, until there is enough to do for everybody.
+
+        Whoever is left in the kernel's queue then would grow old there unseen.
+        """
+        return 1 if self._shared and not self.waiting else _BURST
+
     def _arrived(self, sock: socket.socket) -> None:
         # An answer behind a session ticket would wait for its acknowledgement, 40 ms.
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if len(self._silent) + len(self.waiting) >= self._limits.connections:
+        if len(self._silent) >= self._limits.connections:
             self._drop_oldest()
         self._silent[sock] = self._loop.time() + self._limits.handshake
-        self._loop.add_reader(sock, self._spoken, sock)
+        if not self._spoken(sock):
+            self._loop.add_reader(sock, self._spoken, sock)
 
     def _drop_oldest(self) -> None:
         """Whoever comes in earnest speaks at once."""
@@ -133,34 +184,83 @@ class Doorway:
 
     def _forget(self, sock: socket.socket) -> float:
         self._loop.remove_reader(sock)
+        self._needed.pop(sock, None)
         return self._silent.pop(sock)
 
-    def _spoken(self, sock: socket.socket) -> None:
-        """First bytes, or the end of it."""
-        until = self._forget(sock)
+    def _spoken(self, sock: socket.socket) -> bool:
+        """There are bytes, or the end of it; whether that is all that was to be waited for."""
         try:
-            said = sock.recv(1, socket.MSG_PEEK)
+            said = sock.recv(_RECORD_HEAD, socket.MSG_PEEK)
+            if said and not self._is_whole(sock, said):
+                return False
+        except BlockingIOError:
+            return False
         except OSError:
             said = b""
-        if not said:
+        until = self._forget(sock)
+        if said:
+            self.waiting.append((sock, until))
+            self._next()
+        else:
             sock.close()
-            return
-        self.waiting.append((sock, until))
-        self._next()
+        return True
+
+    def _is_whole(self, sock: socket.socket, said: bytes) -> bool:
+        """Whether the first record is there, or what is there is none; else the kernel tells when it is.
+
+        Raises OSError.
+        """
+        if said[0] != _HANDSHAKE:
+            return True
+        needed = _RECORD_HEAD
+        if len(said) == _RECORD_HEAD:
+            needed += min(int.from_bytes(said[3:]), _LONGEST_HELLO)
+            said = sock.recv(needed, socket.MSG_PEEK)
+        before = self._needed.get(sock, 0)
+        if len(said) < needed and before != needed:  # woken in vain, there will be no more
+            self._needed[sock] = needed
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, needed)
+            return False
+        if before:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+        return True
 
     def _next(self) -> None:
-        """Begin as many handshakes as may be under way; none for who has left or is late."""
-        while self.waiting and self._under_way < AT_ONCE:
-            sock, until = self.waiting.popleft()
-            if until <= self._loop.time() or _has_left(sock):
-                sock.close()
-                continue
-            self._under_way += 1
-            self.handshakes += 1
-            task = self._loop.create_task(self._handshake(sock, until - self._loop.time()))
-            self._handshakes.add(task)
-            _Turn(self._loop, self._turn_over, task)
-            task.add_done_callback(partial(self._through, sock))
+        """Begin as many handshakes as may be under way, and hardly any while others are waited for."""
+        while self.waiting and self._under_way < AT_ONCE and self._pause is None:
+            if len(self._handshakes) >= UNFINISHED or self._crowded():
+                self._pause = self._loop.call_later(_CRAWL, self._one_more)
+            else:
+                self._begin(*self._taken())
+        if self._room is not None and len(self.waiting) < self._limits.arrivals:
+            room, self._room = self._room, None
+            if not room.done():
+                room.set_result(None)
+
+    def _taken(self) -> tuple[socket.socket, float]:
+        """Who is the next: the first come, or, once that one has waited for long, the newest."""
+        hurry = self.waiting[0][1] - self._loop.time() < self._limits.handshake / 2
+        return self.waiting.pop() if hurry else self.waiting.popleft()
+
+    def _one_more(self) -> None:
+        """Whoever never finishes, or stands in line, locks nobody out."""
+        self._pause = None
+        if self.waiting and self._under_way < AT_ONCE:
+            self._begin(*self._taken())
+        self._next()
+
+    def _begin(self, sock: socket.socket, until: float) -> None:
+        """Begin a handshake, unless its peer has left or it is late."""
+        now = self._loop.time()
+        if until <= now or _has_left(sock):
+            sock.close()
+            return
+        self._under_way += 1
+        self.handshakes += 1
+        task = self._loop.create_task(self._handshake(sock, until - now))
+        self._handshakes.add(task)
+        _Turn(self._loop, self._turn_over, task)
+        task.add_done_callback(partial(self._through, sock))
 
     def _through(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
         self._handshakes.discard(task)

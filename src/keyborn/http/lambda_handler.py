@@ -138,10 +138,14 @@ class _Exchange:
             _log.debug("a request ended with %s", type(fault).__name__)
 
     def answer(self) -> Answer:
-        """What the application sent; raises RuntimeError if that is not a whole answer."""
+        """What the application sent; raises RuntimeError if that is not a whole answer.
+
+        An answer to HEAD has no body (RFC 9110, 9.3.2), whatever the route sent.
+        """
         if not self._whole:
             raise RuntimeError("the application gave no answer")
-        return _answer(self._status, self._headers, bytes(self._body))
+        asked = self._event["requestContext"]["http"]["method"]
+        return _answer(self._status, self._headers, b"" if asked == "HEAD" else bytes(self._body))
 
     def _scope(self) -> dict[str, Any]:
         http: Mapping[str, str] = self._event["requestContext"]["http"]

@@ -12,9 +12,9 @@ import math
 import socket
 import ssl
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import SystemRandom
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 import httptools
@@ -22,6 +22,10 @@ from starlette.types import ASGIApp, Scope
 
 from keyborn.http.connections import Connections
 from keyborn.http.cycle import Cycle
+from keyborn.http.framing import sound
+
+if TYPE_CHECKING:
+    from httptools.parser.url_parser import URL
 
 UNIX = "keyborn.unix"
 """Among a scope's extensions where the connection is one of a Unix socket. That its ``client`` is missing
@@ -34,6 +38,8 @@ _ERRORS = {
     503: b"Too many connections. Try again in a few seconds.",
 }
 _NEVER = math.inf
+_LEAST = 256
+"""Connections that each of many processes may have, and wait for."""
 _random = SystemRandom()
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 
@@ -46,8 +52,8 @@ class HttpLimits:
     headers: float = 8.0
     body: float = 8.0
     idle: float = 60.0
-    send: float | None = 30.0
-    """How long an answer may wait for its reader; None waits for ever."""
+    send: float | None = 6.0
+    """How long an answer may wait for its reader, beside what the kernel takes; None waits for ever."""
     linger: float = 1.0
     """How long a sender whose body nobody wants may go on, so that it can read the answer."""
     header_bytes: int = 16 * 1024
@@ -58,6 +64,14 @@ class HttpLimits:
     pipeline: int = 16
     """How many requests may queue behind an answer under way."""
     connections: int = 10_000
+    arrivals: int = 1_000
+    """How many may wait for their handshake before nobody else is accepted."""
+
+    def shared_by(self, processes: int) -> "HttpLimits":
+        """What each of so many processes may take, for all of them to take as much as one."""
+        counts = (max(_LEAST, each // processes) for each in (self.connections, self.arrivals))
+        connections, arrivals = counts
+        return replace(self, connections=connections, arrivals=arrivals)
 
 
 class GuardedProtocol(asyncio.Protocol):
@@ -177,15 +191,19 @@ class GuardedProtocol(asyncio.Protocol):
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The headers are in: the body is due. Raises ValueError, which ends the parsing, for too many."""
+        """The headers are in: the body is due.
+
+        Raises ValueError, which ends the parsing, for too many, and for a head that is not sound.
+        """
         self._header_bytes = None
         if len(self._queue) >= self._limits.pipeline:
             raise ValueError("too many requests in one go")
         self._owes(self._limits.body)
         version = self._parser.get_http_version()
         keep_alive = version != "1.0" and self._parser.should_keep_alive()
-        expects = b"100-continue" in [value.lower() for name, value in self._headers if name == b"expect"]
-        cycle = Cycle(self, self._scope(version), keep_alive=keep_alive, expects=expects)
+        target = httptools.parse_url(self._url)
+        self._headers, expects = sound(version, target, self._headers)
+        cycle = Cycle(self, self._scope(version, target), keep_alive=keep_alive, expects=expects)
         if self._cycle is None or self._cycle.complete:
             self._cycle = cycle
             cycle.start(self._app, self._connections.tasks)
@@ -207,12 +225,11 @@ class GuardedProtocol(asyncio.Protocol):
     def _arriving(self) -> Cycle:
         return self._queue[-1] if self._queue else cast("Cycle", self._cycle)
 
-    def _scope(self, version: str) -> Scope:
+    def _scope(self, version: str, url: "URL") -> Scope:
         """The ASGI scope. Raises ValueError for a target that is none."""
         extensions: dict[str, Any] = {} if self._tls is None else {"tls": self._tls}
         if self._unix:
             extensions[UNIX] = {}
-        url = httptools.parse_url(self._url)
         path = url.path.decode("ascii")
         return {
             "type": "http",

@@ -33,13 +33,16 @@ class HttpServer:
         limits: HttpLimits | None = None,
         around: Around | None = None,
         count: Callable[[], None] | None = None,
+        crowded: Callable[[], bool] = lambda: False,
     ) -> None:
         """``around``: what each request passes before it comes to ``app``.
 
-        ``count`` is called for each answer.
+        ``count`` is called for each answer. ``crowded``: whether requests stand in line, so that hardly
+        anybody else is let in over TLS.
         """
         self._app = app if around is None else around(app)
         self._limits = limits = limits or HttpLimits()
+        self._crowded = crowded
         if isinstance(app, Starlette):
             app.router.redirect_slashes = False  # it would send a caller where its own Host header says
         self._connections = Connections(min(limits.headers, limits.body, limits.idle, limits.linger), count)
@@ -53,7 +56,7 @@ class HttpServer:
         _read_less_at_once()
         sockets = await bound(host, port)
         for sock in sockets:
-            self.doorways.append(Doorway(sock, context, self._limits, self._connection))
+            self.doorways.append(self._doorway(sock, context))
         self._keep_time()
         address = sockets[0].getsockname()
         return address[0], address[1]
@@ -94,13 +97,10 @@ class HttpServer:
         return {f"keyborn_http_{name}": {"": number} for name, number in numbers.items()}
 
     def listen_shared(self, sock: socket.socket, context: ssl.SSLContext) -> None:
-        """Serve HTTPS on a listening socket that other processes have, too.
-
-        One connection is taken at each turn of the loop, so that the others get theirs.
-        """
+        """Serve HTTPS on a listening socket that other processes have, too."""
         _read_less_at_once()
         sock.setblocking(False)  # noqa: FBT003 - the socket's own signature
-        self.doorways.append(Doorway(sock, context, self._limits, self._connection, burst=1))
+        self.doorways.append(self._doorway(sock, context, shared=True))
         self._keep_time()
 
     async def listen_shared_plain(self, sock: socket.socket) -> None:
@@ -163,6 +163,10 @@ class HttpServer:
     def _sweep(self, now: float) -> None:
         for doorway in self.doorways:
             doorway.sweep(now)
+
+    def _doorway(self, sock: socket.socket, context: ssl.SSLContext, *, shared: bool = False) -> Doorway:
+        crowded = self._crowded
+        return Doorway(sock, context, self._limits, self._connection, shared=shared, crowded=crowded)
 
     def _connection(self) -> GuardedProtocol:
         self._connections.accepted += 1

@@ -28,6 +28,7 @@ class Admission:
 
     def __init__(self, *, slots: int = SLOTS, waiting: int = 2000, patience: float = 10.0) -> None:
         """``patience`` in seconds; ``waiting`` counts callers beyond the slots."""
+        self._slots_in_all = slots
         self._slots = asyncio.Semaphore(slots)
         self._waiting = 0
         self._most_waiting = waiting
@@ -37,6 +38,11 @@ class Admission:
     def waiting(self) -> int:
         """How many callers wait for a slot."""
         return self._waiting
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether as many wait as there are slots: the next ones have nothing to do yet."""
+        return self._waiting >= self._slots_in_all
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:

@@ -23,6 +23,7 @@ from keyborn.domain.errors import (
 )
 from keyborn.domain.quota import Pacing, ceiling_of, hold_for, pause_before, pause_late, pause_unplaced
 from keyborn.ports import AdmissionLine
+from keyborn.service.together import NOTHING
 
 _random = SystemRandom()
 _CALM = 300.0
@@ -44,8 +45,8 @@ Confirm = Callable[[], Awaitable[None]]
 class Turn(Protocol):
     """One caller's turn to enroll."""
 
-    async def meanwhile(self) -> None:
-        """What can be done for it beside the claim. Raises nothing."""
+    def meanwhile(self) -> Awaitable[None]:
+        """What can be done for it beside the claim (``together.NOTHING`` is nothing). Raises nothing."""
         ...
 
     async def demand(self) -> None:
@@ -75,8 +76,9 @@ class NoQuota:
         """Return at once."""
         return self
 
-    async def meanwhile(self) -> None:
-        """Do nothing."""
+    def meanwhile(self) -> Awaitable[None]:
+        """Nothing."""
+        return NOTHING
 
     async def demand(self) -> None:
         """Return at once."""

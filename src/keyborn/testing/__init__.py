@@ -17,11 +17,11 @@ from keyborn.testing.world import POLITE, Crash, Moment, Point, Rudeness, World,
 from keyborn.testing.wrappers import (
     FaultyAuthority,
     FaultyBeliefs,
-    FaultyCensuses,
     FaultyCheckpoints,
     FaultyKeys,
     FaultyRegistry,
     FaultyRenewingRegistry,
+    FaultyScale,
 )
 
 __all__ = [
@@ -29,12 +29,12 @@ __all__ = [
     "Crash",
     "FaultyAuthority",
     "FaultyBeliefs",
-    "FaultyCensuses",
     "FaultyCheckpoints",
     "FaultyGroupingRegistry",
     "FaultyKeys",
     "FaultyRegistry",
     "FaultyRenewingRegistry",
+    "FaultyScale",
     "Moment",
     "Point",
     "Rudeness",

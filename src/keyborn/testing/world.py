@@ -10,7 +10,6 @@ from typing import TypeVar
 
 from keyborn.domain.errors import KeybornError, RegistryUnavailable
 from keyborn.ports import (
-    Censuses,
     CertificateAuthority,
     Checkpoints,
     GroupingRegistry,
@@ -25,11 +24,12 @@ from keyborn.testing.wrappers import (
     Believing,
     FaultyAuthority,
     FaultyBeliefs,
-    FaultyCensuses,
     FaultyCheckpoints,
     FaultyKeys,
     FaultyRegistry,
     FaultyRenewingRegistry,
+    FaultyScale,
+    Scale,
 )
 
 T = TypeVar("T")
@@ -111,9 +111,9 @@ class World:
         """What ``real`` knows of remote operators, as seen through this world."""
         return FaultyKeys(real, self)
 
-    def censuses(self, real: Censuses) -> FaultyCensuses:
-        """How ``real`` counts itself, as seen through this world."""
-        return FaultyCensuses(real, self)
+    def scale(self, real: Scale) -> FaultyScale:
+        """How ``real`` finds, counts and forgets, as seen through this world."""
+        return FaultyScale(real, self)
 
     def checkpoints(self, real: Checkpoints) -> FaultyCheckpoints:
         """What ``real`` keeps of signatures under its trail, as seen through this world."""

@@ -16,8 +16,10 @@ from keyborn.domain.errors import KeybornError, RegistryUnavailable, Unavailable
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.pruning import Pruned
 from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.roots import Belief, RootSet
+from keyborn.domain.search import Search
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
 from keyborn.ports import (
@@ -27,8 +29,10 @@ from keyborn.ports import (
     Checkpoints,
     Holders,
     KeyRegistry,
+    Pruning,
     Registry,
     RenewingRegistry,
+    Searches,
     TrustReports,
 )
 
@@ -52,6 +56,10 @@ class Effects(Protocol):
 
 class Believing(TrustReports, Beliefs, Holders, Protocol):
     """A registry that is asked who believes, and who needs, which roots."""
+
+
+class Scale(Searches, Censuses, Pruning, Protocol):
+    """The sides of a registry that a large fleet needs."""
 
 
 class FaultyAuthority:
@@ -332,13 +340,41 @@ class FaultyKeys:
         )
 
 
-class FaultyCensuses:
-    """Implements ``keyborn.ports.Censuses`` over a real one."""
+class FaultyScale:
+    """Implements ``keyborn.ports.Searches``, ``Censuses`` and ``Pruning`` over real ones."""
 
-    def __init__(self, real: Censuses, world: Effects) -> None:
+    def __init__(self, real: Scale, world: Effects) -> None:
         self._real = real
         self._world = world
+
+    async def find_things(
+        self,
+        search: Search,
+        *,
+        kind: ThingKind = ThingKind.DEVICE,
+        after: ThingName | None = None,
+        limit: int = 100,
+    ) -> Sequence[Thing]:
+        """See ``Searches.find_things``."""
+        return await self._world.effect(
+            "registry.find_things",
+            lambda: self._real.find_things(search, kind=kind, after=after, limit=limit),
+        )
 
     async def census(self, at: datetime) -> Census:
         """See ``Censuses.census``."""
         return await self._world.effect("registry.census", lambda: self._real.census(at))
+
+    async def due(self, *, before: datetime, after: str | None = None, limit: int = 200) -> Pruned:
+        """See ``Pruning.due``."""
+        return await self._world.effect(
+            "registry.due", lambda: self._real.due(before=before, after=after, limit=limit)
+        )
+
+    async def prune(
+        self, event: AuditEvent, *, before: datetime, after: str | None = None, limit: int = 200
+    ) -> Pruned:
+        """See ``Pruning.prune``; said twice, the second finds nothing to remove and appends nothing."""
+        return await self._world.effect(
+            "registry.prune", lambda: self._real.prune(event, before=before, after=after, limit=limit)
+        )

@@ -18,6 +18,7 @@ from keyborn.adapters.workers.handover import Core, Handover, Sides
 from keyborn.adapters.workers.line import Line
 from keyborn.adapters.workers.nursery import Nursery, Place
 from keyborn.domain.errors import KeybornError, SystemTrouble
+from keyborn.http.doorway import BACKLOG
 from keyborn.http.forwarding import AnsweringDesk
 from keyborn.http.server import HttpServer
 from keyborn.service.issuing import RecordedSigner
@@ -26,11 +27,11 @@ from keyborn.service.watching import Reader
 from keyborn.settings import Address
 from keyborn.wiring.front import Parts
 from keyborn.wiring.plain import BoundPlace
+from keyborn.wiring.pulse import Pulse
 from keyborn.wiring.roots import Listening
 
 COMMAND: tuple[str, ...] = (sys.executable, "-P", "-m", "keyborn.wiring.worker")
 """``-P``: nothing is imported from the folder in which the service happens to be started."""
-_BACKLOG = 4096
 _START = 20.0
 """Seconds that workers may take to begin."""
 _ADOPT = 5.0
@@ -77,7 +78,7 @@ class Listener:
         finally:
             bound.close()
         for each in sockets:
-            each.listen(_BACKLOG)
+            each.listen(BACKLOG)
         return Listener(sockets)
 
     @property
@@ -144,6 +145,7 @@ class Crew:
         behind = [] if plain is None else plain.sockets
         self.plain_count = len(behind)
         self.readers: list[Reader] = []
+        self._pulse: asyncio.Future[None] | None = None
         sockets = [*listener.sockets, *behind]
         self._nursery = Nursery(COMMAND, sockets, count, self._attend, claims.add)
 
@@ -163,8 +165,13 @@ class Crew:
             await self._nursery.start()
             if not await self._nursery.serving(_START):
                 raise SystemTrouble(reason="the worker processes do not begin")
+            self._pulse = asyncio.ensure_future(
+                Pulse(self._nursery.places, self._nursery.kill, _START).keep()
+            )
             yield
         finally:
+            if self._pulse is not None:
+                self._pulse.cancel()
             await self._end()
 
     async def told(self) -> Sequence[Told]:

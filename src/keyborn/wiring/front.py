@@ -145,5 +145,10 @@ def new_lines(share: int = 1) -> dict[str, Admission]:
     return {each: Admission(slots=slots, waiting=waiting) for each in (ENROLL, RENEW)}
 
 
+def crowded(lines: Mapping[str, Admission]) -> bool:
+    """Whether so many stand in ``lines`` that whoever comes now would only stand behind them."""
+    return any(each.is_crowded for each in lines.values())
+
+
 def _budget(share: int, burst: int, per_minute: float) -> FailureBudget:
     return FailureBudget(burst=max(_LEAST_BURST, burst // share), per_minute=per_minute / share)

@@ -54,7 +54,7 @@ from keyborn.service.tokens import TokenWish
 from keyborn.service.watching import Watching
 from keyborn.settings import Address, ServerSettings, write_settings
 from keyborn.wiring.crew import Alone, Crew, Listener, core_of, published
-from keyborn.wiring.front import Parts, Place, build_service, new_lines
+from keyborn.wiring.front import Parts, Place, build_service, crowded, new_lines
 from keyborn.wiring.listening import listening as _listening
 from keyborn.wiring.offices import audit_ports, authority_rows, public_url, revocation_mirror, roots_ports
 from keyborn.wiring.plain import Front
@@ -263,7 +263,7 @@ class LocalService:
             stack.callback(listener.close)
             plain = await self._front.bind(stack)
             return Crew(app, listener, live, self._options.workers, plain, claims=self._claims)
-        server = HttpServer(app, around=around)
+        server = HttpServer(app, around=around, crowded=lambda: crowded(self._lines))
         context = live.context(lambda: https_context(path, path, live.client_ca_pem()))
         stack.push_async_callback(server.stop)
         with _listening(wanted):

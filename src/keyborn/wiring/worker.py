@@ -38,11 +38,12 @@ from keyborn.http.app import build_app
 from keyborn.http.descriptors import OutOfDescriptors
 from keyborn.http.forwarding import forwarding
 from keyborn.http.observing import Observing
+from keyborn.http.protocol import HttpLimits
 from keyborn.http.server import HttpServer
 from keyborn.ports import GroupingRegistry, Sessions
 from keyborn.service.admission import LateRefusals
 from keyborn.settings import read_settings_text
-from keyborn.wiring.front import Parts, Place, build_service, new_lines
+from keyborn.wiring.front import Parts, Place, build_service, crowded, new_lines
 from keyborn.wiring.log_lines import log_to_stderr
 from keyborn.wiring.plain import Front
 from keyborn.wiring.watching import line_readings, new_meter
@@ -119,7 +120,12 @@ class Worker:
         await self._ended.wait()
 
     def _serve(self, name: str) -> Serve:
-        serves: dict[str, Serve] = {"adopt": self._adopt, "figures": self._figures, "end": self._end}
+        serves: dict[str, Serve] = {
+            "adopt": self._adopt,
+            "figures": self._figures,
+            "alive": self._alive,
+            "end": self._end,
+        }
         return serves[name]
 
     async def _begin(self, line: Line, claims: Line, orders: Orders) -> None:
@@ -134,7 +140,13 @@ class Worker:
         app = forwarding(build_app(build_service(parts, settings, place)), RemoteDesk(line))
         around = Front(settings).around(authority.client_ca_pem, parts.clock)
         observed = Observing(app, self._meter, access_log=orders.access_log)
-        self._server = server = HttpServer(observed, around=around, count=self._count)
+        self._server = server = HttpServer(
+            observed,
+            limits=HttpLimits().shared_by(orders.share),
+            around=around,
+            count=self._count,
+            crowded=lambda: crowded(self._lines),
+        )
         behind = len(self._listeners) - orders.plain
         for listener in self._listeners[:behind]:
             server.listen_shared(listener, trust.context)
@@ -150,6 +162,9 @@ class Worker:
         if self._authority is not None and self._trust is not None:
             self._authority.adopt(published)
             self._trust.refresh()
+
+    async def _alive(self) -> None:
+        """The loop turns: that it answers is all that it says."""
 
     async def _figures(self) -> Told:
         """What this process has counted."""

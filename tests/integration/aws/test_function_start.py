@@ -21,6 +21,7 @@ NEVER = {
     "difflib",
     "email.mime",
     "h11",
+    "httptools",
     "idna",
     "jwt",
     "keyborn.adapters.asking",
@@ -29,10 +30,12 @@ NEVER = {
     "keyborn.adapters.aws.package",
     "keyborn.adapters.aws.smoke",
     "keyborn.adapters.aws.stack",
+    "keyborn.adapters.backup",
     "keyborn.adapters.broker",
     "keyborn.adapters.ca",
     "keyborn.adapters.memory",
     "keyborn.adapters.sql",
+    "keyborn.adapters.workers",
     "keyborn.cli",
     "keyborn.device",
     "keyborn.domain.access_policy.evaluate",
@@ -40,6 +43,9 @@ NEVER = {
     "keyborn.domain.access_policy.lint",
     "keyborn.domain.access_policy.parse",
     "keyborn.http.admin",
+    "keyborn.http.cycle",
+    "keyborn.http.metrics",
+    "keyborn.http.observing",
     "keyborn.http.protocol",
     "keyborn.http.server",
     "keyborn.testing",
@@ -55,7 +61,6 @@ NEVER = {
     "starlette.templating",
     "starlette.testclient",
     "unittest",
-    "uvicorn",
 }
 """What enrolling has no need for; each was, or would be, a part of every cold start."""
 LATE = {"encodings", "stringprep", "cryptography.hazmat.backends", "cryptography.hazmat.bindings.openssl"}

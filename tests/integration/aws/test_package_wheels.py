@@ -34,7 +34,7 @@ for name in sys.argv[2:]:
 here = [m.__file__ for m in list(sys.modules.values()) if "-packages" in (getattr(m, "__file__", None) or "")]
 assert not here, here
 loaded = {name.partition(".")[0] for name in sys.modules}
-print(sorted(loaded & {"boto3", "uvicorn", "click", "paho", "sqlite3"}))
+print(sorted(loaded & {"boto3", "httptools", "click", "paho", "sqlite3"}))
 """
 
 

@@ -1,13 +1,16 @@
 """The copy of revocations follows the registry: crashes, full disks, foreign files, older registries."""
 
 import asyncio
+import fcntl
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from keyborn.adapters.backup import mirror
 from keyborn.adapters.backup.mirror import RevocationMirror, read_mirror
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.domain.errors import MirrorUnwritable, RegistryRolledBack
@@ -70,6 +73,66 @@ def test_a_copy_torn_anywhere_is_made_whole(place: Place, left: int) -> None:
     assert copy.read_bytes().startswith(whole)
     assert place.elsewhere is not None
     assert copy.read_bytes() == place.elsewhere.read_bytes()
+
+
+@pytest.mark.parametrize("torn", [1, 2047, 2048, 3000, 600_000])
+def test_room_that_a_power_cut_left_at_the_end_keeps_no_service_from_starting(
+    place: Place, torn: int
+) -> None:
+    """Some file systems keep the new size of a file, and none of what was written there."""
+    place.do(moving(ThingStatus.REVOKED, "lamp-1"))
+    copy = place.folder.revocations
+    whole = copy.read_bytes()
+    copy.write_bytes(whole + b"\0" * torn)
+    asyncio.run(place.mirror.open())
+    place.do(moving(ThingStatus.RETIRED, "lamp-3"))
+    assert copy.read_bytes().startswith(whole)
+    assert ("device-retired", "lamp-3") in told(copy)
+    assert b"\0" not in copy.read_bytes()
+
+
+def test_a_copy_that_somebody_else_locks_holds_nothing_up_for_long(
+    place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(mirror, "LOCK_PATIENCE", 0.1)
+    assert place.elsewhere is not None
+    with place.elsewhere.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        with caplog.at_level(logging.ERROR, "keyborn.revocations"):
+            asyncio.run(asyncio.wait_for(place.mirror.open(), 5))
+        assert "is not written" in caplog.text
+        with pytest.raises(MirrorUnwritable, match="in use"):
+            place.do(moving(ThingStatus.REVOKED, "lamp-1"))
+    asyncio.run(place.mirror.open())
+    assert ("device-revoked", "lamp-1") in told(place.elsewhere)
+
+
+def _link(path: Path, other: Path) -> None:
+    path.symlink_to(other)
+
+
+def _pipe(path: Path, _other: Path) -> None:
+    os.mkfifo(path)
+
+
+def _folder(path: Path, _other: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("put", [_link, _pipe, _folder])
+def test_what_is_no_file_of_its_own_is_not_written_to(
+    place: Place, tmp_path: Path, put: Callable[[Path, Path], None]
+) -> None:
+    other = tmp_path / "other"
+    other.touch()
+    assert place.elsewhere is not None
+    place.elsewhere.unlink()
+    put(place.elsewhere, other)
+    asyncio.run(asyncio.wait_for(place.mirror.open(), 5))
+    with pytest.raises(MirrorUnwritable):
+        place.do(moving(ThingStatus.REVOKED, "lamp-1"))
+    assert other.read_bytes() == b""
+    assert ("device-revoked", "lamp-1") in told(place.folder.revocations)
 
 
 def test_a_lost_copy_is_written_anew_from_the_registry(place: Place) -> None:

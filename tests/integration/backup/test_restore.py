@@ -315,6 +315,12 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, Path]:
         ),
         (sql("DELETE FROM revocations"), True, BackupDamaged),
         (sql("CREATE TRIGGER sly AFTER UPDATE ON tokens BEGIN SELECT 1; END"), True, BackupDamaged),
+        (
+            sql("CREATE TRIGGER sqlite0stat AFTER UPDATE ON tokens BEGIN SELECT 1; END"),
+            True,
+            BackupDamaged,
+        ),
+        (sql("CREATE TABLE sqlite0stat1 (one)"), True, BackupDamaged),
         (sql("CREATE VIEW sly AS SELECT 1"), True, BackupDamaged),
         (sql("DROP TRIGGER key_buried"), True, BackupDamaged),
         (said(format=2, version="9.9"), True, BackupTooNew),

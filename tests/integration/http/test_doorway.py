@@ -25,6 +25,8 @@ from support.office import OfficeWorld, folder
 
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 HALF_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+RECORD = b"\x16\x03\x01\x00\x05hello"
+"""Whole, and no ClientHello."""
 QUICK = HttpLimits(handshake=0.4, headers=0.4, body=0.4, idle=0.5, linger=0.2)
 
 
@@ -155,7 +157,7 @@ async def test_who_left_before_its_turn_gets_no_handshake(
     monkeypatch.setattr(doorway, "AT_ONCE", 0)
     async with open_place(contexts, HttpLimits()) as place:
         here = socket.create_connection(place.address)
-        here.send(HALF_HELLO)
+        here.send(RECORD)
         await asyncio.sleep(0.05)
         here.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         here.close()

@@ -187,14 +187,14 @@ async def test_a_service_behind_a_prefix_takes_the_url_of_its_codes(stage: Renew
     problem(await stage.send(CONFIRM, body), 401, "signed_for_elsewhere", "https://gateway.example/fleet/v1")
 
 
-async def test_a_request_with_two_hosts_is_addressed_to_nobody_else(stage: RenewalStage) -> None:
-    """The Host header counts where there is one of it."""
+async def test_a_request_with_two_hosts_is_none(stage: RenewalStage) -> None:
+    """The Host header counts where there is one of it (RFC 9112, 3.2)."""
     first = await stage.device("sensor-1")
     body = first.body(f"https://evil.example{CONFIRM}", await stage.nonce())
     head = f"POST {CONFIRM} HTTP/1.1\r\nHost: evil.example\r\nHost: other.example\r\n"
     head += f"Content-Type: application/jose+json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     answer = await stage.raw(head.encode() + body)
-    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert answer.startswith(b"HTTP/1.1 400 ")
 
 
 async def test_a_confirmation_does_not_serve_as_a_renewal(stage: RenewalStage) -> None:

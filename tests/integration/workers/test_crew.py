@@ -93,6 +93,17 @@ def _readable(server: Server) -> bool:
     return server.request("GET", "/readyz").status == 200
 
 
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_replaced(server: Server) -> None:
+    victim, _ = worker_pids(server)
+    os.kill(victim, signal.SIGSTOP)
+    until(lambda: not is_worker(victim), patience=25)
+    until(lambda: len(worker_pids(server)) == 2)
+    assert "gives no sign of life" in server.log.read_text()
+    for _ in range(6):
+        assert server.request("GET", "/healthz").status == 200
+
+
 def test_when_the_core_is_killed_its_workers_go(server: Server) -> None:
     workers = worker_pids(server)
     with loaded(server) as load:

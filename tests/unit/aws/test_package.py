@@ -21,6 +21,13 @@ ARM = Target("arm64", "python3.13")
 UNBORN = Target("arm64", "python3.19")
 """A Python that no machine has, and so no bytecode."""
 OURS = Target("arm64", f"python3.{sys.version_info.minor}")
+LATER = {
+    "keyborn.adapters.asking",  # for groups that ask others; an enrolment of such a group imports it
+    "keyborn.adapters.aws.amazon-roots.pem",
+    "keyborn.wiring.function_enroll",
+    "keyborn.wiring.function_sweep",
+}
+"""What the functions read or import beside what wiring/aws.py does."""
 FINGERPRINTS = [  # https://www.amazontrust.com/repository
     "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e",
     "1ba5b2aa8c65401a82960118f80bec4f62304d83cec4713a19c39c011ea46db4",
@@ -97,6 +104,16 @@ def test_what_no_function_runs_stays_at_home() -> None:
     rooms = {name.split("/")[1] for name in found}
     assert not rooms & {"cli", "device", "testing"}
     assert not [name for name in found if name.endswith(".pyc") or "broker" in name or "/sql/" in name]
+
+
+def test_of_the_edges_nothing_goes_along_that_the_functions_do_not_import() -> None:
+    """What is new on a server of one's own does not become a part of the functions unseen."""
+    order = [sys.executable, "-c", "import sys, keyborn.wiring.aws; print(*sys.modules)"]
+    imported = subprocess.run(order, capture_output=True, text=True, check=True).stdout.split()
+    edges = ("keyborn/adapters/", "keyborn/http/", "keyborn/wiring/")
+    found = {name for name in names(build_package(UNBORN, run=Pip())) if name.startswith(edges)}
+    modules = {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in found}
+    assert modules - set(imported) == LATER
 
 
 def test_of_botocore_only_the_services_that_are_called_go_along() -> None:

@@ -232,8 +232,8 @@ def test_the_functions_are_those_of_the_package_and_end_before_their_callers_giv
 
 def test_every_route_of_the_application_is_a_route_of_the_api() -> None:
     sources = [(ROOT / "src/keyborn/http" / name).read_text() for name in ("app.py", "signed.py")]
-    found = [one for text in sources for one in re.findall(r'Route\((\S+), .*?methods=\["(.*?)"\]', text)]
-    served = {method + " " + vars(signed).get(path, path).strip('"') for path, method in found}
+    found = [one for text in sources for one in re.findall(r'\("([A-Z]+)", ([\w/."-]+), ', text)]
+    served = {method + " " + vars(signed).get(path, path).strip('"') for method, path in found}
     assert {"POST /v1/enroll", "POST /v1/renew/confirm"} <= served
     served -= {"POST /v1/roots"}  # nobody keeps there what devices believe
     assert {route["RouteKey"] for route in resources("AWS::ApiGatewayV2::Route").values()} == served

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 import pytest
 
 from keyborn.domain.errors import CredentialRefused, RegistryUnavailable
-from keyborn.service.together import beside
+from keyborn.service.together import NOTHING, beside
 
 
 async def test_both_are_waited_for_whatever_becomes_of_the_first() -> None:
@@ -65,3 +65,13 @@ async def test_what_should_raise_nothing_and_does_is_nobody_s_trouble() -> None:
         raise RegistryUnavailable
 
     assert await beside(fine(), wrong()) == 1
+
+
+async def test_where_nothing_is_beside_it_no_other_task_is_there() -> None:
+    async def counts() -> int:
+        await asyncio.sleep(0)
+        return len(asyncio.all_tasks())
+
+    alone = len(asyncio.all_tasks())
+    assert await beside(counts(), NOTHING) == alone
+    await NOTHING

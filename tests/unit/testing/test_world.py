@@ -17,7 +17,9 @@ from keyborn.domain.enrollment import Issue
 from keyborn.domain.errors import KeybornError, NotFound, RegistryUnavailable, Unavailable
 from keyborn.domain.issuance import ApprovedRequest
 from keyborn.domain.names import CertificateId, ThingName
+from keyborn.domain.pruning import Pruned
 from keyborn.domain.roots import Belief, RootSet
+from keyborn.domain.search import Search
 from keyborn.domain.thing import ThingKind, ThingStatus
 from keyborn.domain.token import TokenId
 from keyborn.ports import (
@@ -31,6 +33,7 @@ from keyborn.testing import (
     FaultyBeliefs,
     FaultyCheckpoints,
     FaultyKeys,
+    FaultyScale,
     Moment,
     Point,
     Rudeness,
@@ -373,10 +376,21 @@ async def operating_tour(keys: FaultyKeys) -> None:
     assert await keys.api_keys() == [ended]
 
 
+async def scale_tour(scale: FaultyScale, registry: MemoryRegistry) -> None:
+    """Find, count and forget once; what is forgotten twice counts once."""
+    desk, late = Desk(registry), START + timedelta(days=30)
+    kept = await desk.enroll(await desk.token("of lamp-3"), "lamp-3", "k3")
+    assert [one.name for one in await scale.find_things(Search(prefix="lamp-"))] == [kept.thing]
+    assert (await scale.census(START)).certificates == {CertificateStatus.ACTIVE: 1}
+    assert await scale.due(before=late) == Pruned(redemptions=1)
+    assert await scale.prune(event("prune"), before=late) == Pruned(redemptions=1)
+    assert [one.event.action for one in await registry.records()].count("prune") == 1
+
+
 def test_every_method_of_the_registry_is_a_named_effect() -> None:
     world = World(1)
     run(operating_tour(world.keys(MemoryRegistry())))
-    assert run(world.censuses(MemoryRegistry()).census(START)).days_left == {}
+    run(scale_tour(world.scale(finding := MemoryRegistry()), finding))
     run(signing_tour(world.checkpoints(MemoryRegistry())))
     run(believing_tour(world.beliefs(believing := MemoryRegistry()), believing))
     run(tour(world.registry(MemoryRegistry())))
@@ -394,6 +408,7 @@ def test_a_duplicating_world_holds_the_registry_s_promises() -> None:
     run(believing_tour(World(1, Rudeness(duplicate=1)).beliefs(real), real))
     run(signing_tour(World(1, Rudeness(duplicate=1)).checkpoints(MemoryRegistry())))
     run(operating_tour(World(1, Rudeness(duplicate=1)).keys(MemoryRegistry())))
+    run(scale_tour(World(1, Rudeness(duplicate=1)).scale(finding := MemoryRegistry()), finding))
 
 
 def test_a_lost_reply_about_a_policy_is_mended_by_asking_again() -> None:

@@ -6,10 +6,12 @@ answer.
 """
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -36,6 +38,9 @@ from keyborn.domain.revocation import (
 
 PATIENCE = 10.0
 """Seconds that an operator waits for a copy; a disk that hangs must not hang every order."""
+LOCK_PATIENCE = 5.0
+"""Seconds that a copy may be locked by somebody else."""
+_BEAT = 0.05
 _PAGE = 2000
 _PRIVATE = 0o600
 _log = logging.getLogger("keyborn.revocations")
@@ -59,7 +64,7 @@ class MirrorFile:
                 end, header = begin_mirror(revocations.standing(connection)[0])
                 self._require_ours(file, header)
                 size = _write(file, 0, header)
-            self._require_same(connection, end, file)
+            self._require_same(connection, end, _last_lines(file, size))
             while acts := revocations.acts(connection, after=end.sequence, limit=_PAGE):
                 end, lines = _lines(end, acts)
                 size = _write(file, size, lines)
@@ -70,13 +75,13 @@ class MirrorFile:
         if not header.encode().startswith(begun):
             raise MirrorForeign(path=self.path, detail="it begins with something else")
 
-    def _require_same(self, connection: sqlite3.Connection, end: MirrorEnd, file: BinaryIO) -> None:
+    def _require_same(self, connection: sqlite3.Connection, end: MirrorEnd, last: Sequence[bytes]) -> None:
         lineage, known = revocations.standing(connection)
         if end.lineage != lineage:
             raise MirrorForeign(path=self.path, detail=f"it says {end.lineage}, and this one is {lineage}")
         if not end.sequence:
             return
-        found = read_act(_last_lines(file)[-1])
+        found = read_act(last[-1])
         here = revocations.acts(connection, after=end.sequence - 1, limit=1)
         if found is None or here != [found[0]]:
             raise RegistryRolledBack(path=self.path, known=known, copied=end.sequence)
@@ -111,7 +116,7 @@ class RevocationMirror:
         Other troubles are logged: they must not keep the service from starting.
         """
         try:
-            await self._follow()
+            await self.keep()
         except MirrorUnwritable:
             return
 
@@ -121,7 +126,9 @@ class RevocationMirror:
             await asyncio.wait_for(self._follow(), PATIENCE)
         except TimeoutError:
             path = self._files[-1].path
-            raise MirrorUnwritable(path=path, detail="the disk does not answer", seconds=60) from None
+            trouble = MirrorUnwritable(path=path, detail="the disk does not answer", seconds=60)
+            self._tell(trouble)
+            raise trouble from None
 
     async def _follow(self) -> None:
         """A look that began before this call may have missed what this call is about: then once more."""
@@ -171,10 +178,24 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     fresh = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _PRIVATE)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # whoever else appends reads first what we have written
+        _lock(file)  # whoever else appends reads first what we have written
         if fresh:
             sync_folder(path.parent)
         yield file
+
+
+def _lock(file: BinaryIO) -> None:
+    """Whoever may read the file can lock it: that must not hang a thread. Raises OSError."""
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(errno.EWOULDBLOCK, "it is in use by another process") from None
+            time.sleep(_BEAT)
+        else:
+            return
 
 
 def sync_folder(folder: Path) -> None:
@@ -214,14 +235,15 @@ def _end_of(file: BinaryIO) -> tuple[MirrorEnd | None, int]:
     file.seek(0)
     first = file.read(MAX_LINE)
     header = read_header(first[: first.find(b"\n") + 1])
-    before, last = (*(b"", b""), *_last_lines(file))[-2:]
+    whole = os.fstat(file.fileno()).st_size
+    before, last = (*(b"", b""), *_last_lines(file, whole))[-2:]
     earlier, later = read_act(before), read_act(last)
     if header is None or earlier is None or later is None:
         return _read_through(file)
     end, exact = MirrorEnd(header.lineage, earlier[1], earlier[0].sequence).after(later[0])
     if exact.encode() != last or later[0].sequence != earlier[0].sequence + 1:
         return _read_through(file)
-    begin, tail = _tail(file)
+    begin, tail = _tail(file, whole)
     return end, begin + tail.rfind(b"\n") + 1
 
 
@@ -234,13 +256,12 @@ def _read_through(file: BinaryIO) -> tuple[MirrorEnd | None, int]:
     return reader.end, reader.size
 
 
-def _last_lines(file: BinaryIO) -> list[bytes]:
-    _, tail = _tail(file)
+def _last_lines(file: BinaryIO, size: int) -> list[bytes]:
+    _, tail = _tail(file, size)
     return tail[: tail.rfind(b"\n") + 1].splitlines(keepends=True)[-2:]
 
 
-def _tail(file: BinaryIO) -> tuple[int, bytes]:
-    """The file's last bytes, and where they begin."""
-    size = os.fstat(file.fileno()).st_size
+def _tail(file: BinaryIO, size: int) -> tuple[int, bytes]:
+    """The last bytes of the first ``size``, and where they begin."""
     begin = max(0, size - 4 * MAX_LINE)
     return begin, os.pread(file.fileno(), size - begin, begin)

@@ -3,8 +3,10 @@
 import ctypes
 import errno
 import fcntl
+import glob
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -24,10 +26,8 @@ def staging(target: Path) -> Iterator[Path]:
     What a killed restore has left there is removed first: it holds keys.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{target.name}.*.restoring"):
-        with suppress(OSError), (left / "lock").open("ab") as held:  # killed before it had one, or after
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left)
+    for left in target.parent.glob(f".{glob.escape(target.name)}.*.restoring"):
+        _clear(left)
     folder = target.with_name(f".{target.name}.{os.getpid()}.restoring")
     folder.mkdir(mode=0o700)
     try:
@@ -39,6 +39,20 @@ def staging(target: Path) -> Iterator[Path]:
             os.close(lock)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear(left: Path) -> None:
+    """Remove a folder that a killed restore has left; not another user's, and nothing behind a link."""
+    with suppress(OSError):
+        found = left.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            return
+        lock = os.open(left / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left)
+        finally:
+            os.close(lock)
 
 
 def put_in_place(made: Path, target: Path, now: datetime) -> Path | None:

@@ -33,9 +33,10 @@ from keyborn.settings import read_settings
 
 _PAGE = 5000
 _TABLES = (
-    "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_stat%' "
-    "ORDER BY type, name"
+    "SELECT type, name, tbl_name, sql FROM sqlite_master "
+    "WHERE NOT (type = 'table' AND name IN ('sqlite_stat1', 'sqlite_stat4')) ORDER BY type, name"
 )
+"""All but what ``ANALYZE`` leaves behind."""
 
 
 @dataclass(frozen=True, slots=True)

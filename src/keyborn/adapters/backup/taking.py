@@ -7,6 +7,7 @@ so that enrolments have most of the disk.
 
 import contextlib
 import fcntl
+import glob
 import os
 import sqlite3
 import time
@@ -99,11 +100,18 @@ def _publish(beside: Path, file: Path) -> None:
 
 def _forget_broken(file: Path) -> None:
     """Remove what a killed backup of this name has left: it holds keys."""
-    for left in file.parent.glob(f".{file.name}.*.new"):
-        with suppress(OSError), left.open("rb") as held:
+    for left in file.parent.glob(f".{glob.escape(file.name)}.*.new"):
+        with suppress(OSError), open(left, "rb", opener=_unfollowed) as held:
+            if os.fstat(held.fileno()).st_uid != os.geteuid():
+                continue
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for each in (*_files_of(left.with_suffix(".registry")), left):
                 each.unlink(missing_ok=True)
+
+
+def _unfollowed(path: str, flags: int) -> int:
+    """No link is followed, and a pipe holds nobody up: the folder may be everybody's."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _files_of(database: Path) -> list[Path]:

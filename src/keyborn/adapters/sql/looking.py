@@ -15,6 +15,9 @@ from keyborn.domain.registered import RegisteredKey
 from keyborn.domain.thing import Thing
 from keyborn.domain.token import EnrollmentToken, TokenId
 
+_MOST = 256
+"""Tokens that are remembered."""
+
 
 class LookingRegistry:
     """What requests of devices read of a registry that somebody else keeps; its connection cannot write."""
@@ -22,6 +25,9 @@ class LookingRegistry:
     def __init__(self, path: Path) -> None:
         """Touches no file yet."""
         self._lookups = Reader(path)
+        self._version = -1
+        self._tokens: dict[TokenId, EnrollmentToken] = {}
+        """Those found since somebody else last committed."""
 
     def open(self) -> None:
         """Connect; raises sqlite3.Error. Whoever keeps the registry has opened it before."""
@@ -32,9 +38,20 @@ class LookingRegistry:
         self._lookups.close()
 
     async def find(self, token: TokenId) -> EnrollmentToken | None:
-        """See ``Tokens.find``."""
+        """See ``Tokens.find``. A token is read once, as long as nobody commits anything."""
+        version = self._lookups.version()
+        if version != self._version:
+            self._version = version
+            self._tokens.clear()
+        known = self._tokens.get(token)
+        if known is not None:
+            return known
         found = self._lookups.one(rows.token_use, rows.TOKENS + "WHERE id = ?", token)
-        return None if found is None else found.token
+        if found is None:
+            return None
+        if len(self._tokens) < _MOST:
+            self._tokens[token] = found.token
+        return found.token
 
     async def thing(self, name: ThingName) -> Thing | None:
         """See ``Fleet.thing``."""

@@ -5,10 +5,9 @@ their own, so that an operator's list never stalls the event loop.
 """
 
 import asyncio
-import contextlib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -48,8 +47,12 @@ class Reader:
 
     def one(self, read: Callable[[rows.Row], T], sql: str, *values: object) -> T | None:
         """The only row, as a value. Raises RegistryUnavailable."""
-        with self._question(sql, values) as found:
-            return read(found[0]) if found else None
+        found = self._ask(sql, values)
+        return read(found[0]) if found else None
+
+    def version(self) -> int:
+        """A number that is another one as soon as anybody else has committed. Raises RegistryUnavailable."""
+        return int(self._ask("PRAGMA data_version", ())[0][0])
 
     def snapshot(self, read: Callable[[Ask], T]) -> T:
         """Several questions that are answered as of one moment. Raises RegistryUnavailable."""
@@ -71,17 +74,14 @@ class Reader:
         return await asyncio.to_thread(self._page, read, sql, values)
 
     def _page(self, read: Callable[[rows.Row], T], sql: str, values: tuple[object, ...]) -> list[T]:
-        with self._question(sql, values) as found:
-            return [read(row) for row in found]
+        return [read(row) for row in self._ask(sql, values)]
 
-    @contextlib.contextmanager
-    def _question(self, sql: str, values: tuple[object, ...]) -> Iterator[list[rows.Row]]:
+    def _ask(self, sql: str, values: tuple[object, ...]) -> list[rows.Row]:
         """Fetch everything at once: an unfinished statement would keep showing its old snapshot."""
         with self._lock:
             if self._connection is None:
                 raise RegistryUnavailable
             try:
-                found = self._connection.execute(sql, values).fetchall()
+                return self._connection.execute(sql, values).fetchall()
             except sqlite3.Error as error:
                 raise RegistryUnavailable from error
-        yield found

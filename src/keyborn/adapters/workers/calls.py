@@ -133,6 +133,7 @@ its request, and so it is granted or refused."""
 OF_WORKER = _numbered(
     ("adopt", tuple[Published], _NOTHING),
     ("figures", tuple[()], Form(Told)),
+    ("alive", tuple[()], _NOTHING),
     ("end", tuple[float], _NOTHING),
 )
 """What the core may ask of a worker."""

@@ -49,6 +49,7 @@ from keyborn.domain.errors.backups import (
     MirrorDamaged as MirrorDamaged,
     MirrorForeign as MirrorForeign,
     MirrorUnwritable as MirrorUnwritable,
+    NothingToPrune as NothingToPrune,
     RegistryRolledBack as RegistryRolledBack,
     RestoreOccupied as RestoreOccupied,
     RevocationsMissing as RevocationsMissing,

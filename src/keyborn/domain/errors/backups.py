@@ -39,6 +39,16 @@ class BackupElsewhere(OperatorError):
     )
 
 
+class NothingToPrune(OperatorError):
+    """A stack on AWS forgets by itself."""
+
+    code = "nothing_to_prune"
+    sentence = (
+        "A stack on AWS is not pruned with this command: its certificates are good until 2049, and DynamoDB "
+        "removes by itself what has a time to live. For a data folder, say --data DIR."
+    )
+
+
 class RestoreOccupied(OperatorError):
     """Something is where the backup would go."""
 

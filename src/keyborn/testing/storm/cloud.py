@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from random import Random
 from typing import TypeVar
@@ -178,11 +178,10 @@ async def _known() -> None:
     """Whose token it is was asked a moment ago, for somebody else of the fleet."""
 
 
-def finish(work: Coroutine[object, None, T]) -> T:
+def finish(work: Awaitable[T]) -> T:
     """Run to its end what never waits for anything outside."""
-    step: Callable[[None], object] = work.send
     try:
-        step(None)
+        next(work.__await__())
     except StopIteration as done:
         result: T = done.value
         return result
