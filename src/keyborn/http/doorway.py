@@ -116,7 +116,7 @@ class Doorway:
             for sock, _ in set(self.waiting).difference(here):
                 sock.close()
             self.waiting = deque(here)
-            self._next()
+            self.next_one()
 
     def close(self) -> None:
         """Accept nobody any more, and drop whoever is not through yet."""
@@ -200,7 +200,7 @@ class Doorway:
         until = self._forget(sock)
         if said:
             self.waiting.append((sock, until))
-            self._next()
+            self.next_one()
         else:
             sock.close()
         return True
@@ -225,7 +225,7 @@ class Doorway:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         return True
 
-    def _next(self) -> None:
+    def next_one(self) -> None:
         """Begin as many handshakes as may be under way, and hardly any while others are waited for."""
         while self.waiting and self._under_way < AT_ONCE and self._pause is None:
             if len(self._handshakes) >= UNFINISHED or self._crowded():
@@ -247,7 +247,7 @@ class Doorway:
         self._pause = None
         if self.waiting and self._under_way < AT_ONCE:
             self._begin(*self._taken())
-        self._next()
+        self.next_one()
 
     def _begin(self, sock: socket.socket, until: float) -> None:
         """Begin a handshake, unless its peer has left or it is late."""
@@ -269,7 +269,7 @@ class Doorway:
 
     def _turn_over(self) -> None:
         self._under_way -= 1
-        self._next()
+        self.next_one()
 
     async def _handshake(self, sock: socket.socket, seconds: float) -> None:
         """Hand the connection to a protocol of its own; a failure is everyday."""

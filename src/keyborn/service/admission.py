@@ -5,6 +5,7 @@ failure budget is charged only by failures, so that nobody locks out a neighbour
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -17,8 +18,10 @@ from keyborn.service.errands import standing_in_line
 
 _random = SystemRandom()
 
-_COME_BACK = (1, 4)
-"""Seconds, both included."""
+_SOONEST, _USUAL, _LATEST = 1, 4, 30
+"""Seconds after which whoever is refused comes again, at random: at least, of a few, of a crowd."""
+_WEIGHT = 1 / 16
+"""Of the newest among the times that requests take."""
 SLOTS = 64
 """Enrolments that run at once."""
 
@@ -26,8 +29,16 @@ SLOTS = 64
 class Admission:
     """A bounded number of slots and a bounded queue before them."""
 
-    def __init__(self, *, slots: int = SLOTS, waiting: int = 2000, patience: float = 10.0) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int = SLOTS,
+        waiting: int = 2000,
+        patience: float = 10.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """``patience`` in seconds; ``waiting`` counts callers beyond the slots."""
+        self._away = _Away(monotonic)
         self._slots_in_all = slots
         self._slots = asyncio.Semaphore(slots)
         self._waiting = 0
@@ -55,25 +66,47 @@ class Admission:
             yield
         finally:
             self._slots.release()
+            self._away.served(others_wait=self._waiting > 0)
 
     async def _wait(self) -> None:
         """Stand in line; whoever has left by then has it called off."""
         if self._waiting >= self._most_waiting:
-            raise _overloaded()
+            raise self._away.refusal()
         self._waiting += 1
         try:
             with standing_in_line():
                 async with asyncio.timeout(self._patience):
                     await self._slots.acquire()
         except TimeoutError:
-            raise _overloaded() from None
+            raise self._away.refusal() from None
         finally:
             self._waiting -= 1
 
 
-def _overloaded() -> Overloaded:
-    """Come back, but not all at once."""
-    return Overloaded(seconds=_random.randint(*_COME_BACK))
+class _Away:
+    """Those who were told to come again: for how long they would keep the slots busy."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._count = 0
+        self._each = 0.0
+        """Seconds between two that are done while others wait."""
+        self._last: float | None = None
+        """When one was done, if others waited then."""
+
+    def served(self, *, others_wait: bool) -> None:
+        """One is done."""
+        now = self._monotonic()
+        if self._last is not None:
+            self._each += (now - self._last - self._each) * _WEIGHT
+        self._last = now if others_wait else None
+        self._count = max(0, self._count - 1)
+
+    def refusal(self) -> Overloaded:
+        """Come back, but not all at once, and the more of you, the later."""
+        self._count += 1
+        latest = min(max(round(self._count * self._each), _USUAL), _LATEST)
+        return Overloaded(seconds=_random.randint(_SOONEST, latest))
 
 
 class FailureBudget:

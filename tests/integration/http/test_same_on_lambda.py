@@ -26,6 +26,7 @@ ELSEWHERE = [
     "/%68ealthz",
     "/healthz%2f",
     "/healthz%00",
+    "/healthz%0a",
     "/%ff",
     "/%zz",
 ]

@@ -260,7 +260,7 @@ async def test_after_failures_in_a_row_devices_are_told_at_once_and_nobody_is_as
         await hook.unavailable(number)
     began = time.monotonic()
     refusals = [await hook.unavailable(number) for number in range(1000)]
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     assert {each.retry_after for each in refusals} == {10}
     assert len(server.seen) == MOST_FAILURES
     hook.says({"allow": True})

@@ -132,6 +132,8 @@ async def test_the_same_again_gets_the_same_certificate_unsigned_and_untold(grou
 
 STATEMENTS_AROUND = 3
 """BEGIN, the trail's end, COMMIT."""
+TRIGGERS = 5
+"""That SQLite looks at on the way, each told as the statement that woke it, once more."""
 
 
 async def test_a_new_thing_costs_one_question_and_seven_writes(ground: Ground) -> None:
@@ -142,7 +144,8 @@ async def test_a_new_thing_costs_one_question_and_seven_writes(ground: Ground) -
     connection.set_trace_callback(seen.append)
     await ground.desk.enroll(token, "lamp-1", "k1")
     connection.set_trace_callback(None)
-    assert len(seen) == STATEMENTS_AROUND + 8, seen
+    assert len(set(seen)) == STATEMENTS_AROUND + 8, seen
+    assert len(seen) <= STATEMENTS_AROUND + 8 + TRIGGERS, seen
 
 
 async def test_an_attempt_without_its_request_is_the_callers_to_have_signed(ground: Ground) -> None:
@@ -380,8 +383,12 @@ COMPARED = {
     "attachments": "SELECT a.thing, a.slot, c.number FROM attachments a"
     " JOIN certificates c ON c.id = a.certificate",
     "audit": "SELECT sequence, event ->> 'action', event ->> 'subject', event ->> 'at' FROM audit",
+    "revocations": "SELECT r.sequence, r.what, coalesce(c.number, r.id), r.of FROM revocations r"
+    " LEFT JOIN certificates c ON c.id = r.id",
 }
-"""What holds a certificate's bytes differs, and what a saga of the tests tells of itself."""
+"""What holds a certificate's bytes differs, what a saga of tests tells of itself, and what the clock says."""
+OWN = {"lineage"}
+"""What is drawn for each file."""
 
 
 def told(path: Path) -> dict[str, list[tuple[object, ...]]]:
@@ -389,6 +396,7 @@ def told(path: Path) -> dict[str, list[tuple[object, ...]]]:
         return {
             name: sorted(connection.execute(COMPARED.get(name, f"SELECT * FROM {name}")), key=str)
             for name in tables(connection)
+            if name not in OWN
         }
 
 

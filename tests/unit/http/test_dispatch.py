@@ -122,7 +122,7 @@ async def test_a_method_that_is_not_there_is_told_which_are(
     assert b'"code":"method_not_allowed"' in body
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/look/", "//look", "/LOOK", "", "/v1/things/a/b"])
+@pytest.mark.parametrize("path", ["/nothing", "/look/", "//look", "/LOOK", "/look\n", "", "/v1/things/a/b"])
 async def test_another_path_is_404_and_never_a_redirect(app: Dispatch, path: str) -> None:
     status, headers, body = await ask(app, "GET", path)
     assert status == 404

@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -8,6 +9,17 @@ from keyborn.domain.errors import CredentialRefused, Overloaded, Throttled
 from keyborn.service.admission import Admission, FailureBudget, LateRefusals, RecordBudget, neighborhood
 from keyborn.service.strangers import Strangers
 from support.office import TurnedClock
+
+
+@dataclass
+class TurnedSeconds:
+    """A monotonic clock that a test turns."""
+
+    now: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 
@@ -39,6 +51,57 @@ async def test_a_full_queue_answers_overloaded_at_once_with_a_time_to_come_back(
     await waiter
 
 
+async def _crowd(clock: TurnedSeconds, refused: int) -> list[int]:
+    """What so many are told where a request takes a tenth of a second."""
+    admission = Admission(slots=1, waiting=40, monotonic=clock.monotonic)
+
+    async def work() -> None:
+        async with admission.slot():
+            await asyncio.sleep(0)
+            clock.now += 0.1
+
+    await asyncio.gather(*(work() for _ in range(40)))
+    told = []
+    async with admission.slot():
+        line = [asyncio.create_task(_enter(admission)) for _ in range(40)]
+        await asyncio.sleep(0)
+        for _ in range(refused):
+            with pytest.raises(Overloaded) as wrong:
+                await _enter(admission)
+            told.append(int(wrong.value.retry_after or 0))
+    await asyncio.gather(*line)
+    return told
+
+
+async def test_the_more_are_refused_the_later_they_come_again() -> None:
+    few, crowd = await _crowd(TurnedSeconds(), 10), await _crowd(TurnedSeconds(), 1000)
+    assert set(few) <= {1, 2, 3, 4}
+    assert min(crowd) >= 1
+    assert 15 < max(crowd[:250]) <= 25, "twenty-five seconds of work are away by then"
+    assert 25 < max(crowd) <= 30
+
+
+async def test_an_idle_hour_is_not_taken_for_a_slow_request() -> None:
+    clock = TurnedSeconds()
+    admission = Admission(slots=1, waiting=1, monotonic=clock.monotonic)
+    await _enter(admission)
+    clock.now += 3600
+    async with admission.slot():
+        line = asyncio.create_task(_enter(admission))
+        await asyncio.sleep(0)
+    await line
+    told = []
+    async with admission.slot():
+        line = asyncio.create_task(_enter(admission))
+        await asyncio.sleep(0)
+        for _ in range(50):
+            with pytest.raises(Overloaded) as wrong:
+                await _enter(admission)
+            told.append(wrong.value.retry_after or 0)
+    await line
+    assert max(told) <= 4
+
+
 async def test_who_waits_is_counted_until_the_slot_is_there() -> None:
     admission = Admission(slots=1)
     async with admission.slot():
@@ -46,6 +109,7 @@ async def test_who_waits_is_counted_until_the_slot_is_there() -> None:
         waiters = [asyncio.create_task(_enter(admission)) for _ in range(3)]
         await asyncio.sleep(0)
         assert admission.waiting == 3
+        assert admission.is_crowded
     await asyncio.gather(*waiters)
     assert admission.waiting == 0
 
