@@ -81,9 +81,9 @@ def credential(request: Asks, asked: Asked | None = None) -> Credential:
 def _proxied(request: Asks) -> bool:
     if PROXIED in request.scope:
         return True
-    names = {name for name, _ in request.scope["headers"]}
-    if not _FORWARDING.isdisjoint(names) or any(name.startswith(_FORWARDED) for name in names):
-        return True
+    for name, _ in request.scope["headers"]:
+        if name in _FORWARDING or name.startswith(_FORWARDED):
+            return True
     hosts = header(request, b"host")
     if len(hosts) != 1:
         return True
