@@ -6,6 +6,7 @@ import signal
 import socket
 import sqlite3
 import ssl
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from keyborn.cli.console import ask
+from keyborn.service.admission import SLOTS
 from support.crew import Load, is_worker, loaded, sockets_of, until, worker_pids
 from support.csr_make import make_csr
 from support.server import Server, running
@@ -58,6 +60,35 @@ def test_two_workers_answer_and_share_a_burst_of_connections(standing: Server) -
         each.close()
     assert sum(taken) == 60
     assert min(taken) >= 60 * 0.25, taken
+
+
+def asks_to_enroll(server: Server, context: ssl.SSLContext, name: str, secret: str) -> ssl.SSLSocket:
+    """A connection with that request on it, whose answer is still to come."""
+    body = json.dumps({"thingName": name, "csr": make_csr(name)[1]}).encode()
+    head = (
+        f"POST /v1/enroll HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {secret}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    plain = socket.create_connection(server.address, 10)
+    caller = context.wrap_socket(plain, server_hostname=server.address[0])
+    caller.sendall(head.encode() + body)
+    return caller
+
+
+def test_nobody_enrolls_for_callers_who_left_while_they_stood_in_line(server: Server) -> None:
+    assert server.process is not None
+    secret, context = server.token(match="lamp-*", uses=0)["secret"], server.context()
+    os.kill(server.process.pid, signal.SIGSTOP)
+    try:
+        callers = [asks_to_enroll(server, context, f"lamp-{number}", secret) for number in range(2 * SLOTS)]
+        time.sleep(0.3)
+        for each in callers:
+            each.close()
+        time.sleep(0.3)
+    finally:
+        os.kill(server.process.pid, signal.SIGCONT)
+    assert server.enroll("lamp-last", make_csr("lamp-last")[1], secret).status == 201
+    assert 2 <= len(active_ids(server)) <= SLOTS + 1
 
 
 def test_the_row_of_the_service_tells_of_workers_and_of_all_their_answers(standing: Server) -> None:
