@@ -354,6 +354,9 @@ async def test_a_place_that_no_step_named_is_refused(tmp_path: Path) -> None:
             '["certificates","1",2]',
             "1",
             '[["a"]]',
+            f'["certificates",{10**30},0]',
+            '["redemptions","\\ud800","",""]',
+            "[" * 100_000,
         ):
             with pytest.raises(InvalidSetting):
                 await registry.due(before=desk.now, after=place)

@@ -101,6 +101,11 @@ def _mark(table: str, *place: object) -> str:
     return json.dumps([table, *place], separators=(",", ":"))
 
 
+def _fits(value: str | int) -> bool:
+    """Whether SQLite can take it: 64 bits, and no half of a surrogate pair."""
+    return value.isprintable() if isinstance(value, str) else abs(value) < 1 << 63
+
+
 def _place(after: str | None) -> list[object]:
     """Read what ``_mark`` wrote."""
     if after is None:
@@ -108,8 +113,8 @@ def _place(after: str | None) -> list[object]:
     try:
         table, *place = json.loads(after)
         shape = _SHAPES[table]
-        known = tuple(map(type, place)) == shape
-    except (ValueError, KeyError, TypeError):
+        known = tuple(map(type, place)) == shape and all(map(_fits, place))
+    except (ValueError, KeyError, TypeError, RecursionError):
         known = False
     if not known:
         raise InvalidSetting(setting="after", detail="it takes what the step before said")
