@@ -64,6 +64,8 @@ from keyborn.wiring.upkeep import Chores, Upkeep
 from keyborn.wiring.use_cases import Grouping, Offices, Retention
 from keyborn.wiring.watching import Here, new_meter, scraped, watch
 
+_HEARD = 2.0
+"""Seconds that a task of the service has to end."""
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
 _log = logging.getLogger("keyborn.serve")
 
@@ -343,8 +345,11 @@ class LocalService:
         self._tasks.append(asyncio.ensure_future(work))
 
     async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        """One that has overheard its end is told again: a stop must not wait for it for ever."""
+        while left := [task for task in self._tasks if not task.done()]:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=_HEARD)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
