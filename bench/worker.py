@@ -103,7 +103,7 @@ async def _prepare(path: Path) -> None:
 
 def _application(path: Path) -> Observing:
     line = cast("Line", Core())
-    registry = WorkerRegistry(line, path)
+    registry = WorkerRegistry(line, line, path)
     registry.open()
     meter = new_meter()
     parts = Parts(

@@ -41,6 +41,7 @@ def test_a_fleet_that_powers_on_is_enrolled_and_is_in_the_registry(tmp_path: Pat
 
 
 @pytest.mark.needs("mosquitto")
+@pytest.mark.whole
 def test_the_end_of_a_session_is_measured_beside_its_peer(tmp_path: Path) -> None:
     said = bench("revoke", tmp_path, "--sessions", "4", "--count", "3", "--folder", str(tmp_path))
     ours = [cell.strip() for cell in said.splitlines()[-2 if plugin() else -1].split("|")[1:-1]]

@@ -14,6 +14,7 @@ from keyborn.adapters.ca.certificates import Contents, Signer, self_signed
 from keyborn.adapters.ca.leaf import DeviceContents, DeviceForm
 from keyborn.domain.csr import CertificateRequest
 from keyborn.domain.issuance import ApprovedRequest
+from keyborn.domain.issued import SignedLeaf, read_leaf
 from keyborn.domain.profile import ROOT, Validity
 from support.registry_cases import LIFETIME, START, key
 
@@ -46,7 +47,7 @@ class Pen:
         self.trouble: Exception | None = None
         self.slip: bytes | None = None
 
-    def sign(self, approved: ApprovedRequest) -> bytes:
+    def sign(self, approved: ApprovedRequest) -> SignedLeaf:
         """See ``Signer.sign``."""
         if self.trouble is not None:
             raise self.trouble
@@ -54,4 +55,4 @@ class Pen:
         intent = approved.intent
         validity = Validity(intent.not_before, intent.not_after)
         key = self.slip or approved.public_key_der
-        return _form().sign(DeviceContents(intent.thing, key, intent.serial, validity))
+        return read_leaf(_form().sign(DeviceContents(intent.thing, key, intent.serial, validity)))

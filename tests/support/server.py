@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 from keyborn.cli.console import ask
 
 PATIENCE = 20.0
+BEGINNING = 60.0
+"""Seconds for processes to begin and to end, on a machine that has much else to do."""
 MODULE = ("-m", "keyborn")
 
 
@@ -64,7 +66,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **self.environment},
             )
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + BEGINNING
         while not self._answers():
             if self.process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"the server did not start: {self.log.read_text()[-2000:]}")
@@ -84,7 +86,7 @@ class Server:
         """SIGTERM; returns the exit code."""
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(PATIENCE)
+        return self.process.wait(BEGINNING)
 
     def kill(self) -> None:
         """SIGKILL."""

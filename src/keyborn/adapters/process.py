@@ -3,12 +3,14 @@
 Linux: ``/proc/self`` (proc(5)). Where that is missing nothing is told.
 """
 
+import ctypes
 import os
 import resource
 from contextlib import suppress
 from pathlib import Path
 
 _SELF = Path("/proc/self")
+_SET_DUMPABLE = 4
 _UTIME, _STIME, _START, _VIRTUAL, _RESIDENT = 11, 12, 19, 20, 21
 """Fields of ``/proc/self/stat`` behind the program's name, which may hold spaces; proc(5) counts 3 more."""
 
@@ -24,6 +26,19 @@ def process_readings() -> dict[str, dict[str, float]]:
     if most != resource.RLIM_INFINITY:
         readings["process_max_fds"] = most
     return {name: {"": value} for name, value in readings.items()}
+
+
+def keep_memory_private(*, hidden: bool) -> None:
+    """No dump of this process's memory, which holds keys, is left on a disk when it crashes.
+
+    ``hidden``: nor can other programs of the same user read its memory or environment (prctl(2),
+    ``PR_SET_DUMPABLE``; ptrace(2)), workers among them. Where a system cannot do that, things stay.
+    """
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if hidden:
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def _stat(text: str) -> dict[str, float]:

@@ -109,6 +109,7 @@ def serve(
     """
     from keyborn.adapters.ca import read_passphrase
     from keyborn.adapters.data_folder import DataFolder
+    from keyborn.adapters.process import keep_memory_private
     from keyborn.settings import maybe_loopback
     from keyborn.wiring.service import ServeOptions
 
@@ -126,6 +127,7 @@ def serve(
         if workers is not None:
             settings = replace(settings, workers=workers)
         passphrase = read_passphrase(os.environ, passphrase_file)
+        keep_memory_private(hidden=passphrase is not None)
         options = ServeOptions(
             open_enrollment,
             passphrase,

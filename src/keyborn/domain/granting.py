@@ -15,10 +15,10 @@ from keyborn.domain.csr import CertificateRequest
 from keyborn.domain.enrollment import Issue, staged
 from keyborn.domain.intent import Intent
 from keyborn.domain.issuance import ApprovedRequest, approve
-from keyborn.domain.issued import read_issued
+from keyborn.domain.issued import SignedLeaf, issued
 
-Sign = Callable[[ApprovedRequest], bytes]
-"""A certificate authority that does not wait: it returns the leaf's DER."""
+Sign = Callable[[ApprovedRequest], SignedLeaf]
+"""A certificate authority that does not wait: it returns the leaf, as it read it again."""
 
 
 class GrantStep(StrEnum):
@@ -46,7 +46,7 @@ def signed(issue: Issue, request: CertificateRequest, sign: Sign, on_step: Grant
     """
     approved = approve(issue.intent, request)
     on_step(GrantStep.DECIDED)
-    certificate = staged(issue.intent, read_issued(sign(approved), approved))
+    certificate = staged(issue.intent, issued(sign(approved), approved))
     on_step(GrantStep.SIGNED)
     return certificate
 

@@ -5,14 +5,28 @@ from datetime import timedelta
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from keyborn.domain.errors import InvalidSetting
 from keyborn.ports import MAX_PAGE
 
 
+class JsonAnswer(Response):
+    """A finished JSON body with the two headers that it needs, and nothing else of what Starlette can do."""
+
+    def __init__(self, body: bytes, status: int = 200) -> None:
+        self.status_code, self.body, self.background = status, body, None
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), (b"content-type", b"application/json")]
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """ASGI: head and body."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
 def answer_json(data: object, status: int = 200) -> Response:
     """A JSON response."""
-    return Response(msgspec.json.encode(data), status, media_type="application/json")
+    return JsonAnswer(msgspec.json.encode(data), status)
 
 
 def page_limit(request: Request) -> int:

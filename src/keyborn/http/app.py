@@ -8,6 +8,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from keyborn.domain.errors import MalformedRequest, Stopping
 from keyborn.http import guards, openapi, openapi_operators
+from keyborn.http.answers import answer_json
 from keyborn.http.bodies import AskedBody, BrokerAddress, EnrollBody, LegacyBody, answer_enrollment, pem_of
 from keyborn.http.dispatch import Act, Dispatch, Door
 from keyborn.http.enroll_door import EnrollDoor
@@ -78,8 +79,8 @@ class _Routes:
         outcome = await self._service.authority.enroll(
             applicant, EnrollmentRequest(body.thing_name, body.csr, credential.source, body.attributes)
         )
-        answer = msgspec.json.encode(answer_enrollment(outcome.certificate, self._service.broker))
-        return Response(answer, 200 if outcome.repeated else 201, media_type=JSON)
+        answer = answer_enrollment(outcome.certificate, self._service.broker)
+        return answer_json(answer, 200 if outcome.repeated else 201)
 
     async def get_certificate(self, request: Incoming) -> Response:
         """The compatibility door: the bare PEM."""

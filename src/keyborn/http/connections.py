@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from email.utils import formatdate
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -64,6 +65,16 @@ class Connections:
         """Close what is past its deadline; ``now`` by the loop's clock."""
         for each in [each for each in self.open if each.due <= now or each.stalled <= now]:
             each.expire(now)
+
+    def make_room(self, wanted: int) -> None:
+        """Close up to ``wanted`` connections that have had an answer and ask for nothing, the oldest first.
+
+        Holding them costs their callers nothing; whoever comes in earnest is not to wait for that.
+        """
+        idle = (each for each in self.open if each.idle)
+        for each in nsmallest(wanted, idle, key=lambda each: each.due):
+            self.open.discard(each)
+            each.abort()
 
     def tell_date(self) -> None:
         """Make the Date header anew, if the second is another one."""

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from keyborn.domain.errors import JwsMalformed, MalformedRequest
 from keyborn.domain.jws_enroll import parse_signed_enrollment
 from keyborn.http import guards
+from keyborn.http.answers import answer_json
 from keyborn.http.bodies import BrokerAddress, EnrollBody, answer_enrollment
 from keyborn.http.dispatch import Act
 from keyborn.http.incoming import Incoming
@@ -43,9 +44,8 @@ class EnrollDoor:
         credential, wish = await read_signed(request, self.url())
         applicant = await self.authority.authenticate(credential)
         outcome = await self.authority.enroll(applicant, wish)
-        answer = msgspec.json.encode(answer_enrollment(outcome.certificate, self.broker))
-        status = 200 if outcome.repeated else 201
-        return Response(answer, status, media_type="application/json")
+        answer = answer_enrollment(outcome.certificate, self.broker)
+        return answer_json(answer, 200 if outcome.repeated else 201)
 
 
 async def read_signed(request: Incoming, url: str) -> tuple[Credential, EnrollmentRequest]:

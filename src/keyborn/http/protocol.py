@@ -80,6 +80,8 @@ class GuardedProtocol(asyncio.Protocol):
     def __init__(self, app: ASGIApp, limits: HttpLimits, connections: Connections) -> None:
         self.due = self.stalled = _NEVER
         """When what the peer owes is late, and when it has read too little; by the loop's clock."""
+        self.idle = False
+        """Whether it has had an answer, and nothing has come since."""
         self.full: asyncio.Future[None] | None = None
         """Done when answers are read again; None while they are."""
         self._app = app
@@ -115,6 +117,8 @@ class GuardedProtocol(asyncio.Protocol):
         self._unix = _is_unix(self._transport)
         self._client = _address(transport, "peername")
         self._server = _address(transport, "sockname")
+        if len(self._connections.open) > self._limits.connections:
+            self._connections.make_room(1 + self._limits.connections // 100)
         if len(self._connections.open) > self._limits.connections:
             self._refuse(503)
         else:
@@ -174,7 +178,7 @@ class GuardedProtocol(asyncio.Protocol):
         """The first byte of a request: its headers are due."""
         self._url = b""
         self._headers = []
-        self._in_message = True
+        self._in_message, self.idle = True, False
         if not self._chunk_is_headers:  # it follows another message in one chunk: its share is unknown
             self._header_bytes = 1
         self._chunk_is_headers = False
@@ -289,7 +293,7 @@ class GuardedProtocol(asyncio.Protocol):
             self._cycle.start(self._app, self._connections.tasks)
         elif not self._in_message:
             self._header_bytes = 0
-            self._cycle, self._headers = None, []  # an idle connection holds nothing
+            self._cycle, self._headers, self.idle = None, [], True  # an idle connection holds nothing
             self._owes(self._limits.idle)
 
     # ── the server's side ──

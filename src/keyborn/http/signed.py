@@ -16,6 +16,7 @@ from keyborn.domain.jws import MEDIA_TYPE
 from keyborn.domain.moment import shown
 from keyborn.domain.roots import RootSet
 from keyborn.http import guards, problems
+from keyborn.http.answers import answer_json
 from keyborn.http.bodies import (
     BrokerAddress,
     ConfirmAnswer,
@@ -70,8 +71,8 @@ class SignedRoutes:
         payload = _parse_payload(caller, _renew_payload)
         outcome = await self._authority.renew(caller, payload.csr)
         await self._note(caller, payload.roots)
-        answer = msgspec.json.encode(answer_enrollment(outcome.certificate, self._broker))
-        return Response(answer, 200 if outcome.repeated else 201, media_type=_JSON)
+        answer = answer_enrollment(outcome.certificate, self._broker)
+        return answer_json(answer, 200 if outcome.repeated else 201)
 
     async def confirm(self, request: Incoming) -> Response:
         """200: the certificate that signed is the current one, whether it was so before or not."""

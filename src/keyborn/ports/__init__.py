@@ -20,6 +20,7 @@ from keyborn.ports.around import (
     Signer,
     StrangerBook,
 )
+from keyborn.ports.claims import Claim, ClaimSource
 from keyborn.ports.groups import (
     ApprovalList,
     Approvals,
@@ -76,6 +77,8 @@ __all__ = [
     "Censuses",
     "CertificateAuthority",
     "Checkpoints",
+    "Claim",
+    "ClaimSource",
     "Clock",
     "Conditions",
     "Credential",

@@ -11,6 +11,7 @@ from keyborn.domain.audit import AuditEvent
 from keyborn.domain.checkpoint import Signed
 from keyborn.domain.errors import KeybornError
 from keyborn.domain.issuance import ApprovedRequest
+from keyborn.domain.issued import SignedLeaf
 from keyborn.domain.jws_enroll import SignedEnrollment
 from keyborn.domain.names import KeyHash, ThingName
 from keyborn.domain.quota import Place, Slice
@@ -118,8 +119,8 @@ class CertificateAuthority(Protocol):
 class Signer(Protocol):
     """Capability of an authority that does not wait: a registry may have it sign within a claim."""
 
-    def sign(self, approved: ApprovedRequest) -> bytes:
-        """Sign; returns the leaf's DER. May be called from another thread than the rest."""
+    def sign(self, approved: ApprovedRequest) -> SignedLeaf:
+        """Sign; returns the leaf, as it was read again. May be called from another thread than the rest."""
         ...
 
 

@@ -7,8 +7,7 @@ failure budget is charged only by failures, so that nobody locks out a neighbour
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from ipaddress import IPv6Address, ip_address
 from random import SystemRandom
@@ -55,18 +54,19 @@ class Admission:
         """Whether as many wait as there are slots: the next ones have nothing to do yet."""
         return self._waiting >= self._slots_in_all
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Hold one slot; raises Overloaded when the queue is full or the wait too long."""
+    def slot(self) -> "Admission":
+        """To be entered: holds one slot; raises Overloaded when the queue is full or the wait too long."""
+        return self
+
+    async def __aenter__(self) -> None:
         if self._slots.locked():
             await self._wait()
         else:
             await self._slots.acquire()
-        try:
-            yield
-        finally:
-            self._slots.release()
-            self._away.served(others_wait=self._waiting > 0)
+
+    async def __aexit__(self, *_raised: object) -> None:
+        self._slots.release()
+        self._away.served(others_wait=self._waiting > 0)
 
     async def _wait(self) -> None:
         """Stand in line; whoever has left by then has it called off."""

@@ -223,9 +223,11 @@ class RegistrationAuthority:
     async def _at_its_turn(self, case: _Case) -> Claimed[Outcome]:
         """A stranger stands in no line: first a condition confirms it, or makes it wait."""
         wish = None if case.applicant.is_proved else await self._wish(case)
-        place = _place(case.applicant, case.request.thing_name, self._clock.now())
-        confirm = partial(self._late.confirm, case.applicant)
-        return await self._turns.claim(place, confirm, lambda turn: self._claim(case, wish, turn))
+        return await self._turns.claim(
+            lambda: _place(case.applicant, case.request.thing_name, self._clock.now()),
+            partial(self._late.confirm, case.applicant),
+            lambda turn: self._claim(case, wish, turn),
+        )
 
     async def _wish(self, case: _Case) -> _Wish:
         """What is asked for, once all that its group demands beside a credential is met."""
@@ -256,10 +258,11 @@ class RegistrationAuthority:
 
     def _drafted(self, applicant: Applicant, request: Request, csr: CertificateRequest) -> Attempt:
         given = {} if applicant.terms is None else applicant.terms.attributes
+        now = self._clock.now()
         return Attempt(
             applicant=applicant,
-            proposal=self._propose(request.thing, csr, applicant),
-            now=self._clock.now(),
+            proposal=self._propose(request.thing, csr, applicant, now),
+            now=now,
             attributes=parse_attributes({**request.attributes, **given}),
             request=csr,
             source=request.source,
@@ -273,9 +276,11 @@ class RegistrationAuthority:
         require_own_name(csr, name, applicant, generic=request.generic)
         return Request(name, csr.key_hash, request.source, parse_attributes(request.attributes)), csr
 
-    def _propose(self, name: ThingName, csr: CertificateRequest, applicant: Applicant) -> Intent:
+    def _propose(
+        self, name: ThingName, csr: CertificateRequest, applicant: Applicant, now: datetime
+    ) -> Intent:
         permission = Permission(applicant.token)
-        now, terms, profile = self._clock.now(), applicant.terms, self._profile
+        terms, profile = applicant.terms, self._profile
         if terms is not None and terms.lifetime is not None:
             profile = replace(profile, lifetime=terms.lifetime)
         return propose(name, csr, permission, now, profile=profile, entropy=self._entropy)

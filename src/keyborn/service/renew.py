@@ -171,9 +171,10 @@ class RenewalAuthority:
         """
         self._pace.charge(_payer(caller.certificate), self._clock.now())
         async with self._admitted("renew", caller):
-            place = place_name(caller.certificate.id, None)
             verdict, request = await self._turns.claim(
-                place, _proved, lambda turn: self._claim(caller, csr, turn)
+                lambda: place_name(caller.certificate.id, None),
+                _proved,
+                lambda turn: self._claim(caller, csr, turn),
             )
             if isinstance(verdict, Repeat):
                 return Enrollment(verdict.certificate, repeated=True)

@@ -14,23 +14,27 @@ V = TypeVar("V", bound=Outcome)
 
 Claimed = tuple[V, CertificateRequest]
 
+_EVERYBODY_S = NoQuota()
+"""The turn of all, where nobody waits."""
+
 
 class Turns:
     """Who may claim now, and who may have signed what it claimed."""
 
     def __init__(self, quota: Quota | None, leases: Leases | None) -> None:
         """``quota`` None: nobody waits. ``leases``: where claims have one."""
-        self._quota = quota or NoQuota()
+        self._quota = quota
         self._leases = leases
 
     async def claim(
-        self, place: str, confirm: Confirm, claim: Callable[[Turn], Awaitable[Claimed[V]]]
+        self, place: Callable[[], str], confirm: Confirm, claim: Callable[[Turn], Awaitable[Claimed[V]]]
     ) -> Claimed[V]:
         """Claim at one's turn, or on credit. A turn that brings no new certificate is the next caller's.
 
+        ``place``: under which name one would wait; asked only where anybody does.
         Raises Queued with the time to return, and what ``confirm`` and ``claim`` raise.
         """
-        turn = await self._quota.admit(place, confirm)
+        turn = _EVERYBODY_S if self._quota is None else await self._quota.admit(place(), confirm)
         issuing = False
         try:
             verdict, csr = await claim(turn)

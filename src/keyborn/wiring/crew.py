@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from keyborn.adapters.ca import EmbeddedAuthority, Material
 from keyborn.adapters.workers.calls import BY_NAME, OF_CORE, Orders, Published, Told
+from keyborn.adapters.workers.claims import ClaimLines
 from keyborn.adapters.workers.handover import Core, Handover, Sides
 from keyborn.adapters.workers.line import Line
 from keyborn.adapters.workers.nursery import Nursery, Place
@@ -121,9 +122,19 @@ class Crew:
     """The workers of one running service."""
 
     def __init__(
-        self, app: ASGIApp, listener: Listener, live: Listening, count: int, plain: BoundPlace | None
+        self,
+        app: ASGIApp,
+        listener: Listener,
+        live: Listening,
+        count: int,
+        plain: BoundPlace | None,
+        *,
+        claims: ClaimLines,
     ) -> None:
-        """``app`` answers what is not for devices; ``plain``: where proxies are answered."""
+        """``app`` answers what is not for devices; ``plain``: where proxies are answered.
+
+        ``claims``: where the registry reads what workers claim.
+        """
         self._app = app
         self._listener = listener
         self._live = live
@@ -135,7 +146,8 @@ class Crew:
         self.plain_count = len(behind)
         self.readers: list[Reader] = []
         self._pulse: asyncio.Future[None] | None = None
-        self._nursery = Nursery(COMMAND, [*listener.sockets, *behind], count, self._attend)
+        sockets = [*listener.sockets, *behind]
+        self._nursery = Nursery(COMMAND, sockets, count, self._attend, claims.add)
 
     @property
     def requests(self) -> int:

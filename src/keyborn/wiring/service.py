@@ -28,6 +28,7 @@ from keyborn.adapters.data_folder import DataFolder
 from keyborn.adapters.sql import SqliteRegistry
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.adapters.workers.calls import Orders
+from keyborn.adapters.workers.claims import ClaimLines
 from keyborn.domain.access_policy.document import DEFAULT_POLICY
 from keyborn.domain.errors import InvalidSetting
 from keyborn.domain.names import NameScope
@@ -63,6 +64,8 @@ from keyborn.wiring.upkeep import Chores, Upkeep
 from keyborn.wiring.use_cases import Grouping, Offices, Retention
 from keyborn.wiring.watching import Here, new_meter, scraped, watch
 
+_HEARD = 2.0
+"""Seconds that a task of the service has to end."""
 OPEN_ENROLLMENT = TokenWish(NameScope("*"), uses=100, ttl=timedelta(hours=1))
 _log = logging.getLogger("keyborn.serve")
 
@@ -120,8 +123,12 @@ class LocalService:
         self._clock: Clock = SystemClock()
         self._entropy: Entropy = SystemEntropy()
         self._signing = SigningInPlace()
+        self._claims = ClaimLines() if self._options.workers else None
         self._registry = SqliteRegistry(
-            folder.registry, signer=self._signing, on_grant=self._signing.telling(self._options.on_step)
+            folder.registry,
+            signer=self._signing,
+            on_grant=self._signing.telling(self._options.on_step),
+            claims=self._claims,
         )
         self._mirror = revocation_mirror(folder, settings)
         self._nonces = MemoryNonces(self._clock, self._entropy)
@@ -252,12 +259,12 @@ class LocalService:
     ) -> "Crew | Alone":
         """Bind the addresses; with workers nobody answers there before they do."""
         wanted, path = self._settings.https, live.certificate
-        if self._options.workers:
+        if self._claims is not None:
             with _listening(wanted):
                 listener = await Listener.bind(wanted.host, wanted.port)
             stack.callback(listener.close)
             plain = await self._front.bind(stack)
-            return Crew(app, listener, live, self._options.workers, plain)
+            return Crew(app, listener, live, self._options.workers, plain, claims=self._claims)
         server = HttpServer(app, around=around, crowded=lambda: crowded(self._lines))
         context = live.context(lambda: https_context(path, path, live.client_ca_pem()))
         stack.push_async_callback(server.stop)
@@ -338,8 +345,11 @@ class LocalService:
         self._tasks.append(asyncio.ensure_future(work))
 
     async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
+        """One that has overheard its end is told again: a stop must not wait for it for ever."""
+        while left := [task for task in self._tasks if not task.done()]:
+            for task in left:
+                task.cancel()
+            await asyncio.wait(left, timeout=_HEARD)
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 

@@ -3,6 +3,7 @@
 from keyborn.adapters.ca import EmbeddedAuthority
 from keyborn.domain.granting import GrantListener, GrantStep
 from keyborn.domain.issuance import ApprovedRequest
+from keyborn.domain.issued import SignedLeaf
 from keyborn.service.saga import SagaStep, StepListener
 
 _STEPS = {
@@ -21,7 +22,7 @@ class SigningInPlace:
     def __init__(self) -> None:
         self.authority: EmbeddedAuthority | None = None
 
-    def sign(self, approved: ApprovedRequest) -> bytes:
+    def sign(self, approved: ApprovedRequest) -> SignedLeaf:
         """See ``Signer.sign``."""
         if self.authority is None:
             raise RuntimeError("nobody can enrol before the authority is open")

@@ -1,6 +1,6 @@
 """One worker: takes connections in, reads and checks requests, and asks the core for the rest.
 
-    python -P -m keyborn.wiring.worker LINE TALLY LISTENER…
+    python -P -m keyborn.wiring.worker LINE CLAIMS TALLY LISTENER…
 
 with descriptors that the core has left open. It has no private key but that of the listener's certificate,
 writes no file, and ends when its line does.
@@ -56,8 +56,8 @@ _log = logging.getLogger("keyborn.workers")
 class WorkerRegistry(RemoteRegistry, LookingRegistry):
     """Reads by itself, has the core write."""
 
-    def __init__(self, line: Line, path: Path) -> None:
-        RemoteRegistry.__init__(self, line)
+    def __init__(self, line: Line, claims: Line, path: Path) -> None:
+        RemoteRegistry.__init__(self, line, claims)
         LookingRegistry.__init__(self, path)
 
 
@@ -104,15 +104,18 @@ class Worker:
         self._server: HttpServer | None = None
         self._meter, self._lines = new_meter(), new_lines()
 
-    async def run(self, line_socket: socket.socket) -> None:
-        """Serve until the line ends."""
+    async def run(self, line_socket: socket.socket, claims_socket: socket.socket) -> None:
+        """Serve until one of the lines ends."""
+        loop = asyncio.get_running_loop()
         line = Line(OF_WORKER, self._serve, self._ended.set)
-        await asyncio.get_running_loop().connect_accepted_socket(lambda: line, line_socket)
+        claims = Line((), self._serve, self._ended.set)
+        await loop.connect_accepted_socket(lambda: line, line_socket)
+        await loop.connect_accepted_socket(lambda: claims, claims_socket)
         orders: Orders = await line.ask(BY_NAME["hello"])
         level = logging.INFO if orders.verbose else logging.WARNING
         log_to_stderr(orders.log_format, level, access=orders.access_log)
         self._lines = new_lines(orders.share)
-        await self._begin(line, orders)
+        await self._begin(line, claims, orders)
         await line.ask(BY_NAME["ready"])
         await self._ended.wait()
 
@@ -125,9 +128,9 @@ class Worker:
         }
         return serves[name]
 
-    async def _begin(self, line: Line, orders: Orders) -> None:
+    async def _begin(self, line: Line, claims: Line, orders: Orders) -> None:
         folder = DataFolder(Path(orders.data))
-        registry = WorkerRegistry(line, folder.registry)
+        registry = WorkerRegistry(line, claims, folder.registry)
         registry.open()
         self._authority = authority = RemoteAuthority(line, orders.published)
         self._trust = trust = Trust(folder.authority / "service.pem", authority)
@@ -197,22 +200,22 @@ class Worker:
 
 
 def main(words: Sequence[str]) -> None:
-    """Be a worker: the descriptors of its line, of its tally, and of the listening sockets."""
+    """Be a worker: the descriptors of its lines, of its tally, and of the listening sockets."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(
             number, signal.SIG_IGN
         )  # whoever sends them to everybody means the core, which says when
-    line, tally, *listeners = map(int, words)
-    asyncio.run(_run(line, tally, listeners))
+    line, claims, tally, *listeners = map(int, words)
+    asyncio.run(_run((line, claims), tally, listeners))
 
 
-async def _run(line: int, tally: int, listeners: Sequence[int]) -> None:
+async def _run(lines: tuple[int, int], tally: int, listeners: Sequence[int]) -> None:
     asyncio.get_running_loop().set_exception_handler(OutOfDescriptors())
     counted = Tally(tally)
     os.close(tally)
     worker = Worker([socket.socket(fileno=each) for each in listeners], counted)
     try:
-        await worker.run(socket.socket(fileno=line))
+        await worker.run(*(socket.socket(fileno=each) for each in lines))
     except (KeybornError, OSError, sqlite3.Error) as trouble:
         _log.error("a worker cannot begin: %s", trouble)
         os._exit(1)

@@ -193,6 +193,32 @@ async def test_a_full_disk_is_told_and_caught_up_with(tmp_path: Path) -> None:
         assert away.read_bytes() == here.read_bytes()
 
 
+class _Slow(RevocationMirror):
+    """Follows once it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("registry"), [Path("copy")])
+        self.done = asyncio.get_running_loop().create_future()
+
+    async def _follow(self) -> None:
+        await self.done
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_who_is_called_off_while_a_copy_becomes_whole_ends(turns: int) -> None:
+    """Else a service that stops at that moment never does: its sweeper goes on."""
+    slow = _Slow()
+    keeping = asyncio.ensure_future(slow.keep())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    slow.done.set_result(None)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    if keeping.cancel():
+        with pytest.raises(asyncio.CancelledError):
+            await keeping
+
+
 def test_a_path_that_is_gone_is_told(place: Place) -> None:
     place.elsewhere = place.folder.path / "not" / "there.log"
     with pytest.raises(MirrorUnwritable, match="No such file"):

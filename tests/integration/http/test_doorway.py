@@ -258,6 +258,13 @@ async def test_hardly_anybody_is_let_in_while_others_stand_in_line(contexts: Con
     assert took > 20 * 0.01 * 0.9
 
 
+def test_processes_share_what_one_may_take() -> None:
+    whole, part = HttpLimits(), HttpLimits().shared_by(2)
+    assert (part.connections, part.arrivals) == (whole.connections // 2, whole.arrivals // 2)
+    assert part.handshake == whole.handshake
+    assert HttpLimits().shared_by(64).arrivals > 0
+
+
 async def test_nobody_is_left_open_when_the_service_stops(contexts: Contexts) -> None:
     async with open_place(contexts, HttpLimits()) as place:
         waiting = [asyncio.create_task(place.ends(said)) for said in (b"", HALF_HELLO)]

@@ -20,7 +20,7 @@ from keyborn.http.server import HttpServer
 from keyborn.service.admission import Admission
 from support.waiting_stage import WaitingWorld
 
-CROWD = 2000
+CROWD = 500
 
 
 @dataclass
@@ -98,7 +98,7 @@ async def caller(tmp_path: Path) -> AsyncIterator[Caller]:
 
 
 async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not what():  # noqa: ASYNC110 - whatever it is
             await asyncio.sleep(0.001)
 

@@ -20,6 +20,7 @@ from keyborn.http.server import HttpServer
 from support.figures import Figure
 from support.http_stage import listening
 
+ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 QUICK = HttpLimits(headers=0.2, body=0.2, idle=0.3, connections=1000)
 GET = b"GET /length HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -210,6 +211,36 @@ async def test_connections_over_the_limit_are_told_so(tmp_path: Path) -> None:
         answer, _ = await speak(path)
         assert answer.startswith(b"HTTP/1.1 503")
         assert b"\r\nretry-after: " in answer
+        for _, writer in held:
+            writer.close()
+
+
+async def test_who_only_holds_a_connection_makes_room_for_who_asks(tmp_path: Path) -> None:
+    """The oldest idle one leaves; who has a request under way, or has not had time to ask, stays."""
+    async with serving(tmp_path, HttpLimits(connections=4)) as path:
+        held = [await asyncio.open_unix_connection(str(path)) for _ in range(4)]
+        for reader, writer in held[:2]:
+            writer.write(ASK)
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 ")
+            await asyncio.sleep(0.01)
+        held[2][1].write(ASK[:20])
+        await asyncio.sleep(0.05)
+        for _ in range(2):  # both idle ones go, one after the other
+            reader, writer = await asyncio.open_unix_connection(str(path))
+            held.append((reader, writer))
+            await asyncio.sleep(0.02)
+        answer, _ = await speak(path)
+        assert answer.startswith(b"HTTP/1.1 503")
+        for reader, _ in held[:2]:
+            with contextlib.suppress(ConnectionError):
+                await asyncio.wait_for(reader.read(), 5)
+            assert reader.at_eof() or reader.exception()
+        held[2][1].write(ASK[20:])
+        for number in (3, 4):
+            held[number][1].write(ASK)
+        for number in (2, 3, 4):
+            heard = await asyncio.wait_for(held[number][0].readuntil(b"\r\n"), 5)
+            assert b" 503 " not in heard
         for _, writer in held:
             writer.close()
 

@@ -25,6 +25,13 @@ def server(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One for whatever it outlives; who its workers are changes between two tests."""
+    with running(tmp_path_factory.mktemp("standing"), "--workers", "2") as server:
+        yield server
+
+
 def active_ids(server: Server) -> set[str]:
     with closing(sqlite3.connect(f"file:{server.data / 'registry.db'}?mode=ro", uri=True)) as database:
         return {row[0] for row in database.execute("SELECT id FROM certificates WHERE status = 'active'")}
@@ -34,15 +41,15 @@ def given_ids(load: Load) -> set[str]:
     return {json.loads(body)["certificateId"] for body in load.given.values()}
 
 
-def test_two_workers_answer_and_share_a_burst_of_connections(server: Server) -> None:
-    workers = worker_pids(server)
+def test_two_workers_answer_and_share_a_burst_of_connections(standing: Server) -> None:
+    workers = worker_pids(standing)
     assert len(workers) == 2
     before = [sockets_of(pid) for pid in workers]
-    context = server.context()
+    context = standing.context()
 
     def connected(_number: int) -> ssl.SSLSocket:
-        plain = socket.create_connection(server.address, 10)
-        return context.wrap_socket(plain, server_hostname=server.address[0])
+        plain = socket.create_connection(standing.address, 10)
+        return context.wrap_socket(plain, server_hostname=standing.address[0])
 
     with ThreadPoolExecutor(20) as pool:
         held = list(pool.map(connected, range(60)))
@@ -53,12 +60,12 @@ def test_two_workers_answer_and_share_a_burst_of_connections(server: Server) -> 
     assert min(taken) >= 60 * 0.25, taken
 
 
-def test_the_row_of_the_service_tells_of_workers_and_of_all_their_answers(server: Server) -> None:
-    assert server.about["workers"] == 2
-    before = ask(server.data, "GET", "/v1/about")["requests"]
+def test_the_row_of_the_service_tells_of_workers_and_of_all_their_answers(standing: Server) -> None:
+    assert standing.about["workers"] == 2
+    before = ask(standing.data, "GET", "/v1/about")["requests"]
     for _ in range(10):
-        assert server.request("GET", "/healthz").status == 200
-    assert ask(server.data, "GET", "/v1/about")["requests"] == before + 10
+        assert standing.request("GET", "/healthz").status == 200
+    assert ask(standing.data, "GET", "/v1/about")["requests"] == before + 10
 
 
 def test_the_passphrase_of_the_authority_never_reaches_a_worker(tmp_path: Path) -> None:
@@ -75,18 +82,18 @@ def test_the_passphrase_of_the_authority_never_reaches_a_worker(tmp_path: Path) 
         server.stop()
 
 
-def test_a_worker_that_is_killed_under_load_is_replaced_and_nothing_is_lost(server: Server) -> None:
-    victim, other = worker_pids(server)
-    with loaded(server) as load:
+def test_a_worker_that_is_killed_under_load_is_replaced_and_nothing_is_lost(standing: Server) -> None:
+    victim, other = worker_pids(standing)
+    with loaded(standing) as load:
         os.kill(victim, signal.SIGKILL)
-        until(lambda: len(worker_pids(server)) == 2 and victim not in worker_pids(server))
+        until(lambda: len(worker_pids(standing)) == 2 and victim not in worker_pids(standing))
         known = len(load.given)
         until(lambda: len(load.given) > known + 10)
-    assert other in worker_pids(server)
+    assert other in worker_pids(standing)
     assert load.half == 0
     assert set(load.refused) <= {503}
-    assert given_ids(load) <= active_ids(server)
-    until(lambda: _readable(server))
+    assert given_ids(load) <= active_ids(standing)
+    until(lambda: _readable(standing))
 
 
 def _readable(server: Server) -> bool:
@@ -94,14 +101,14 @@ def _readable(server: Server) -> bool:
 
 
 @pytest.mark.slow
-def test_a_worker_that_hangs_is_replaced(server: Server) -> None:
-    victim, _ = worker_pids(server)
+def test_a_worker_that_hangs_is_replaced(standing: Server) -> None:
+    victim, _ = worker_pids(standing)
     os.kill(victim, signal.SIGSTOP)
     until(lambda: not is_worker(victim), patience=25)
-    until(lambda: len(worker_pids(server)) == 2)
-    assert "gives no sign of life" in server.log.read_text()
+    until(lambda: len(worker_pids(standing)) == 2)
+    assert "gives no sign of life" in standing.log.read_text()
     for _ in range(6):
-        assert server.request("GET", "/healthz").status == 200
+        assert standing.request("GET", "/healthz").status == 200
 
 
 def test_when_the_core_is_killed_its_workers_go(server: Server) -> None:
@@ -139,12 +146,12 @@ def test_a_signal_to_everybody_is_for_the_core(server: Server, number: int) -> N
     assert server.process.wait(10) == 0
 
 
-def test_a_worker_that_stands_still_is_replaced_when_the_root_changes(server: Server) -> None:
-    victim, _ = worker_pids(server)
+def test_a_worker_that_stands_still_is_replaced_when_the_root_changes(standing: Server) -> None:
+    victim, _ = worker_pids(standing)
     os.kill(victim, signal.SIGSTOP)
-    ask(server.data, "POST", "/v1/roots/next")
-    until(lambda: victim not in worker_pids(server) and len(worker_pids(server)) == 2)
-    bundles = {server.request("GET", "/v1/trust-bundle").body for _ in range(8)}
+    ask(standing.data, "POST", "/v1/roots/next")
+    until(lambda: victim not in worker_pids(standing) and len(worker_pids(standing)) == 2)
+    bundles = {standing.request("GET", "/v1/trust-bundle").body for _ in range(8)}
     assert [body.count(b"BEGIN CERTIFICATE") for body in bundles] == [2]
 
 

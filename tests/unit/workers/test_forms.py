@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
-from keyborn.adapters.workers.calls import BY_NAME, OF_CORE, OF_WORKER, Call
+from keyborn.adapters.workers.calls import BY_NAME, OF_CLAIMS, OF_CORE, OF_WORKER, Call
 from keyborn.adapters.workers.forms import (
     REFUSALS,
     Form,
@@ -25,7 +25,7 @@ from keyborn.domain.names import NameScope
 MOMENTS = st.integers(0, 1 << 32).map(lambda seconds: datetime.fromtimestamp(seconds, UTC))
 st.register_type_strategy(NameScope, st.from_regex(r"[a-z0-9:_*?-]{1,20}", fullmatch=True).map(NameScope))
 LENGTHS = st.timedeltas(timedelta(0), timedelta(days=4000))
-ALL = [*OF_CORE, *OF_WORKER]
+ALL = [*OF_CORE, *OF_CLAIMS, *OF_WORKER]
 
 
 TEXTS = st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=2)
@@ -50,7 +50,7 @@ def test_arguments_and_answers_come_over_as_they_were(call: Call, data: st.DataO
 
 
 def test_the_list_of_calls_is_closed_and_numbered_by_its_order() -> None:
-    for calls in (OF_CORE, OF_WORKER):
+    for calls in (OF_CORE, OF_CLAIMS, OF_WORKER):
         assert [call.number for call in calls] == list(range(len(calls)))
     assert len(BY_NAME) == len(ALL)
     words = {word for call in ALL for word in call.name.split("_")}

@@ -11,12 +11,11 @@ from starlette.applications import Starlette
 from keyborn.adapters.system import SystemClock, SystemEntropy
 from keyborn.adapters.workers.calls import OF_CORE, Stranger
 from keyborn.adapters.workers.handover import Core, Handover, Sides
-from keyborn.domain.applicant import Applicant
-from keyborn.domain.enrollment import Attempt, Issue, Verdict
+from keyborn.domain.enrollment import Issue, Verdict
 from keyborn.domain.errors import CredentialRefused, EnrollmentInterrupted, KeybornError, ThingNameTaken
 from keyborn.domain.intent import Intent, IntentId
-from keyborn.domain.method import Method
-from keyborn.domain.names import KeyHash, NameScope, ThingName
+from keyborn.domain.names import KeyHash, ThingName
+from keyborn.domain.renewal import RenewalAttempt
 from keyborn.domain.token import TokenId
 from keyborn.http.forwarding import AnsweringDesk
 from keyborn.service.nonces import MemoryNonces
@@ -24,10 +23,10 @@ from keyborn.service.nonces import MemoryNonces
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def attempt(number: int) -> Attempt:
+def attempt(number: int) -> RenewalAttempt:
     thing, key = ThingName(f"lamp-{number}"), KeyHash(f"{number:064x}")
     intent = Intent(IntentId(f"{number:024x}"), thing, key, TokenId("t"), NOW, 7, NOW, NOW)
-    return Attempt(Applicant(Method.TOKEN, TokenId("t"), NameScope("*")), intent, NOW)
+    return RenewalAttempt(intent, NOW)
 
 
 class Real:
@@ -37,7 +36,7 @@ class Real:
         self.signed: list[Intent] = []
         self.refused_calls: list[tuple[str, str, str, str]] = []
 
-    async def claim(self, asked: Attempt) -> Verdict:
+    async def renew(self, asked: RenewalAttempt) -> Verdict:
         return Issue(asked.proposal)
 
     async def sign(self, intent: Intent, public_key_der: bytes, csr_pem: str) -> bytes:
@@ -85,10 +84,10 @@ def test_every_call_of_the_list_is_served_and_no_other() -> None:
             served.serve(name)
 
 
-async def test_what_this_line_has_claimed_is_signed_as_it_was_recorded_and_nothing_else() -> None:
+async def test_what_this_line_has_asked_to_renew_is_signed_as_it_was_recorded_and_nothing_else() -> None:
     real = Real()
     one, other = handover(real), handover(real)
-    verdict = await one.serve("claim")(attempt(1))
+    verdict = await one.serve("renew")(attempt(1))
     assert isinstance(verdict, Issue)
     assert await one.serve("issue")(verdict.intent.id, b"key", "csr") == b"keycsr"
     with pytest.raises(EnrollmentInterrupted):
@@ -101,7 +100,7 @@ async def test_what_this_line_has_claimed_is_signed_as_it_was_recorded_and_nothi
 async def test_two_attempts_at_one_intent_may_both_be_signed() -> None:
     served = handover(Real())
     for _ in range(2):
-        await served.serve("claim")(attempt(1))
+        await served.serve("renew")(attempt(1))
     for _ in range(2):
         assert await served.serve("issue")(attempt(1).proposal.id, b"k", "c") == b"kc"
         await served.serve("activate")(attempt(1).proposal.id, None)
@@ -110,7 +109,7 @@ async def test_two_attempts_at_one_intent_may_both_be_signed() -> None:
 async def test_intents_are_remembered_up_to_a_bound() -> None:
     served = handover(Real())
     for number in range(4100):
-        await served.serve("claim")(attempt(number))
+        await served.serve("renew")(attempt(number))
     with pytest.raises(EnrollmentInterrupted):
         await served.serve("issue")(attempt(0).proposal.id, b"k", "c")
     assert await served.serve("issue")(attempt(4099).proposal.id, b"k", "c") == b"kc"

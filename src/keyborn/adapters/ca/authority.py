@@ -12,6 +12,7 @@ from keyborn.adapters.ca.leaf import DeviceContents, DeviceForm
 from keyborn.adapters.ca.material import Material, open_material
 from keyborn.domain.errors import CaDates
 from keyborn.domain.issuance import ApprovedRequest
+from keyborn.domain.issued import SignedLeaf
 from keyborn.domain.names import key_hash
 from keyborn.domain.profile import SERVICE, Validity
 from keyborn.ports import Clock, Entropy
@@ -50,11 +51,11 @@ class EmbeddedAuthority:
         self._introduced, self._outgoing = material.introduced, material.outgoing
 
     async def issue(self, approved: ApprovedRequest) -> bytes:
-        """See ``sign``."""
-        return self.sign(approved)
+        """See ``sign``; returns the leaf's DER."""
+        return self.sign(approved).der
 
-    def sign(self, approved: ApprovedRequest) -> bytes:
-        """Sign a device's leaf; returns its DER, compared with the intent. From any thread.
+    def sign(self, approved: ApprovedRequest) -> SignedLeaf:
+        """Sign a device's leaf; returns it read again, and compared with the intent. From any thread.
 
         Raises TypeError for anything but an ApprovedRequest; CaDates; IssuedDiffersError (a fault of ours).
         """
@@ -62,9 +63,7 @@ class EmbeddedAuthority:
             raise TypeError("a certificate authority signs an ApprovedRequest and nothing else")
         contents, form = _device_contents(approved), self._device_form  # one form: adopt may come between
         _require_inside(contents.validity, form.validity)
-        der = form.sign(contents)
-        check_issued(der, approved)
-        return der
+        return check_issued(form.sign(contents), approved)
 
     def issue_service(self, contents: Contents) -> x509.Certificate:
         """Sign the service's own leaf, by the server intermediate; raises CaDates."""

@@ -8,6 +8,7 @@ from cryptography.x509.oid import NameOID
 
 from keyborn.adapters.ca.certificates import basic_constraints, extended_key_usage, key_usage, validity_of
 from keyborn.domain.issuance import ApprovedRequest
+from keyborn.domain.issued import SignedLeaf
 from keyborn.domain.names import key_hash
 from keyborn.domain.profile import DEVICE, Validity
 
@@ -20,15 +21,19 @@ class IssuedDiffersError(Exception):
     """A certificate is not what its intent says: a fault of ours, so no leaf of the public tree."""
 
 
-def check_issued(der: bytes, approved: ApprovedRequest) -> None:
-    """Compare a device certificate with its intent and profile; raises IssuedDiffersError."""
+def check_issued(der: bytes, approved: ApprovedRequest) -> SignedLeaf:
+    """Compare a device certificate with its intent and profile; returns what was read.
+
+    Raises IssuedDiffersError.
+    """
     leaf, intent = x509.load_der_x509_certificate(der), approved.intent
     key = leaf.public_key()
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    validity = validity_of(leaf)
     names = [(name.oid, name.value) for name in leaf.subject]
     comparisons = {
         "serial number": leaf.serial_number == intent.serial,
-        "dates": validity_of(leaf) == Validity(intent.not_before, intent.not_after),
+        "dates": validity == Validity(intent.not_before, intent.not_after),
         "public key": spki == approved.public_key_der and key_hash(spki) == intent.key_hash,
         "key type": isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey),
         "subject": names == [(NameOID.COMMON_NAME, intent.thing)],
@@ -38,6 +43,7 @@ def check_issued(der: bytes, approved: ApprovedRequest) -> None:
     differing = [what for what, equal in comparisons.items() if not equal]
     if differing:
         raise IssuedDiffersError(f"the certificate signed for intent {intent.id} differs in: {differing}")
+    return SignedLeaf(der, spki, validity.not_before, validity.not_after)
 
 
 def _device_extensions(extensions: x509.Extensions) -> bool:

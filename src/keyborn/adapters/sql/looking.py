@@ -3,6 +3,9 @@
 SQLite's write-ahead log lets any number of processes read what has been committed while one writes.
 """
 
+import math
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from keyborn.adapters.sql import grouping, rows
@@ -17,15 +20,19 @@ from keyborn.domain.token import EnrollmentToken, TokenId
 
 _MOST = 256
 """Tokens that are remembered."""
+_STANDS = 0.02
+"""Seconds for which what is remembered stands without a question: each one takes and gives back a lock of the
+file. A token that was withdrawn within them is refused by the claim, which asks in its own transaction."""
 
 
 class LookingRegistry:
     """What requests of devices read of a registry that somebody else keeps; its connection cannot write."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, seconds: Callable[[], float] = time.monotonic) -> None:
         """Touches no file yet."""
         self._lookups = Reader(path)
-        self._version = -1
+        self._seconds = seconds
+        self._version, self._until = -1, -math.inf
         self._tokens: dict[TokenId, EnrollmentToken] = {}
         """Those found since somebody else last committed."""
 
@@ -38,11 +45,11 @@ class LookingRegistry:
         self._lookups.close()
 
     async def find(self, token: TokenId) -> EnrollmentToken | None:
-        """See ``Tokens.find``. A token is read once, as long as nobody commits anything."""
-        version = self._lookups.version()
-        if version != self._version:
-            self._version = version
-            self._tokens.clear()
+        """See ``Tokens.find``. A token is read once, as long as nobody commits anything.
+
+        What is remembered may be older than the last commit by a fiftieth of a second.
+        """
+        self._refresh()
         known = self._tokens.get(token)
         if known is not None:
             return known
@@ -52,6 +59,17 @@ class LookingRegistry:
         if len(self._tokens) < _MOST:
             self._tokens[token] = found.token
         return found.token
+
+    def _refresh(self) -> None:
+        """Forget what is remembered, if anybody has committed since it was read."""
+        now = self._seconds()
+        if now < self._until:
+            return
+        version = self._lookups.version()
+        if version != self._version:
+            self._version = version
+            self._tokens.clear()
+        self._until = now + _STANDS
 
     async def thing(self, name: ThingName) -> Thing | None:
         """See ``Fleet.thing``."""

@@ -11,6 +11,7 @@ from typing import Self
 from keyborn.adapters.sql import believing, ending, enrolling, policies, renewing, rows, schema, vouching
 from keyborn.adapters.sql.api_keys import ApiKeyTable
 from keyborn.adapters.sql.backfill import Backfill
+from keyborn.adapters.sql.claiming import Claiming
 from keyborn.adapters.sql.granting import Granting
 from keyborn.adapters.sql.group_tables import GroupTables
 from keyborn.adapters.sql.reads import Reader
@@ -31,7 +32,7 @@ from keyborn.domain.renewal import Confirmation, RenewalAttempt
 from keyborn.domain.roots import Belief, RootSet
 from keyborn.domain.thing import Thing, ThingKind, ThingStatus
 from keyborn.domain.token import EnrollmentToken, TokenId, TokenUse
-from keyborn.ports import Signer, page_size
+from keyborn.ports import ClaimSource, Signer, page_size
 
 
 class SqliteRegistry(GroupTables, ApiKeyTable, ScaleTables):
@@ -48,21 +49,23 @@ class SqliteRegistry(GroupTables, ApiKeyTable, ScaleTables):
         on_grant: GrantListener = unheard,
         waiting_limit: int = 4096,
         batch_limit: int = 128,
+        claims: ClaimSource | None = None,
     ) -> None:
         """``waiting_limit`` commands may queue, ``batch_limit`` share a commit. Touches no file yet.
 
         ``signer``: what a claim decides is signed and made active at once; None: its caller sees to that.
-        ``on_grant`` hears the steps of that, in the writer's thread.
+        ``on_grant`` hears the steps of that, in the writer's thread. ``claims``: where more come from.
         """
         self._path = path
+        self._claim = enrolling.claim if signer is None else Granting(signer.sign, on_grant).claim
         self._backfill = Backfill(lambda: schema.connect_backfill(path))
         self._writer = Writer(
             lambda: schema.connect_writer(path),
             waiting_limit=waiting_limit,
             batch_limit=batch_limit,
             backfill=self._backfill,
+            source=None if claims is None else Claiming(claims, self._claim),
         )
-        self._claim = enrolling.claim if signer is None else Granting(signer.sign, on_grant).claim
         self._lookups = Reader(path)
         self._pages = Reader(path)
 

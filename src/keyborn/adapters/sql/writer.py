@@ -1,7 +1,8 @@
 """The one writer: a thread that owns the writing connection and lets concurrent commands share a commit.
 
 Commands queue up while a commit is being fsynced; the next transaction takes as many as wait, up to a limit.
-Under load that is dozens of enrolments for each fsync, and alone a command waits for nobody.
+Under load that is dozens of enrolments for each fsync, and alone a command waits for nobody. Claims of other
+processes come straight to this thread (``Source``): the event loop has no part in them.
 
 A command that refuses has written nothing: decisions come before writes. One that breaks off half done, which
 is rare, makes the writer take the whole batch back and run it again, each command in a savepoint.
@@ -13,11 +14,12 @@ import logging
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from keyborn.adapters.sql.backfill import Backfill
+from keyborn.adapters.sql.bell import Bell
 from keyborn.adapters.sql.session import Session
 from keyborn.domain.errors import RegistryUnavailable
 
@@ -33,19 +35,27 @@ _FAULTS_OF_A_COMMAND = (
     sqlite3.NotSupportedError,
     sqlite3.ProgrammingError,
 )
+SOURCE_LIMIT = 16
+"""Commands of the source in a transaction: few, so that their callers are at work while the next are done."""
 _DECISIONS = 2
 """How often a command that meets a constraint may read and decide in a guarded run."""
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class Job:
-    """A queued command, the future that its caller awaits, and what became of it."""
+    """A command, and what became of it."""
 
     command: Command[Any]
+    result: Any = field(default=None, init=False)
+    error: Exception | None = field(default=None, init=False)
+
+
+@dataclass(eq=False, slots=True)
+class Call(Job):
+    """One from an event loop, where somebody awaits the future."""
+
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
-    result: Any = None
-    error: Exception | None = None
 
     def settle(self) -> None:
         """Tell the caller, unless it has gone away. Runs in the caller's event loop."""
@@ -70,13 +80,34 @@ class Counters:
     """Batches that were run a second time, guarded, because a command broke off half done."""
 
 
+class Source(Protocol):
+    """Commands that come from elsewhere; all in the writer's thread. It never waits and never raises."""
+
+    descriptor: int
+    """Readable while there is something to take."""
+
+    def take(self, most: int) -> Sequence[Job]:
+        """Up to ``most`` of them."""
+        ...
+
+    def answer(self, jobs: Sequence[Job]) -> None:
+        """Tell what became of those that were taken last."""
+        ...
+
+    def close(self) -> None:
+        """There is no writer any more."""
+        ...
+
+
 @dataclass(slots=True)
 class _Queue:
-    """Jobs that wait, and whether more may come; guarded by ``changed``."""
+    """Calls that wait, and whether more may come; guarded by ``lock``."""
 
-    changed: threading.Condition = field(default_factory=threading.Condition)
-    jobs: deque[Job] = field(default_factory=deque)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    calls: deque[Call] = field(default_factory=deque)
     open: bool = False
+    asleep: bool = False
+    """Whether the writer has to be rung for."""
 
 
 class Writer:
@@ -88,23 +119,30 @@ class Writer:
         *,
         waiting_limit: int = 4096,
         batch_limit: int = 128,
+        source_limit: int = SOURCE_LIMIT,
         backfill: Backfill | None = None,
+        source: Source | None = None,
     ) -> None:
         """``connect`` is called in the writer's thread, again after every failure.
 
-        ``backfill`` folds the write-ahead log where the writer's connection does not do it itself.
+        ``batch_limit`` calls and ``source_limit`` commands of ``source`` share a transaction. ``backfill``
+        folds the write-ahead log where the writer's connection does not do it itself.
         """
         self.counters = Counters()
         self._backfill = backfill
         self._connect = connect
         self._waiting_limit = waiting_limit
         self._batch_limit = batch_limit
+        self._source_limit = source_limit
+        self._source = source
+        self._bell: Bell | None = None
         self._connection: sqlite3.Connection | None = None
         self._queue = _Queue()
         self._thread = threading.Thread(target=self._work, name="keyborn-registry-writer", daemon=True)
 
     def start(self) -> None:
         """Take commands from now on."""
+        self._bell = Bell() if self._source is None else Bell(self._source.descriptor)
         self._queue.open = True
         self._thread.start()
 
@@ -117,54 +155,96 @@ class Writer:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         queue = self._queue
-        with queue.changed:
-            if not queue.open or len(queue.jobs) >= self._waiting_limit:
+        with queue.lock:
+            if not queue.open or len(queue.calls) >= self._waiting_limit:
                 raise RegistryUnavailable
-            queue.jobs.append(Job(command, future, loop))
-            queue.changed.notify()
+            queue.calls.append(Call(command, future, loop))
+            self._wake()
         return await future
 
     @property
     def waiting(self) -> int:
         """How many commands are queued."""
-        return len(self._queue.jobs)
+        return len(self._queue.calls)
 
     async def close(self) -> None:
         """Take nothing more, finish what waits, close the connection. Repeating is harmless."""
-        with self._queue.changed:
+        with self._queue.lock:
             self._queue.open = False
-            self._queue.changed.notify()
+            self._wake()
         if self._thread.ident is not None:
             await asyncio.to_thread(self._thread.join)
+
+    def _wake(self) -> None:
+        """Under the lock."""
+        if self._queue.asleep and self._bell is not None:
+            self._queue.asleep = False
+            self._bell.ring()
 
     # ── in the writer's thread ────────────────────────────────────────────────────────────────────────
 
     def _work(self) -> None:
         try:
-            while batch := self._next_batch():
-                self._commit_together(batch)
-                _answer(batch)
-                self._fold()
+            is_more = False
+            while self._wait(is_more=is_more):
+                calls, asked = self._next_calls(), self._ask_source()
+                is_more = len(asked) == self._source_limit
+                if calls or asked:
+                    self._commit_together([*calls, *asked])
+                    _answer(calls)
+                    self._answer_source(asked)
+                    self._fold()
         finally:
-            if self._backfill is not None:
-                self._backfill.close(self._connection)
-            self._forget_connection()
+            self._end()
+
+    def _end(self) -> None:
+        if self._source is not None:
+            self._source.close()
+        if self._backfill is not None:
+            self._backfill.close(self._connection)
+        self._forget_connection()
+        with self._queue.lock:
+            self._queue.asleep = False
+            if self._bell is not None:
+                self._bell.close()
+
+    def _ask_source(self) -> Sequence[Job]:
+        return () if self._source is None else self._source.take(self._source_limit)
+
+    def _answer_source(self, asked: Sequence[Job]) -> None:
+        if asked and self._source is not None:
+            self._source.answer(asked)
 
     def _fold(self) -> None:
         """Between two batches, when everybody has been answered."""
         if self._backfill is not None and self._connection is not None:
             self._backfill.after_batch(self._connection)
 
-    def _next_batch(self) -> list[Job]:
-        """Wait for work; an empty batch means that the writer was closed and everything is done."""
-        queue = self._queue
-        with queue.changed:
-            while queue.open and not queue.jobs:
-                queue.changed.wait()
-            size = min(len(queue.jobs), self._batch_limit)
-            return [queue.jobs.popleft() for _ in range(size)]
+    def _wait(self, *, is_more: bool) -> bool:
+        """Sleep until there may be work; False once the writer was closed and every call is done.
 
-    def _commit_together(self, batch: list[Job]) -> None:
+        ``is_more``: the source was not asked for everything that it had.
+        """
+        queue = self._queue
+        with queue.lock:
+            if queue.calls or not queue.open:
+                return bool(queue.calls)
+            if is_more:
+                return True
+            queue.asleep = True
+        assert self._bell is not None
+        self._bell.wait()
+        with queue.lock:
+            queue.asleep = False
+        return True
+
+    def _next_calls(self) -> list[Call]:
+        queue = self._queue
+        with queue.lock:
+            size = min(len(queue.calls), self._batch_limit)
+            return [queue.calls.popleft() for _ in range(size)]
+
+    def _commit_together(self, batch: Sequence[Job]) -> None:
         """One transaction. If it fails, everybody in it hears that, and nothing of it stays."""
         try:
             if self._connection is None:
@@ -249,7 +329,7 @@ def _unavailable(cause: Exception) -> RegistryUnavailable:
     return refusal
 
 
-def _answer(batch: list[Job]) -> None:
+def _answer(batch: list[Call]) -> None:
     """Wake all callers of one event loop with one call into it."""
     for loop in {job.loop for job in batch}:
         jobs = [job for job in batch if job.loop is loop]
@@ -257,6 +337,6 @@ def _answer(batch: list[Job]) -> None:
             loop.call_soon_threadsafe(_settle, jobs)
 
 
-def _settle(jobs: list[Job]) -> None:
+def _settle(jobs: list[Call]) -> None:
     for job in jobs:
         job.settle()

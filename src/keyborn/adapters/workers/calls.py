@@ -99,14 +99,12 @@ def _numbered(*calls: tuple[str, Any, Form[Any]]) -> tuple[Call, ...]:
 
 _NOTHING: Form[None] = Form(None)
 _CERTIFICATE: Form[Certificate] = Form(Certificate)
-_OUTCOME: Form[Granted | Issue | Repeat] = OneOf((Granted, Issue, Repeat))
 _VERDICT: Form[Issue | Repeat] = OneOf((Issue, Repeat))
 _STEP: Form[ForwardedStep] = Form(ForwardedStep)
 
 OF_CORE = _numbered(
     ("hello", tuple[()], Form(Orders)),
     ("ready", tuple[()], _NOTHING),
-    ("claim", tuple[Attempt], _OUTCOME),
     ("issue", tuple[IntentId, bytes, str], Form(bytes)),
     ("store", tuple[Intent, Certificate], _CERTIFICATE),
     ("activate", tuple[IntentId, AuditEvent], _CERTIFICATE),
@@ -128,6 +126,10 @@ OF_CORE = _numbered(
 )
 """What a worker may ask of the core."""
 
+OF_CLAIMS = _numbered(("claim", tuple[Attempt], Form(Granted)))
+"""What a worker may ask on its second line, which leads to the registry's writer: of a new certificate with
+its request, and so it is granted or refused."""
+
 OF_WORKER = _numbered(
     ("adopt", tuple[Published], _NOTHING),
     ("figures", tuple[()], Form(Told)),
@@ -136,4 +138,4 @@ OF_WORKER = _numbered(
 )
 """What the core may ask of a worker."""
 
-BY_NAME: Mapping[str, Call] = {call.name: call for call in (*OF_CORE, *OF_WORKER)}
+BY_NAME: Mapping[str, Call] = {call.name: call for call in (*OF_CORE, *OF_CLAIMS, *OF_WORKER)}

@@ -2,7 +2,7 @@
 
 A worker decides nothing that the core's own transaction does not decide again, but for what it alone has
 seen: who proved what, and that a CSR is in order. It has no key. What it asks to have signed must be an
-intent that the registry has recorded at a claim or renewal of this same line.
+intent that the registry has recorded at a renewal of this same line. Claims have one of their own.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,7 @@ from keyborn.adapters.workers.calls import Orders, Stranger
 from keyborn.adapters.workers.forms import REFUSALS
 from keyborn.adapters.workers.line import Serve
 from keyborn.domain.audit import AuditEvent
-from keyborn.domain.enrollment import Attempt, Granted, Issue, Outcome, Verdict
+from keyborn.domain.enrollment import Issue, Verdict
 from keyborn.domain.errors import EnrollmentInterrupted
 from keyborn.domain.intent import Intent, IntentId
 from keyborn.domain.names import ThingName
@@ -88,10 +88,6 @@ class Handover:
 
     async def _ready_(self) -> None:
         self._ready()
-
-    async def _claim_(self, attempt: Attempt) -> Outcome:
-        outcome = await self._core.registry.claim(attempt)
-        return outcome if isinstance(outcome, Granted) else self._record(outcome)
 
     async def _renew_(self, attempt: RenewalAttempt) -> Verdict:
         return self._record(await self._core.registry.renew(attempt))

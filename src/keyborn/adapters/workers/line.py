@@ -19,8 +19,9 @@ MAX_FRAME = 4 * 1024 * 1024
 UNDER_WAY = 4096
 """Calls that one end may have under way."""
 
-_HEAD = struct.Struct("<IBI")
-_ASK, _ANSWER, _REFUSAL = range(3)
+HEAD = struct.Struct("<IBI")
+ASK, ANSWER, REFUSAL = range(3)
+"""Kinds of frames."""
 _log = logging.getLogger("keyborn.workers")
 
 Serve = Callable[..., Awaitable[Any]]
@@ -71,7 +72,7 @@ class Line(asyncio.Protocol):
         self._next = (self._next + 1) & 0xFFFFFFFF
         future: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting[self._next] = future
-        self._send(_ASK, self._next, bytes((number,)) + body)
+        self._send(ASK, self._next, bytes((number,)) + body)
         return future
 
     def close(self) -> None:
@@ -98,15 +99,15 @@ class Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take whole frames, keep the rest."""
         data, at = self._rest + data if self._rest else data, 0
-        while len(data) - at >= _HEAD.size:
-            size, kind, number = _HEAD.unpack_from(data, at)
-            end = at + _HEAD.size + size
+        while len(data) - at >= HEAD.size:
+            size, kind, number = HEAD.unpack_from(data, at)
+            end = at + HEAD.size + size
             if size > MAX_FRAME:
                 self._hang_up("a frame is too large")
                 return
             if end > len(data):
                 break
-            body, at = data[at + _HEAD.size : end], end
+            body, at = data[at + HEAD.size : end], end
             try:
                 self._take(kind, number, body)
             except UnreadableError:
@@ -120,12 +121,12 @@ class Line(asyncio.Protocol):
             self._transport.abort()
 
     def _take(self, kind: int, number: int, body: bytes) -> None:
-        if kind == _ASK:
+        if kind == ASK:
             self._serve(number, body)
             return
-        if kind not in (_ANSWER, _REFUSAL):
+        if kind not in (ANSWER, REFUSAL):
             raise UnreadableError
-        refusal = read_refusal(body) if kind == _REFUSAL else None
+        refusal = read_refusal(body) if kind == REFUSAL else None
         future = self._waiting.pop(number, None)
         if future is None or future.done():  # whoever asked has gone
             return
@@ -137,7 +138,7 @@ class Line(asyncio.Protocol):
     def _send(self, kind: int, number: int, body: bytes) -> None:
         if not self._out:
             self._loop.call_soon(self._flush)
-        self._out.append(_HEAD.pack(len(body), kind, number))
+        self._out.append(HEAD.pack(len(body), kind, number))
         self._out.append(body)
 
     def _flush(self) -> None:
@@ -151,7 +152,7 @@ class Line(asyncio.Protocol):
         if not body or body[0] >= len(self._offers):
             raise UnreadableError
         if len(self._serving) >= self._limit:
-            self._send(_REFUSAL, number, write_refusal(Overloaded(seconds=1)))
+            self._send(REFUSAL, number, write_refusal(Overloaded(seconds=1)))
             return
         call, serve = self._offers[body[0]]
         arguments = call.takes.read(body[1:])
@@ -165,17 +166,17 @@ class Line(asyncio.Protocol):
         if self._transport is None:
             return
         if trouble is not None:
-            self._send(_REFUSAL, number, write_refusal(_told(call, trouble)))
+            self._send(REFUSAL, number, write_refusal(told(call, trouble)))
             return
         try:
             answer = call.gives.write(work.result())
         except Exception as fault:  # noqa: BLE001 - whoever asked has to hear something
-            self._send(_REFUSAL, number, write_refusal(_told(call, fault)))
+            self._send(REFUSAL, number, write_refusal(told(call, fault)))
         else:
-            self._send(_ANSWER, number, answer)
+            self._send(ANSWER, number, answer)
 
 
-def _told(call: Call, trouble: BaseException) -> KeybornError:
+def told(call: Call, trouble: BaseException) -> KeybornError:
     """What the other end hears: a refusal as it is, anything else as a service that cannot answer now."""
     if isinstance(trouble, KeybornError):
         return trouble

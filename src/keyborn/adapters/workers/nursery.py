@@ -1,7 +1,8 @@
 """The worker processes: started, watched, started again when one dies, ended with the core.
 
-A worker holds one end of a socket pair, the core the other. When the core ends, in whatever way, the worker
-reads the end of its line and goes. Each is a process group of its own: a terminal's Ctrl-C is for the core.
+A worker holds one end of two socket pairs, its line and its claims line, the core the other. When the core
+ends, in whatever way, the worker reads the end of them and goes. Each is a process group of its own: a
+terminal's Ctrl-C is for the core.
 """
 
 import asyncio
@@ -25,6 +26,8 @@ _log = logging.getLogger("keyborn.workers")
 
 Attend = Callable[["Place"], Line]
 """Makes the core's end of the line of a worker."""
+TakeClaims = Callable[[socket.socket], None]
+"""Takes the core's end of a worker's claims line."""
 
 
 @dataclass(eq=False, slots=True)
@@ -49,12 +52,18 @@ class Nursery:
     """Keeps ``count`` workers; for one event loop."""
 
     def __init__(
-        self, command: Sequence[str], sockets: Sequence[socket.socket], count: int, attend: Attend
+        self,
+        command: Sequence[str],
+        sockets: Sequence[socket.socket],
+        count: int,
+        attend: Attend,
+        take_claims: TakeClaims,
     ) -> None:
-        """``command`` is followed by the descriptors of its line, its tally and the listening sockets."""
+        """``command`` is followed by descriptors: its two lines, its tally and the listening sockets."""
         self._command = command
         self._sockets = sockets
         self._attend = attend
+        self._take_claims = take_claims
         self.places = [Place(number) for number in range(count)]
         self._changed = asyncio.Event()
         self._again: set[asyncio.TimerHandle] = set()
@@ -117,29 +126,32 @@ class Nursery:
         if self._ending:
             return
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
+        (ours, theirs), (our_claims, their_claims) = socket.socketpair(), socket.socketpair()
         tally = Tally.make()
         try:
             place.tally = Tally(tally)
-            place.process = self._spawn(theirs.fileno(), tally)
+            place.process = self._spawn(theirs.fileno(), their_claims.fileno(), tally)
         except OSError:
             ours.close()
+            our_claims.close()
             raise
         finally:
             os.close(tally)
             theirs.close()
+            their_claims.close()
+        self._take_claims(our_claims)
         place.began, place.greeted, place.ready = loop.time(), False, False
         self._watch(place, place.process)
         place.line = line = self._attend(place)
         await loop.connect_accepted_socket(lambda: line, ours)
 
-    def _spawn(self, line: int, tally: int) -> "subprocess.Popen[bytes]":
-        listening = [each.fileno() for each in self._sockets]
-        words = [*self._command, *map(str, (line, tally, *listening))]
+    def _spawn(self, *own: int) -> "subprocess.Popen[bytes]":
+        descriptors = (*own, *(each.fileno() for each in self._sockets))
+        words = [*self._command, *map(str, descriptors)]
         environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         return subprocess.Popen(  # noqa: S603 - our own command
             words,
-            pass_fds=(line, tally, *listening),
+            pass_fds=descriptors,
             stdin=subprocess.DEVNULL,
             process_group=0,
             env=environment,

@@ -24,12 +24,14 @@ from keyborn.ports.forwarding import ForwardedCall, ForwardedStep
 class RemoteRegistry:
     """The writing sides of the registry that requests of devices need, and no others."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, claims: Line) -> None:
+        """``claims``: the line past the core's event loop."""
         self._line = line
+        self._claims = claims
 
     async def claim(self, attempt: Attempt) -> Outcome:
         """See ``Enrollments.claim``."""
-        outcome: Outcome = await self._line.ask(BY_NAME["claim"], attempt)
+        outcome: Outcome = await self._claims.ask(BY_NAME["claim"], attempt)
         return outcome
 
     async def store(self, intent: Intent, certificate: Certificate) -> Certificate:
