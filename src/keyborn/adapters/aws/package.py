@@ -58,7 +58,6 @@ _NOT_OURS_TO_RUN = (
     "cli",
     "device",
     "http/admin",
-    "http/answers.py",
     "http/connections.py",
     "http/cycle.py",
     "http/descriptors.py",
