@@ -338,9 +338,12 @@ class LocalService:
         self._tasks.append(asyncio.ensure_future(work))
 
     async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """A cancellation that something awaited swallows (a write that fails just then) is repeated."""
+        ending: set[asyncio.Task[None]] = {task for task in self._tasks if not task.done()}
+        while ending:
+            for task in ending:
+                task.cancel()
+            _, ending = await asyncio.wait(ending, timeout=1.0)
 
 
 def _fallback(settings: ServerSettings, brokers: _Brokers) -> int | None:
