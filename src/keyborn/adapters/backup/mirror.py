@@ -123,7 +123,8 @@ class RevocationMirror:
     async def keep(self) -> None:
         """See ``Mirror.keep``."""
         try:
-            await asyncio.wait_for(self._follow(), PATIENCE)
+            async with asyncio.timeout(PATIENCE):  # wait_for of 3.11 may swallow a cancellation
+                await self._follow()
         except TimeoutError:
             path = self._files[-1].path
             trouble = MirrorUnwritable(path=path, detail="the disk does not answer", seconds=60)
