@@ -25,6 +25,8 @@ from support.survival import Account, Agent, Place, Recorder, Voice, World, acco
 from support.talker import LISTENS, V5, Identity, Party, Talker
 from support.walks import FULL
 
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+"""paho lets go of a socket whose handshake the network has broken, without closing it."""
 SEED = int(os.environ.get("KEYBORN_SEED", "5"))
 MESSAGES = 10_600 if FULL else 300
 """What programs try to publish; some of it is sent to an agent that dies before it has answered."""
