@@ -128,7 +128,7 @@ def descriptors(pid: int) -> int:
 
 @pytest.mark.whole
 def test_running_out_of_descriptors_does_not_flood_the_log(tmp_path: Path) -> None:
-    with running(tmp_path) as server:
+    with running(tmp_path, "--workers", "0") as server:
         assert server.process is not None
         held = descriptors(server.process.pid)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (held + 20, held + 20))

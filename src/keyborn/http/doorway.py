@@ -45,6 +45,8 @@ _LONGEST_HELLO = 4096
 """Bytes of it that are waited for."""
 _RELIEF = 0.1
 """Seconds to wait where there are no descriptors left."""
+_TELL_AGAIN = 10.0
+"""Seconds between two warnings that nobody can be accepted."""
 _LEFT = getattr(select, "POLLRDHUP", select.POLLHUP) | select.POLLHUP | select.POLLERR
 _log = logging.getLogger("keyborn.http")
 
@@ -101,6 +103,7 @@ class Doorway:
         """Done when somebody can be accepted again; None while that is so."""
         self.handshakes = 0
         """How many have begun."""
+        self._told = float("-inf")
         self._under_way = 0
         self._pause: asyncio.TimerHandle | None = None
         """Set while nobody is let in."""
@@ -147,7 +150,7 @@ class Doorway:
             except ConnectionError:
                 continue
             except OSError as trouble:
-                _log.warning("no connection can be accepted: %s", trouble.strerror)
+                self._tell(trouble)
                 self._drop_oldest()
                 await asyncio.sleep(_RELIEF)
                 continue
@@ -164,6 +167,13 @@ class Doorway:
         Whoever is left in the kernel's queue then would grow old there unseen.
         """
         return 1 if self._shared and not self.waiting else _BURST
+
+    def _tell(self, trouble: OSError) -> None:
+        """Once in ten seconds: it may fail ten times a second for hours."""
+        now = self._loop.time()
+        if now - self._told > _TELL_AGAIN:
+            self._told = now
+            _log.warning("no connection can be accepted: %s", trouble.strerror)
 
     def _arrived(self, sock: socket.socket) -> None:
         # An answer behind a session ticket would wait for its acknowledgement, 40 ms.
