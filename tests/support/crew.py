@@ -39,13 +39,18 @@ def until(true: Callable[[], bool], patience: float = 10.0) -> float:
     return time.monotonic() - began
 
 
+def descriptors_of(pid: int) -> list[str]:
+    """What the descriptors of a process are open on, less those that are closed while this looks."""
+    found = []
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(str(each.readlink()))
+    return found
+
+
 def sockets_of(pid: int) -> int:
     """How many descriptors of a process are sockets."""
-    found = 0
-    for each in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            found += str(each.readlink()).startswith("socket:")
-    return found
+    return sum(name.startswith("socket:") for name in descriptors_of(pid))
 
 
 @dataclass
