@@ -29,6 +29,8 @@ from bench.support.driver import PATIENCE, Plan
 from bench.support.systems import Keyborn
 from bench.support.verdict import Outcome, drive, prepare
 
+from keyborn.cli.console import ask
+
 _TICK = 1 / os.sysconf("SC_CLK_TCK")
 _USER, _SYSTEM = 11, 12
 """Fields of /proc/PID/task/TID/stat behind the command's closing bracket (proc(5))."""
@@ -60,12 +62,17 @@ def main() -> int:
         driver.submit(int).result()  # its devices are made
         running = driver.submit(drive, plan)
         time.sleep(1.0)
-        before = spent(target.pid)
+        data = Path(name) / "data"
+        idle_before, commits_before, before = idle(), commits(data), spent(target.pid)
         hot = list(_hot(target.pid, options.seconds - 0.5, options.top))
         time.sleep(0 if hot else options.seconds - 0.5)
         after = spent(target.pid)
+        rested, made = idle() - idle_before, commits(data) - commits_before
         outcome: Outcome = running.result(options.seconds + 4 * PATIENCE)
-    print("\n".join([*_lines(outcome, before, after, options.seconds - 0.5), *hot]))
+    seconds = options.seconds - 0.5
+    together = outcome.per_second * seconds / max(1, made)
+    print(f"processors {rested / seconds:.0%} idle, {together:.1f} enrolments to a commit")
+    print("\n".join([*_lines(outcome, before, after, seconds), *hot]))
     return 0
 
 
@@ -80,6 +87,19 @@ def spent(pid: int) -> Spent:
                 times = int(fields[_USER]) * _TICK, int(fields[_SYSTEM]) * _TICK
                 found[process, int(task.name), head.partition("(")[2]] = times
     return found
+
+
+def idle() -> float:
+    """Seconds that the machine's processors have had nothing to do (proc(5), ``/proc/stat``)."""
+    _user, _nice, _system, idle, waiting = map(int, Path("/proc/stat").read_text().split(maxsplit=6)[1:6])
+    return (idle + waiting) * _TICK / (os.cpu_count() or 1)
+
+
+def commits(data: Path) -> int:
+    """What the service has committed so far."""
+    rows = ask(data, "GET", "/v1/metrics")
+    found = next(row for row in rows if row["name"] == "keyborn_registry_commits_total")
+    return int(found["samples"][0]["value"])
 
 
 def _lines(outcome: Outcome, before: Spent, after: Spent, seconds: float) -> Iterator[str]:

@@ -94,7 +94,7 @@ class ServerSettings:
     retention_days: int = 0
     """What ended longer ago is forgotten (``domain.pruning``); 0: nothing is."""
     workers: int | None = None
-    """Processes that answer HTTPS beside the core; 0: the core does; None: one for each processor."""
+    """Processes that answer HTTPS beside the core; 0: the core does; None: one less than processors."""
     revocation_mirror: str = ""
     """A second copy of what was revoked, beside ``revocations.log``: a file on another disk."""
 

@@ -60,7 +60,7 @@ _PATIENCE = 5.0
 @click.option(
     "--workers",
     type=click.IntRange(0, 64),
-    help="Processes that answer HTTPS; 0: everything in one.  [default: one for each processor]",
+    help="Processes that answer HTTPS; 0: everything in one.  [default: one less than there are processors]",
 )
 @click.option("--open-enrollment", is_flag=True, help="Ask no credential: loopback, an hour, 100 things.")
 @click.option(
@@ -177,12 +177,12 @@ def _in_front(
 
 
 def _workers(settings: "ServerSettings") -> int:
-    """As many as there are processors to use, if nothing else is said."""
+    """One less than there are processors to use, if nothing else is said: the core takes one (ADR 28)."""
     from keyborn.settings import MAX_WORKERS
 
     if settings.workers is not None:
         return settings.workers
-    return min(MAX_WORKERS, len(os.sched_getaffinity(0)))
+    return min(MAX_WORKERS, max(1, len(os.sched_getaffinity(0)) - 1))
 
 
 async def _serve(folder: "DataFolder", settings: "ServerSettings", options: "ServeOptions") -> None:
